@@ -1,0 +1,87 @@
+// Package cgo holds the arithmetic of gorsqrt in C, one file per instruction set, and these one-line wrappers around it.
+// It decides nothing: which kernel runs on which memory is package rsqrt's choice.
+package cgo
+
+/*
+#cgo CFLAGS: -std=c11 -O3 -fno-fast-math -Wall -Wextra -Wno-unknown-pragmas
+#include "plan.h"
+
+static void call(uintptr_t kernel, void *dst, const void *src, size_t n) { ((gorsqrt_kernel *)kernel)(dst, src, n); }
+*/
+import "C"
+
+import (
+	"fmt"
+	"unsafe"
+)
+
+// The dtypes and tiers that kernels exist for, as kernels.h numbers them.
+const (
+	F32    = int(C.GORSQRT_F32)
+	F64    = int(C.GORSQRT_F64)
+	DTypes = int(C.GORSQRT_DTYPES)
+
+	Scalar = int(C.GORSQRT_SCALAR)
+	AVX2   = int(C.GORSQRT_AVX2)
+	AVX512 = int(C.GORSQRT_AVX512)
+
+	MaxNDim   = int(C.GORSQRT_MAX_NDIM)
+	maxStages = int(C.GORSQRT_MAX_STAGES)
+)
+
+// Kernel is the address of a C function (dst, src, n) over contiguous items; see kernels.h and plan.h for their contracts. It
+// is no Go pointer, so that plans may be written into C's memory without the garbage collector's notice; code never moves.
+type Kernel uintptr
+
+// The casts between the results' dtypes.
+var (
+	CastF32F64 = kernel(C.cast_f32_f64)
+	CastF64F32 = kernel(C.cast_f64_f32)
+)
+
+func kernel(function unsafe.Pointer) Kernel { return Kernel(uintptr(function)) }
+
+// Kernels returns the kernels of a tier by dtype; 0 where this architecture lacks the tier.
+func Kernels(tier int) (kernels [DTypes]Kernel) {
+	for dtype := range kernels {
+		kernels[dtype] = kernel(unsafe.Pointer(C.gorsqrt_kernels[tier][dtype]))
+	}
+	return kernels
+}
+
+// Call runs a kernel over n items. dst and src are n items of its dtype, the same block or disjoint.
+func Call(kernel Kernel, dst, src unsafe.Pointer, n int) {
+	C.call(C.uintptr_t(kernel), dst, src, C.size_t(n))
+}
+
+// Stage mirrors gorsqrt_stage.
+type Stage struct {
+	Kernel  Kernel
+	DstSize int
+}
+
+// Plan mirrors gorsqrt_plan, which plan.h documents. It holds no address of an array, only of C functions, so it may lie in
+// Go's memory or in C's.
+type Plan struct {
+	N                             int
+	SrcSize, DstSize              int
+	SrcOffset, DstOffset          int
+	NDim, Stages                  int32
+	Temporary                     int
+	Stage                         [maxStages]Stage
+	Shape, SrcStrides, DstStrides [MaxNDim]int
+}
+
+// Fails to compile where the mirror and the C struct differ in size.
+var (
+	_ [unsafe.Sizeof(Plan{}) - C.sizeof_gorsqrt_plan]struct{}
+	_ [C.sizeof_gorsqrt_plan - unsafe.Sizeof(Plan{})]struct{}
+)
+
+// Execute carries out a plan on the memory at dst and src.
+func Execute(plan *Plan, dst, src unsafe.Pointer) error {
+	if C.gorsqrt_execute((*C.gorsqrt_plan)(unsafe.Pointer(plan)), dst, src, nil, nil) == C.GORSQRT_NO_MEMORY {
+		return fmt.Errorf("no memory for a temporary of %d bytes", plan.N*plan.DstSize)
+	}
+	return nil
+}

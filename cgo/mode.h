@@ -1,0 +1,52 @@
+/* The floating-point mode of the calling thread. Kernels assume round-to-nearest without flush-to-zero; a caller may have
+ * set another (torch.set_flush_denormal, -ffast-math libraries). A kernel opens with
+ *
+ *     if (mode_is_foreign()) {
+ *         run_in_default_mode(rsqrt_f32_avx2, dst, src, n);
+ *         return;
+ *     }
+ *
+ * which costs one read of the control register and calls the kernel again under the default mode where it must. */
+#ifndef GORSQRT_MODE_H
+#define GORSQRT_MODE_H
+
+#include "kernels.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#if defined(__x86_64__)
+#include <immintrin.h>
+typedef unsigned int fp_mode;
+#define FP_MODE_DEFAULT 0x1f80u /* MXCSR: exceptions masked, nearest even, no DAZ, no FTZ */
+#define FP_MODE_MASK 0xffc0u    /* without the sticky exception flags */
+static inline fp_mode mode_get(void) {
+    return _mm_getcsr();
+}
+static inline void mode_set(fp_mode mode) {
+    _mm_setcsr(mode);
+}
+#elif defined(__aarch64__)
+typedef uint64_t fp_mode;
+#define FP_MODE_DEFAULT 0u      /* FPCR: traps off, nearest even, no FZ, no FZ16, no default-nan */
+#define FP_MODE_MASK 0x07ffff07u
+static inline fp_mode mode_get(void) {
+    fp_mode mode;
+    __asm__ volatile("mrs %0, fpcr" : "=r"(mode));
+    return mode;
+}
+static inline void mode_set(fp_mode mode) {
+    __asm__ volatile("msr fpcr, %0" : : "r"(mode));
+}
+#else
+#error "gorsqrt runs on x86-64 and aarch64"
+#endif
+
+static inline bool mode_is_foreign(void) {
+    return __builtin_expect((mode_get() & FP_MODE_MASK) != FP_MODE_DEFAULT, 0);
+}
+
+/* Runs the kernel under the default mode and gives the caller's back, sticky flags included. */
+void run_in_default_mode(gorsqrt_kernel *kernel, void *dst, const void *src, size_t n);
+
+#endif

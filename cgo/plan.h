@@ -1,0 +1,49 @@
+/* A plan: what Go decided about one call, for C to carry out. Go mirrors it as cgo.Plan.
+ *
+ *     for each index in shape, in C order:
+ *         y = stages applied to the item at src + Σ index·src_strides
+ *         the item at dst + Σ index·dst_strides = y
+ *
+ * Strides and offsets are in bytes and may be negative or zero; items need not be aligned. Unless `temporary` is set, the
+ * two sides are the same items or share no byte. Go has collapsed the dimensions and put the smallest stride last. */
+#ifndef GORSQRT_PLAN_H
+#define GORSQRT_PLAN_H
+
+#include "kernels.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+enum { GORSQRT_MAX_NDIM = 64, GORSQRT_MAX_STAGES = 2 };
+
+/* One pass over contiguous items: a kernel or a cast, both (dst, src, n). */
+typedef struct {
+    gorsqrt_kernel *kernel;
+    int64_t dst_size; /* bytes of one item that it writes: 4 or 8 */
+} gorsqrt_stage;
+
+typedef struct {
+    int64_t n; /* items: the product of shape */
+    int64_t src_size, dst_size;
+    int64_t src_offset, dst_offset;
+    int32_t ndim, stages;
+    int64_t temporary; /* not 0: the sides may overlap; finish reading before the first write */
+    gorsqrt_stage stage[GORSQRT_MAX_STAGES];
+    int64_t shape[GORSQRT_MAX_NDIM], src_strides[GORSQRT_MAX_NDIM], dst_strides[GORSQRT_MAX_NDIM];
+} gorsqrt_plan;
+
+/* Casts between the floating-point dtypes, rounding to nearest even; nans keep their sign and are quieted. */
+void cast_f32_f64(void *dst, const void *src, size_t n);
+void cast_f64_f32(void *dst, const void *src, size_t n);
+
+/* Carries out items begin … end-1 of the plan. Any two ranges may run at the same time on different threads. */
+void gorsqrt_run(const gorsqrt_plan *plan, void *dst, const void *src, int64_t begin, int64_t end);
+
+enum gorsqrt_outcome { GORSQRT_DONE, GORSQRT_INTERRUPTED, GORSQRT_NO_MEMORY };
+
+/* Carries out the whole plan in pieces of some milliseconds. Between two pieces it asks `interrupted` (may be NULL), and
+ * stops where that answers true: dst is then partly written. */
+enum gorsqrt_outcome gorsqrt_execute(const gorsqrt_plan *plan, void *dst, const void *src, bool (*interrupted)(void *),
+                                     void *context);
+
+#endif

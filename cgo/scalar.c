@@ -1,0 +1,74 @@
+/* The scalar tier: one element at a time, on every machine.
+ *
+ *     x86-64                              latency (Zen 4)    throughput bound
+ *     _mm_sqrt_ss / _mm_sqrt_sd           15 / 21 cycles     the one divider: sqrt + div, 8 / 14 cycles an element
+ *     divss / divsd                       11 / 13 cycles
+ *
+ * sqrtf and sqrt would ask for libm (they may set errno); the instruction is named instead. Negatives and nans are made
+ * with integers, since processors differ in the nan that their square root gives. */
+#include "kernels.h"
+
+#include "mode.h"
+
+#include <string.h>
+#ifdef __aarch64__
+#include <arm_neon.h>
+#endif
+
+#pragma STDC FP_CONTRACT OFF
+
+static inline float sqrt_f32(float x) {
+#ifdef __x86_64__
+    return _mm_cvtss_f32(_mm_sqrt_ss(_mm_set_ss(x)));
+#else
+    return vget_lane_f32(vsqrt_f32(vdup_n_f32(x)), 0);
+#endif
+}
+
+static inline double sqrt_f64(double x) {
+#ifdef __x86_64__
+    return _mm_cvtsd_f64(_mm_sqrt_sd(_mm_setzero_pd(), _mm_set_sd(x)));
+#else
+    return vget_lane_f64(vsqrt_f64(vdup_n_f64(x)), 0);
+#endif
+}
+
+void rsqrt_f32_scalar(void *dst, const void *src, size_t n) {
+    if (mode_is_foreign()) {
+        run_in_default_mode(rsqrt_f32_scalar, dst, src, n);
+        return;
+    }
+    for (size_t i = 0; i < n; i++) {
+        float x_f32, y_f32;
+        memcpy(&x_f32, (const char *)src + i * sizeof x_f32, sizeof x_f32);
+        if (x_f32 >= 0) {
+            y_f32 = 1.0f / sqrt_f32(x_f32);
+        } else {
+            uint32_t x_u32;
+            memcpy(&x_u32, &x_f32, sizeof x_u32);
+            x_u32 = x_f32 != x_f32 ? x_u32 | 0x00400000u : 0xffc00000u;
+            memcpy(&y_f32, &x_u32, sizeof y_f32);
+        }
+        memcpy((char *)dst + i * sizeof y_f32, &y_f32, sizeof y_f32);
+    }
+}
+
+void rsqrt_f64_scalar(void *dst, const void *src, size_t n) {
+    if (mode_is_foreign()) {
+        run_in_default_mode(rsqrt_f64_scalar, dst, src, n);
+        return;
+    }
+    for (size_t i = 0; i < n; i++) {
+        double x_f64, y_f64;
+        memcpy(&x_f64, (const char *)src + i * sizeof x_f64, sizeof x_f64);
+        if (x_f64 >= 0) {
+            y_f64 = 1.0 / sqrt_f64(x_f64);
+        } else {
+            uint64_t x_u64;
+            memcpy(&x_u64, &x_f64, sizeof x_u64);
+            x_u64 = x_f64 != x_f64 ? x_u64 | 0x0008000000000000u : 0xfff8000000000000u;
+            memcpy(&y_f64, &x_u64, sizeof y_f64);
+        }
+        memcpy((char *)dst + i * sizeof y_f64, &y_f64, sizeof y_f64);
+    }
+}

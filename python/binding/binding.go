@@ -1,0 +1,218 @@
+// Package binding is what gopy wraps for Python: the management surface (exported functions of plain types) in Go, and in C
+// the functions rsqrt and rsqrt_, which Install adds to gopy's module because a call through gopy costs ten times as much.
+package binding
+
+/*
+#cgo CFLAGS: -std=c11 -O3 -fno-fast-math -Wall -Wextra -D_GNU_SOURCE
+#include "binding.h"
+*/
+import "C"
+
+import (
+	_ "embed"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"runtime"
+	"runtime/debug"
+	"slices"
+	"strings"
+	"unsafe"
+
+	"github.com/gorsqrt/gorsqrt/cgo"
+	"github.com/gorsqrt/gorsqrt/rsqrt"
+)
+
+// --- the management surface, wrapped by gopy: no panic may leave these, since it would end the interpreter --------------------
+
+//go:embed rsqrt.txt
+var rsqrtDoc string
+
+//go:embed rsqrt_.txt
+var rsqrtInplaceDoc string
+
+// Install adds rsqrt and rsqrt_ to the Python module of this name and chooses the instruction set: GORSQRT_ISA, or the best.
+// It returns gorsqrt's version.
+func Install(module string) (version string, err error) {
+	defer recovered(&err)
+	if isa := os.Getenv("GORSQRT_ISA"); isa != "" {
+		if err := rsqrt.SetTier(isa); err != nil {
+			return "", fmt.Errorf("GORSQRT_ISA: %w", err)
+		}
+	}
+	publish()
+	// C keeps these strings for as long as the process lives: they are never freed.
+	name, doc, inplaceDoc := C.CString(module), C.CString(rsqrtDoc), C.CString(rsqrtInplaceDoc)
+	gil := C.PyGILState_Ensure()
+	failed := C.call_install(name, doc, inplaceDoc)
+	C.PyGILState_Release(gil)
+	if failed != 0 {
+		return "", errors.New("gorsqrt could not be installed into " + module)
+	}
+	return rsqrt.Version, nil
+}
+
+// SetTier chooses the instruction set for all calls from now on and returns its name; for tests and benchmarks.
+func SetTier(name string) (tier string, err error) {
+	defer recovered(&err)
+	if err := rsqrt.SetTier(name); err != nil {
+		return "", err
+	}
+	publish()
+	return rsqrt.Tier(), nil
+}
+
+// Config describes this build and this machine as a JSON object.
+func Config() (text string, err error) {
+	defer recovered(&err)
+	gopy := "unknown"
+	if info, ok := debug.ReadBuildInfo(); ok {
+		for _, module := range info.Deps {
+			if module.Path == "github.com/go-python/gopy" {
+				gopy = module.Version
+			}
+		}
+	}
+	config, err := json.Marshal(struct {
+		Version    string         `json:"version"`
+		Tier       string         `json:"tier"`
+		Tiers      []string       `json:"tiers"`
+		Threads    int            `json:"threads"`
+		Caches     map[string]int `json:"caches"`
+		Go         string         `json:"go"`
+		Gopy       string         `json:"gopy"`
+		CUDADriver *string        `json:"cuda_driver"`
+	}{
+		rsqrt.Version, rsqrt.Tier(), rsqrt.Tiers(), 1, caches(),
+		strings.TrimPrefix(runtime.Version(), "go"), strings.TrimPrefix(gopy, "v"), cudaDriver(),
+	})
+	return string(config), err
+}
+
+// publish hands the kernels in use to the express lane.
+func publish() {
+	for dtype, kernel := range rsqrt.Kernels() {
+		*(*cgo.Kernel)(unsafe.Pointer(&C.express[dtype])) = kernel
+	}
+}
+
+// caches lists the processor's data caches in bytes, as Linux tells them; empty where it doesn't.
+func caches() map[string]int {
+	sizes := map[string]int{}
+	for index := range 8 {
+		read := func(name string) string {
+			text, _ := os.ReadFile(fmt.Sprintf("/sys/devices/system/cpu/cpu0/cache/index%d/%s", index, name))
+			return strings.TrimSpace(string(text))
+		}
+		var size int
+		var unit rune
+		if n, _ := fmt.Sscanf(read("size"), "%d%c", &size, &unit); n == 0 || read("type") == "Instruction" {
+			continue
+		}
+		if shift, ok := map[rune]int{'K': 10, 'M': 20}[unit]; ok {
+			size <<= shift
+		}
+		sizes["L"+read("level")] = size
+	}
+	return sizes
+}
+
+// cudaDriver is the version of NVIDIA's kernel driver, nil where there is none.
+func cudaDriver() *string {
+	text, err := os.ReadFile("/proc/driver/nvidia/version")
+	if err != nil {
+		return nil
+	}
+	version := "unknown"
+	for _, word := range slices.Backward(strings.Fields(string(text))) {
+		if strings.Contains(word, ".") && strings.Trim(word, "0123456789.") == "" {
+			version = word
+		}
+	}
+	return &version
+}
+
+// --- decisions, called by call.c ------------------------------------------------------------------------------------------------
+
+// gorsqrtDecideInto plans 1/√src into dst. It answers -1, or the rsqrt.ErrorKind of a refusal whose text the caller frees.
+//
+//export gorsqrtDecideInto
+func gorsqrtDecideInto(plan *C.gorsqrt_plan, dst, src *C.gorsqrt_array, text **C.char) C.int {
+	return refusal(text, func() error {
+		x, err := array("input", src)
+		if err != nil {
+			return err
+		}
+		y, err := array("out", dst)
+		if err != nil {
+			return err
+		}
+		// The plan is the caller's, on its stack, for this call; it holds no Go pointer.
+		return rsqrt.PlanInto((*cgo.Plan)(unsafe.Pointer(plan)), y, x)
+	})
+}
+
+// gorsqrtDecideFresh plans 1/√src into fresh memory and says of which dtype and strides (64 places) that must be.
+//
+//export gorsqrtDecideFresh
+func gorsqrtDecideFresh(plan *C.gorsqrt_plan, strides *C.int64_t, dtype *C.int32_t, src *C.gorsqrt_array, text **C.char) C.int {
+	return refusal(text, func() error {
+		x, err := array("input", src)
+		if err != nil {
+			return err
+		}
+		// Both are the caller's, on its stack, for this call.
+		places := unsafe.Slice((*int)(unsafe.Pointer(strides)), cgo.MaxNDim)
+		result, err := rsqrt.PlanFresh((*cgo.Plan)(unsafe.Pointer(plan)), places, x)
+		*dtype = C.int32_t(result)
+		return err
+	})
+}
+
+// The containers' names in errors.
+var containers = [C.CONTAINERS]string{
+	C.NUMPY_ARRAY:  "numpy.ndarray",
+	C.NUMPY_SCALAR: "numpy scalar",
+	C.ARRAY_ARRAY:  "array.array",
+	C.BUFFER:       "buffer",
+}
+
+// array is C's array in Go's terms, without a copy: it is used only during the call in which C holds the argument.
+func array(argument string, a *C.gorsqrt_array) (rsqrt.Array, error) {
+	if a.dtype == C.GORSQRT_DTYPES {
+		return rsqrt.Array{}, rsqrt.Unsupported(argument, C.GoString(a._type))
+	}
+	return rsqrt.Array{
+		Data:     a.data,
+		DType:    rsqrt.DType(a.dtype),
+		Shape:    unsafe.Slice((*int)(unsafe.Pointer(a.shape)), int(a.ndim)),
+		Strides:  unsafe.Slice((*int)(unsafe.Pointer(a.strides)), int(a.ndim)),
+		ReadOnly: a.read_only != 0,
+		Kind:     containers[a.container],
+	}, nil
+}
+
+// refusal runs a decision and turns its error, or its panic, into a kind and a text for C.
+func refusal(text **C.char, decide func() error) C.int {
+	err := func() (err error) {
+		defer recovered(&err)
+		return decide()
+	}()
+	if err == nil {
+		return -1
+	}
+	*text = C.CString(err.Error())
+	var refused *rsqrt.Error
+	if errors.As(err, &refused) {
+		return C.int(refused.Kind)
+	}
+	return C.int(rsqrt.RuntimeError)
+}
+
+// recovered makes an error of a panic.
+func recovered(err *error) {
+	if cause := recover(); cause != nil {
+		*err = fmt.Errorf("gorsqrt: internal error: %v", cause)
+	}
+}

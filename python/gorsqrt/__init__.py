@@ -1,0 +1,50 @@
+"""The reciprocal square root, 1/√x, of arrays.
+
+>>> from array import array
+>>> import gorsqrt
+>>> gorsqrt.rsqrt(array("d", [4, 16, 25]))
+array('d', [0.5, 0.25, 0.2])
+
+The functions are C and Go; ``help(gorsqrt.rsqrt)`` documents them. Importing this module imports neither numpy nor torch.
+"""
+
+from . import _gorsqrt
+
+__all__ = ["__version__", "rsqrt", "rsqrt_", "show_config"]
+
+__version__ = _gorsqrt.binding_Install(_gorsqrt.__name__)
+
+rsqrt, rsqrt_ = _gorsqrt.rsqrt, _gorsqrt.rsqrt_
+rsqrt.__module__ = rsqrt_.__module__ = __name__
+
+
+def show_config(mode="stdout"):
+    """Show how gorsqrt was built and what it uses on this machine.
+
+    Parameters
+    ----------
+    mode : {"stdout", "dicts"}
+        Print it, or return it.
+
+    Returns
+    -------
+    dict or None
+        With mode="dicts": version, tier (the instruction set in use), tiers (all that this
+        machine runs, best first), threads, caches (bytes of data cache by level), go, gopy, and
+        cuda_driver (None without one).
+
+    Raises
+    ------
+    ValueError
+        mode is neither of the two.
+    """
+    import json
+
+    if mode not in ("stdout", "dicts"):
+        raise ValueError(f"show_config(): argument 'mode' must be 'stdout' or 'dicts', not {mode!r}")
+    config = json.loads(_gorsqrt.binding_Config())
+    if mode == "dicts":
+        return config
+    for name, value in config.items():
+        print(f"{name:12}{value}")
+    return None

@@ -1,0 +1,65 @@
+package rsqrt
+
+import (
+	"fmt"
+	"strings"
+	"sync/atomic"
+
+	"github.com/gorsqrt/gorsqrt/cgo"
+	"golang.org/x/sys/cpu"
+)
+
+// The instruction sets, best first. A tier runs where this says so; its kernels are in cgo/<name>.c.
+var tiers = []struct {
+	name string
+	id   int
+	runs bool
+}{
+	{"avx512", cgo.AVX512, cpu.X86.HasAVX512F && cpu.X86.HasAVX512BW && cpu.X86.HasAVX512DQ && cpu.X86.HasAVX512VL},
+	{"avx2", cgo.AVX2, cpu.X86.HasAVX2 && cpu.X86.HasFMA},
+	{"scalar", cgo.Scalar, true},
+}
+
+// A tier in use: its name and its kernels by dtype.
+type tier struct {
+	name    string
+	kernels [cgo.DTypes]cgo.Kernel
+}
+
+// The tier that every call uses: the best one, unless SetTier names another.
+var active atomic.Pointer[tier]
+
+func init() { must(SetTier(Tiers()[0])) }
+
+// Tiers lists the instruction sets that this machine runs, best first.
+func Tiers() (names []string) {
+	for _, t := range tiers {
+		if t.runs {
+			names = append(names, t.name)
+		}
+	}
+	return names
+}
+
+// Tier is the instruction set in use.
+func Tier() string { return active.Load().name }
+
+// SetTier chooses the instruction set by name for all calls from now on. The results' bits don't depend on it.
+func SetTier(name string) error {
+	for _, t := range tiers {
+		if t.runs && t.name == name {
+			active.Store(&tier{name, cgo.Kernels(t.id)})
+			return nil
+		}
+	}
+	return fmt.Errorf("instruction set '%s' is not one that this machine runs: %s", name, strings.Join(Tiers(), ", "))
+}
+
+// Kernels are the C functions (dst, src, n) in use, by dtype, for callers in C that have nothing to decide.
+func Kernels() [cgo.DTypes]cgo.Kernel { return active.Load().kernels }
+
+func must(err error) {
+	if err != nil {
+		panic(err)
+	}
+}

@@ -1,0 +1,119 @@
+package rsqrt
+
+// preserve fills in the strides of a fresh result of this shape whose elements have `size` bytes, for an input with the
+// strides `like`. It is torch's preserve_format (TensorIterator), with negative strides, which torch lacks, by absolute value:
+// contiguous or empty → C order; channels_last → channels_last; dense without overlap → the same strides; everything else →
+// the dimensions in the order of their strides, packed.
+func preserve(strides, shape, like []int, likeSize, size int) {
+	switch {
+	case empty(shape) || packed(shape, like, likeSize, cOrder):
+		pack(strides, shape, size, cOrder)
+	case len(shape) == 4 && packed(shape, like, likeSize, channelsLast):
+		pack(strides, shape, size, channelsLast)
+	default:
+		var buffer [maxNDim]int
+		order := byStride(buffer[:len(shape)], shape, like)
+		if dense(shape, like, likeSize) {
+			for d := range shape {
+				strides[d] = abs(like[d]) / likeSize * size
+			}
+			return
+		}
+		pack(strides, shape, size, func(i, ndim int) int { return order[i] })
+	}
+}
+
+// An order of dimensions: the i-th from the inside.
+type dimOrder func(i, ndim int) int
+
+func cOrder(i, ndim int) int       { return ndim - 1 - i }
+func channelsLast(i, ndim int) int { return [...]int{1, 3, 2, 0}[i] }
+
+// pack lays the dimensions out in an order without gaps.
+func pack(strides, shape []int, size int, order dimOrder) {
+	for i := range shape {
+		d := order(i, len(shape))
+		strides[d] = size
+		size *= shape[d]
+	}
+}
+
+// packed says whether an array is laid out in an order without gaps; dimensions of length 1 may have any stride.
+func packed(shape, strides []int, size int, order dimOrder) bool {
+	for i := range shape {
+		d := order(i, len(shape))
+		if shape[d] != 1 && abs(strides[d]) != size {
+			return false
+		}
+		size *= shape[d]
+	}
+	return true
+}
+
+// dense says whether some order of the dimensions is without gaps and overlap.
+func dense(shape, strides []int, size int) bool {
+	var done [maxNDim]bool
+	for range shape {
+		next := -1
+		for d := range shape {
+			if !done[d] && shape[d] > 1 && abs(strides[d]) == size {
+				next = d
+			}
+		}
+		if next < 0 {
+			break
+		}
+		done[next] = true
+		size *= shape[next]
+	}
+	for d := range shape {
+		if shape[d] > 1 && !done[d] {
+			return false
+		}
+	}
+	return true
+}
+
+// byStride sorts the dimensions from the smallest stride to the largest as torch does: an insertion sort from the last
+// dimension, in which a stride of 0 compares with nothing and of equal strides the smaller length is inside.
+func byStride(order, shape, strides []int) []int {
+	for i := range order {
+		order[i] = len(order) - 1 - i
+	}
+	for i := 1; i < len(order); i++ {
+		at := i
+		for before := i - 1; before >= 0; before-- {
+			a, b := abs(strides[order[before]]), abs(strides[order[at]])
+			if a == 0 || b == 0 {
+				continue
+			}
+			if a < b {
+				break
+			}
+			if a > b || shape[order[before]] > shape[order[at]] {
+				order[before], order[at] = order[at], order[before]
+				at = before
+			}
+		}
+	}
+	return order
+}
+
+func (a Array) dense() bool { return dense(a.Shape, a.Strides, a.DType.Size()) }
+
+func empty(shape []int) bool { return count(shape) == 0 }
+
+func count(shape []int) int {
+	n := 1
+	for _, length := range shape {
+		n *= length
+	}
+	return n
+}
+
+func abs(x int) int {
+	if x < 0 {
+		return -x
+	}
+	return x
+}

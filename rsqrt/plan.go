@@ -1,0 +1,130 @@
+package rsqrt
+
+import (
+	"github.com/gorsqrt/gorsqrt/cgo"
+)
+
+const maxNDim = cgo.MaxNDim
+
+// PlanInto decides how 1/√src is written to dst, or why it can't be; see [Apply]. The memory is not touched.
+func PlanInto(plan *cgo.Plan, dst, src Array) error {
+	if len(src.Shape) > maxNDim {
+		return tooManyDims(len(src.Shape))
+	}
+	if dst.ReadOnly {
+		return readOnly(dst)
+	}
+	if len(dst.Shape) > maxNDim {
+		return tooManyDims(len(dst.Shape))
+	}
+	if overlapsItself(dst) == yes {
+		return errSelfOverlap
+	}
+	shared := no
+	if !sameItems(dst, src) {
+		shared = overlap(dst, src)
+	}
+	if shared == yes && (dst.DType == src.DType || dst.dense() && src.dense()) {
+		return errPartialOverlap
+	}
+	if !equal(dst.Shape, src.Shape) {
+		return otherShape(dst, src)
+	}
+	fill(plan, src.DType, dst, src)
+	if shared != no {
+		plan.Temporary = 1
+	}
+	return nil
+}
+
+// PlanFresh decides how 1/√src is written to a fresh block of memory: in which dtype, which it returns, and with which
+// strides, which it writes to strides[:len(src.Shape)].
+func PlanFresh(plan *cgo.Plan, strides []int, src Array) (DType, error) {
+	if len(src.Shape) > maxNDim {
+		return 0, tooManyDims(len(src.Shape))
+	}
+	dst := Array{DType: src.DType, Shape: src.Shape, Strides: strides[:len(src.Shape)]}
+	preserve(dst.Strides, dst.Shape, src.Strides, src.DType.Size(), dst.DType.Size())
+	fill(plan, src.DType, dst, src)
+	return dst.DType, nil
+}
+
+// fill writes the plan: the stages from src's dtype through the computed one to dst's, and the loops.
+func fill(plan *cgo.Plan, compute DType, dst, src Array) {
+	plan.Temporary = 0
+	plan.N = count(src.Shape)
+	plan.SrcSize, plan.DstSize = src.DType.Size(), dst.DType.Size()
+	plan.Stage[0] = cgo.Stage{Kernel: active.Load().kernels[compute], DstSize: compute.Size()}
+	plan.Stages = 1
+	if dst.DType != compute {
+		plan.Stage[1] = cgo.Stage{Kernel: casts[compute][dst.DType], DstSize: dst.DType.Size()}
+		plan.Stages = 2
+	}
+	loops(plan, dst, src)
+}
+
+var casts = [cgo.DTypes][cgo.DTypes]cgo.Kernel{
+	F32: {F64: cgo.CastF32F64},
+	F64: {F32: cgo.CastF64F32},
+}
+
+// loops orders the dimensions by dst's strides, the smallest last, turns them so that those are positive, drops the ones of
+// length 1 and merges the neighbours that both sides walk as one.
+func loops(plan *cgo.Plan, dst, src Array) {
+	plan.SrcOffset, plan.DstOffset = 0, 0
+	ndim := 0
+	for d, length := range src.Shape {
+		if length == 1 {
+			continue
+		}
+		dstStride, srcStride := dst.Strides[d], src.Strides[d]
+		if dstStride < 0 {
+			plan.DstOffset += (length - 1) * dstStride
+			plan.SrcOffset += (length - 1) * srcStride
+			dstStride, srcStride = -dstStride, -srcStride
+		}
+		at := ndim
+		for ; at > 0 && plan.DstStrides[at-1] < dstStride; at-- {
+			plan.Shape[at], plan.DstStrides[at], plan.SrcStrides[at] = plan.Shape[at-1], plan.DstStrides[at-1], plan.SrcStrides[at-1]
+		}
+		plan.Shape[at], plan.DstStrides[at], plan.SrcStrides[at] = length, dstStride, srcStride
+		ndim++
+	}
+	last := 0
+	for d := 1; d < ndim; d++ {
+		length := plan.Shape[d]
+		if plan.DstStrides[last] == length*plan.DstStrides[d] && plan.SrcStrides[last] == length*plan.SrcStrides[d] {
+			plan.Shape[last] *= length
+		} else {
+			last++
+			plan.Shape[last] = length
+		}
+		plan.DstStrides[last], plan.SrcStrides[last] = plan.DstStrides[d], plan.SrcStrides[d]
+	}
+	plan.NDim = int32(min(ndim, last+1))
+}
+
+// sameItems says whether two arrays are the same elements in the same order.
+func sameItems(a, b Array) bool {
+	if a.Data != b.Data || a.DType.Size() != b.DType.Size() || !equal(a.Shape, b.Shape) {
+		return false
+	}
+	for d, length := range a.Shape {
+		if length > 1 && a.Strides[d] != b.Strides[d] {
+			return false
+		}
+	}
+	return true
+}
+
+func equal(a, b []int) bool {
+	if len(a) != len(b) {
+		return false
+	}
+	for d := range a {
+		if a[d] != b[d] {
+			return false
+		}
+	}
+	return true
+}
