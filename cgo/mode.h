@@ -28,7 +28,7 @@ static inline void mode_set(fp_mode mode) {
 }
 #elif defined(__aarch64__)
 typedef uint64_t fp_mode;
-#define FP_MODE_DEFAULT 0u      /* FPCR: traps off, nearest even, no FZ, no FZ16, no default-nan */
+#define FP_MODE_DEFAULT 0u /* FPCR: traps off, nearest even, no FZ, no FZ16, no default-nan */
 #define FP_MODE_MASK 0x07ffff07u
 static inline fp_mode mode_get(void) {
     fp_mode mode;

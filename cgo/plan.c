@@ -8,9 +8,9 @@
 #pragma STDC FP_CONTRACT OFF
 
 enum {
-    TILE = 512,          /* items in flight between two stages: two tiles of f64 are 8 KiB, a quarter of the smallest L1 */
-    SHORT_ROW = 64,      /* contiguous rows below this are gathered into tiles rather than computed one by one */
-    PIECE = 1 << 21,     /* items between two looks at `interrupted`: 20 ms on the slowest tier */
+    TILE = 512,      /* items in flight between two stages: two tiles of f64 are 8 KiB, a quarter of the smallest L1 */
+    SHORT_ROW = 64,  /* contiguous rows below this are gathered into tiles rather than computed one by one */
+    PIECE = 1 << 21, /* items between two looks at `interrupted`: 20 ms on the slowest tier */
 };
 
 void cast_f32_f64(void *dst, const void *src, size_t n) {

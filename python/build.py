@@ -61,20 +61,21 @@ def find_cc() -> str:
     for cc in [chosen] if chosen else ["gcc", "clang", "cc"]:
         if shutil.which(cc.split()[0]):
             return cc
+    missing = f"CC={chosen} is not" if chosen else "neither gcc nor clang is"
     sys.exit(
-        f"gorsqrt is built with a C compiler, but {f'CC={chosen}' if chosen else 'neither gcc nor clang'} is on PATH: "
+        f"gorsqrt is built with a C compiler, but {missing} on PATH: "
         "install one (Debian: apt-get install gcc), or name it in CC."
     )
 
 
 def check_machine() -> None:
     """Ends with one sentence where gorsqrt can't be built."""
-    if sys.version_info < (3, 11):
+    if sys.version_info < (3, 11):  # noqa: UP036  (requires-python stops pip, but not every caller)
         sys.exit(f"gorsqrt needs CPython 3.11 or newer; this is {platform.python_version()}.")
-    if sys.implementation.name != "cpython" or sysconfig.get_config_var("Py_GIL_DISABLED"):
-        sys.exit("gorsqrt needs CPython with the GIL: it is built against the stable ABI.")
     if sys.platform != "linux" or platform.machine() not in ("x86_64", "aarch64"):
         sys.exit(f"gorsqrt runs on Linux on x86-64 and aarch64; this is {sys.platform} on {platform.machine()}.")
+    if sys.implementation.name != "cpython" or sysconfig.get_config_var("Py_GIL_DISABLED"):
+        sys.exit("gorsqrt needs CPython with the GIL: it is built against the stable ABI.")
     if "musl" in (sysconfig.get_config_var("SOABI") or ""):
         sys.exit("gorsqrt needs glibc: on musl (Alpine) a shared library written in Go can't be loaded into Python.")
     header = Path(sysconfig.get_path("include"), "Python.h")

@@ -12,50 +12,57 @@ const (
 	ValueError
 )
 
+// Operand is one of the two arrays of a call.
+type Operand int
+
+// Which operand an error is about: one of them, or how they lie in memory, which torch's texts say without naming any.
+const (
+	Neither Operand = iota
+	Src
+	Dst
+)
+
+func (o Operand) String() string { return [...]string{"", "src ", "dst "}[o] }
+
 // Error is why a call was refused. Nothing was written when it is returned.
 type Error struct {
-	Kind ErrorKind
+	Kind    ErrorKind
+	Operand Operand
+	// Text continues a sentence that begins with the operand, where there is one.
 	Text string
 }
 
-func (e *Error) Error() string { return e.Text }
+func (e *Error) Error() string { return fmt.Sprintf("rsqrt: %v%s", e.Operand, e.Text) }
 
-func errorf(kind ErrorKind, format string, args ...any) *Error {
-	return &Error{kind, fmt.Sprintf(format, args...)}
+func errorf(kind ErrorKind, operand Operand, format string, args ...any) *Error {
+	return &Error{kind, operand, fmt.Sprintf(format, args...)}
 }
 
-// Unsupported is the refusal of an argument whose element type, as its container names it, has no kernel.
-func Unsupported(argument, dtype string) *Error {
-	return errorf(TypeError, "argument '%s' has dtype %s, which is not supported; supported are %s", argument, dtype, Supported())
+// Unsupported is the refusal of an operand whose element type, as its container names it, has no kernel.
+func Unsupported(operand Operand, dtype string) *Error {
+	return errorf(TypeError, operand, "has dtype %s, which is not supported; supported are %s", dtype, Supported())
 }
 
-func readOnly(dst Array) *Error {
-	return errorf(ValueError, "the destination%s is read-only; a writable one is needed", of(dst))
+func readOnly() *Error {
+	return errorf(ValueError, Dst, "is read-only; a writable array is needed")
 }
 
 func otherShape(dst, src Array) *Error {
-	return errorf(RuntimeError, "the output%s has shape %s, which does not match the required output shape %s; it cannot be resized",
-		of(dst), list(dst.Shape), list(src.Shape))
+	return errorf(RuntimeError, Dst, "has shape %s, which does not match the required output shape %s; "+
+		"this container cannot be resized", list(dst.Shape), list(src.Shape))
 }
 
-func tooManyDims(ndim int) *Error {
-	return errorf(RuntimeError, "arrays of %d dimensions are not supported; at most 64 are", ndim)
+func tooManyDims(operand Operand, ndim int) *Error {
+	return errorf(RuntimeError, operand, "has %d dimensions; at most %d are supported", ndim, maxNDim)
 }
 
 // The texts of these two are torch's.
 var (
-	errSelfOverlap = &Error{RuntimeError, "unsupported operation: more than one element of the written-to tensor refers to a " +
-		"single memory location. Please clone() the tensor before performing the operation."}
-	errPartialOverlap = &Error{RuntimeError, "unsupported operation: some elements of the input tensor and the written-to tensor " +
-		"refer to a single memory location. Please clone() the tensor before performing the operation."}
+	errSelfOverlap = &Error{RuntimeError, Neither, "unsupported operation: more than one element of the written-to tensor " +
+		"refers to a single memory location. Please clone() the tensor before performing the operation."}
+	errPartialOverlap = &Error{RuntimeError, Neither, "unsupported operation: some elements of the input tensor and the " +
+		"written-to tensor refer to a single memory location. Please clone() the tensor before performing the operation."}
 )
-
-func of(a Array) string {
-	if a.Kind == "" {
-		return ""
-	}
-	return ", a " + a.Kind + ","
-}
 
 // list writes a shape as torch does: [2, 3].
 func list(shape []int) string {

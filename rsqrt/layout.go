@@ -29,12 +29,12 @@ type dimOrder func(i, ndim int) int
 func cOrder(i, ndim int) int       { return ndim - 1 - i }
 func channelsLast(i, ndim int) int { return [...]int{1, 3, 2, 0}[i] }
 
-// pack lays the dimensions out in an order without gaps.
+// pack lays the dimensions out in an order without gaps; a dimension of length 0 counts as one of length 1, as in torch.
 func pack(strides, shape []int, size int, order dimOrder) {
 	for i := range shape {
 		d := order(i, len(shape))
 		strides[d] = size
-		size *= shape[d]
+		size *= max(1, shape[d])
 	}
 }
 

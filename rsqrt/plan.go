@@ -9,13 +9,13 @@ const maxNDim = cgo.MaxNDim
 // PlanInto decides how 1/√src is written to dst, or why it can't be; see [Apply]. The memory is not touched.
 func PlanInto(plan *cgo.Plan, dst, src Array) error {
 	if len(src.Shape) > maxNDim {
-		return tooManyDims(len(src.Shape))
-	}
-	if dst.ReadOnly {
-		return readOnly(dst)
+		return tooManyDims(Src, len(src.Shape))
 	}
 	if len(dst.Shape) > maxNDim {
-		return tooManyDims(len(dst.Shape))
+		return tooManyDims(Dst, len(dst.Shape))
+	}
+	if dst.ReadOnly {
+		return readOnly()
 	}
 	if overlapsItself(dst) == yes {
 		return errSelfOverlap
@@ -41,7 +41,7 @@ func PlanInto(plan *cgo.Plan, dst, src Array) error {
 // strides, which it writes to strides[:len(src.Shape)].
 func PlanFresh(plan *cgo.Plan, strides []int, src Array) (DType, error) {
 	if len(src.Shape) > maxNDim {
-		return 0, tooManyDims(len(src.Shape))
+		return 0, tooManyDims(Src, len(src.Shape))
 	}
 	dst := Array{DType: src.DType, Shape: src.Shape, Strides: strides[:len(src.Shape)]}
 	preserve(dst.Strides, dst.Shape, src.Strides, src.DType.Size(), dst.DType.Size())

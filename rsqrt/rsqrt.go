@@ -44,8 +44,6 @@ type Array struct {
 	Strides []int
 	// ReadOnly arrays are refused as destinations.
 	ReadOnly bool
-	// Kind names the container in errors ("numpy.ndarray"); may be empty.
-	Kind string
 }
 
 // Float32 writes 1/√src[i] to dst[i]. dst and src have one length, and are the same memory or share none; it panics where

@@ -24,7 +24,7 @@ import (
 	"github.com/gorsqrt/gorsqrt/rsqrt"
 )
 
-// --- the management surface, wrapped by gopy: no panic may leave these, since it would end the interpreter --------------------
+// The management surface, wrapped by gopy: no panic may leave these, since it would end the interpreter.
 
 //go:embed rsqrt.txt
 var rsqrtDoc string
@@ -133,18 +133,18 @@ func cudaDriver() *string {
 	return &version
 }
 
-// --- decisions, called by call.c ------------------------------------------------------------------------------------------------
+// Decisions, called by call.c.
 
-// gorsqrtDecideInto plans 1/√src into dst. It answers -1, or the rsqrt.ErrorKind of a refusal whose text the caller frees.
+// gorsqrtDecideInto plans 1/√src into dst. It answers whether it refuses, and then why.
 //
 //export gorsqrtDecideInto
-func gorsqrtDecideInto(plan *C.gorsqrt_plan, dst, src *C.gorsqrt_array, text **C.char) C.int {
-	return refusal(text, func() error {
-		x, err := array("input", src)
+func gorsqrtDecideInto(plan *C.gorsqrt_plan, dst, src *C.gorsqrt_array, refusal *C.gorsqrt_refusal) C.bool {
+	return refused(refusal, func() error {
+		x, err := array(rsqrt.Src, src)
 		if err != nil {
 			return err
 		}
-		y, err := array("out", dst)
+		y, err := array(rsqrt.Dst, dst)
 		if err != nil {
 			return err
 		}
@@ -156,9 +156,9 @@ func gorsqrtDecideInto(plan *C.gorsqrt_plan, dst, src *C.gorsqrt_array, text **C
 // gorsqrtDecideFresh plans 1/√src into fresh memory and says of which dtype and strides (64 places) that must be.
 //
 //export gorsqrtDecideFresh
-func gorsqrtDecideFresh(plan *C.gorsqrt_plan, strides *C.int64_t, dtype *C.int32_t, src *C.gorsqrt_array, text **C.char) C.int {
-	return refusal(text, func() error {
-		x, err := array("input", src)
+func gorsqrtDecideFresh(plan *C.gorsqrt_plan, strides *C.int64_t, dtype *C.int32_t, src *C.gorsqrt_array, refusal *C.gorsqrt_refusal) C.bool {
+	return refused(refusal, func() error {
+		x, err := array(rsqrt.Src, src)
 		if err != nil {
 			return err
 		}
@@ -170,18 +170,10 @@ func gorsqrtDecideFresh(plan *C.gorsqrt_plan, strides *C.int64_t, dtype *C.int32
 	})
 }
 
-// The containers' names in errors.
-var containers = [C.CONTAINERS]string{
-	C.NUMPY_ARRAY:  "numpy.ndarray",
-	C.NUMPY_SCALAR: "numpy scalar",
-	C.ARRAY_ARRAY:  "array.array",
-	C.BUFFER:       "buffer",
-}
-
 // array is C's array in Go's terms, without a copy: it is used only during the call in which C holds the argument.
-func array(argument string, a *C.gorsqrt_array) (rsqrt.Array, error) {
+func array(operand rsqrt.Operand, a *C.gorsqrt_array) (rsqrt.Array, error) {
 	if a.dtype == C.GORSQRT_DTYPES {
-		return rsqrt.Array{}, rsqrt.Unsupported(argument, C.GoString(a._type))
+		return rsqrt.Array{}, rsqrt.Unsupported(operand, C.GoString(a._type))
 	}
 	return rsqrt.Array{
 		Data:     a.data,
@@ -189,25 +181,22 @@ func array(argument string, a *C.gorsqrt_array) (rsqrt.Array, error) {
 		Shape:    unsafe.Slice((*int)(unsafe.Pointer(a.shape)), int(a.ndim)),
 		Strides:  unsafe.Slice((*int)(unsafe.Pointer(a.strides)), int(a.ndim)),
 		ReadOnly: a.read_only != 0,
-		Kind:     containers[a.container],
 	}, nil
 }
 
-// refusal runs a decision and turns its error, or its panic, into a kind and a text for C.
-func refusal(text **C.char, decide func() error) C.int {
+// refused runs a decision and writes its error, or its panic, down for C.
+func refused(refusal *C.gorsqrt_refusal, decide func() error) C.bool {
 	err := func() (err error) {
 		defer recovered(&err)
 		return decide()
 	}()
 	if err == nil {
-		return -1
+		return false
 	}
-	*text = C.CString(err.Error())
-	var refused *rsqrt.Error
-	if errors.As(err, &refused) {
-		return C.int(refused.Kind)
-	}
-	return C.int(rsqrt.RuntimeError)
+	why := &rsqrt.Error{Text: err.Error()}
+	errors.As(err, &why)
+	*refusal = C.gorsqrt_refusal{C.int32_t(why.Kind), C.int32_t(why.Operand), C.CString(why.Text)}
+	return true
 }
 
 // recovered makes an error of a panic.

@@ -15,20 +15,28 @@ typedef struct {
     const int64_t *shape, *strides; /* ndim entries each; strides in bytes */
     const char *type;               /* the element type as the container names it, where dtype is GORSQRT_DTYPES */
     int32_t dtype, ndim;
-    int32_t container; /* one of the enum below, for errors */
     int32_t read_only;
 } gorsqrt_array;
 
-/* --- intake.c: objects to arrays --------------------------------------------------------------------------------------- */
+/* Why Go refused a call: rsqrt.Error. */
+typedef struct {
+    int32_t kind;    /* 0 RuntimeError, 1 TypeError, 2 ValueError */
+    int32_t operand; /* 0 neither, 1 the input, 2 the destination */
+    char *text;      /* the receiver's to free */
+} gorsqrt_refusal;
 
-typedef enum { NOT_AN_ARRAY, NUMPY_ARRAY, NUMPY_SCALAR, ARRAY_ARRAY, BUFFER, CONTAINERS } container;
+/* Intake.c: objects to arrays. */
+
+typedef enum { NOT_AN_ARRAY, NUMPY_ARRAY, NUMPY_SCALAR, ARRAY_ARRAY, BUFFER } container;
 
 /* An argument of a call and what is held for it. `object` is borrowed from the caller, who keeps it alive. */
 typedef struct {
     PyObject *object;
+    container container;
     gorsqrt_array array;
     Py_buffer view;  /* held until operand_release where view.obj is set: the exporter can't move its memory meanwhile */
-    PyObject *owned; /* keeps array.type or a scalar's descriptor alive; may be NULL */
+    PyObject *owned; /* keeps array.type alive; may be NULL */
+    int64_t strides[GORSQRT_MAX_NDIM]; /* for exporters that give none: C order */
 } operand;
 
 /* Which container an object is, without an effect on it. */
@@ -57,7 +65,7 @@ typedef struct {
 bool plain_take(plain *p, PyObject *object);
 void plain_release(plain *p);
 
-/* --- result.c: fresh containers ----------------------------------------------------------------------------------------- */
+/* Result.c: fresh containers. */
 
 /* A fresh container like input's with uninitialised memory of this layout (bytes); *data is its first element and lives as
  * long as the object. NULL with an exception set. */
@@ -71,12 +79,11 @@ PyObject *result_like_plain(const plain *input, void **data);
 
 int result_install(void);
 
-/* --- numpy.c: numpy's C API, found when somebody else has imported numpy ----------------------------------------------- */
+/* Numpy.c: numpy's C API, found when somebody else has imported numpy. */
 
 /* The start of every ndarray and dtype, the same since numpy 1.7; from numpy's ndarraytypes.h. */
 typedef struct {
-    PyObject_HEAD
-    char *data;
+    PyObject_HEAD char *data;
     int nd;
     Py_ssize_t *dimensions, *strides;
     PyObject *base;
@@ -85,8 +92,7 @@ typedef struct {
 } numpy_array;
 
 typedef struct {
-    PyObject_HEAD
-    PyTypeObject *typeobj;
+    PyObject_HEAD PyTypeObject *typeobj;
     char kind, type, byteorder, flags;
     int type_num;
 } numpy_descr;
@@ -96,7 +102,8 @@ enum { NUMPY_C_CONTIGUOUS = 0x1, NUMPY_WRITEABLE = 0x400 };
 typedef struct {
     PyTypeObject *array_type, *generic_type; /* NULL until numpy is found */
     PyObject *descr[GORSQRT_DTYPES];
-    PyObject *(*new_from_descr)(PyTypeObject *, PyObject *, int, const Py_ssize_t *, const Py_ssize_t *, void *, int, PyObject *);
+    PyObject *(*new_from_descr)(PyTypeObject *, PyObject *, int, const Py_ssize_t *, const Py_ssize_t *, void *, int,
+                                PyObject *);
     PyObject *(*scalar)(void *, PyObject *, PyObject *);
 } numpy_api;
 
@@ -108,7 +115,7 @@ bool numpy_find(void);
 /* The dtype of a numpy descriptor; GORSQRT_DTYPES where it has no kernel. */
 int32_t numpy_dtype(PyObject *descr);
 
-/* --- call.c ------------------------------------------------------------------------------------------------------------- */
+/* Call.c. */
 
 /* The kernels by dtype that the express lane uses: Go fills this in at install and whenever the tier changes. */
 extern gorsqrt_kernel *express[GORSQRT_DTYPES];

@@ -16,7 +16,7 @@ gorsqrt_kernel *express[GORSQRT_DTYPES];
 /* "input" and "out", interned: keywords are compared by address first. */
 static PyObject *name_input, *name_out;
 
-/* --- running ------------------------------------------------------------------------------------------------------------ */
+/* Running. */
 
 /* A call that runs without the GIL. */
 typedef struct {
@@ -73,7 +73,7 @@ static int run_plain(int32_t dtype, int64_t n, void *dst, const void *src) {
     return run(&plan, dst, src);
 }
 
-/* --- the express lane: plain arrays of one dtype, disjoint or identical; nothing to decide ------------------------------- */
+/* The express lane: plain arrays of one dtype, disjoint or identical; nothing to decide. */
 
 /* Each answers NULL without an exception where the call is not one of these, and the decision is Go's. */
 
@@ -114,7 +114,7 @@ static PyObject *express_out(PyObject *input, PyObject *out) {
     return result;
 }
 
-/* --- everything else: Go decides ------------------------------------------------------------------------------------------ */
+/* Everything else: Go decides. */
 
 /* Set in a child of fork: Go's runtime has lost its threads there and must not be entered. */
 static volatile sig_atomic_t forked;
@@ -123,23 +123,27 @@ static void after_fork_in_child(void) {
     forked = 1;
 }
 
-static int may_ask_go(void) {
-    if (!forked) return 0;
-    PyErr_SetString(PyExc_RuntimeError,
-                    "gorsqrt: this call is not possible in a forked child process, where Go's runtime does not survive; "
-                    "contiguous arrays of one dtype are, or start processes with the spawn or forkserver method");
-    return -1;
+/* In such a child the express lane serves, and nothing else: its result, or the reason why there is none. */
+static PyObject *in_forked_child(PyObject *express_result) {
+    if (express_result == NULL && !PyErr_Occurred()) {
+        PyErr_SetString(PyExc_RuntimeError,
+                        "gorsqrt: this call is not possible in a forked child process, where Go's runtime does not survive; "
+                        "contiguous arrays of one dtype are, or start processes with the spawn or forkserver method");
+    }
+    return express_result;
 }
 
-/* Raises what Go refused with. */
-static void raise_refusal(const char *function, int kind, char *text) {
-    PyObject *const exception[] = {PyExc_RuntimeError, PyExc_TypeError, PyExc_ValueError};
-    if (kind == 1) {
-        PyErr_Format(exception[kind], "%s(): %s", function, text);
+/* Raises what Go refused with. In place the destination is the input. */
+static void raise_refusal(const char *function, bool in_place, gorsqrt_refusal *refusal) {
+    PyObject *const exceptions[] = {PyExc_RuntimeError, PyExc_TypeError, PyExc_ValueError};
+    PyObject *const exception = exceptions[refusal->kind];
+    if (refusal->operand == 0) {
+        PyErr_SetString(exception, refusal->text);
     } else {
-        PyErr_SetString(exception[kind], text);
+        PyErr_Format(exception, "%s(): argument '%s' %s", function, refusal->operand == 2 && !in_place ? "out" : "input",
+                     refusal->text);
     }
-    free(text);
+    free(refusal->text);
 }
 
 static PyObject *decide_fresh(const char *function, PyObject *input, container in) {
@@ -149,11 +153,10 @@ static PyObject *decide_fresh(const char *function, PyObject *input, container i
         gorsqrt_plan plan;
         int64_t strides[GORSQRT_MAX_NDIM];
         int32_t dtype;
-        char *text;
+        gorsqrt_refusal refusal;
         void *data = NULL;
-        int const refused = gorsqrtDecideFresh(&plan, strides, &dtype, &x.array, &text);
-        if (refused >= 0) {
-            raise_refusal(function, refused, text);
+        if (gorsqrtDecideFresh(&plan, strides, &dtype, &x.array, &refusal)) {
+            raise_refusal(function, false, &refusal);
         } else {
             result = result_new(&x, dtype, strides, &data);
         }
@@ -170,10 +173,9 @@ static PyObject *decide_out(const char *function, PyObject *input, container in,
     y.view.obj = y.owned = NULL;
     if (operand_take(&x, input, in) == 0 && operand_take(&y, out, to) == 0) {
         gorsqrt_plan plan;
-        char *text;
-        int const refused = gorsqrtDecideInto(&plan, &y.array, &x.array, &text);
-        if (refused >= 0) {
-            raise_refusal(function, refused, text);
+        gorsqrt_refusal refusal;
+        if (gorsqrtDecideInto(&plan, &y.array, &x.array, &refusal)) {
+            raise_refusal(function, out == input, &refusal);
         } else if (run(&plan, y.array.data, x.array.data) == 0) {
             result = Py_NewRef(out);
         }
@@ -183,7 +185,7 @@ static PyObject *decide_out(const char *function, PyObject *input, container in,
     return result;
 }
 
-/* --- arguments: torch's order of judgement and torch's texts ------------------------------------------------------------- */
+/* Arguments: torch's order of judgement and torch's texts. */
 
 static bool is_name(PyObject *keyword, PyObject *name, const char *text) {
     return keyword == name || PyUnicode_CompareWithASCIIString(keyword, text) == 0;
@@ -198,8 +200,8 @@ static void not_an_array(const char *function, const char *argument, const char 
                              ? Py_NewRef(name)
                              : PyUnicode_FromFormat("%S.%S", module, name);
         if (full) {
-            PyErr_Format(PyExc_TypeError, "%s(): argument '%s'%s must be an array (buffer protocol), not %U", function, argument,
-                         position, full);
+            PyErr_Format(PyExc_TypeError, "%s(): argument '%s'%s must be an array (buffer protocol), not %U", function,
+                         argument, position, full);
         }
         Py_XDECREF(full);
     }
@@ -250,7 +252,8 @@ static int read_arguments(arguments *a, const char *function, bool takes_out, Py
         return -1;
     }
     if (unexpected) {
-        PyErr_Format(PyExc_TypeError, twice ? "%s() got multiple values for argument '%U'" : "%s() got an unexpected keyword argument '%U'",
+        PyErr_Format(PyExc_TypeError,
+                     twice ? "%s() got multiple values for argument '%U'" : "%s() got an unexpected keyword argument '%U'",
                      function, unexpected);
         return -1;
     }
@@ -268,7 +271,8 @@ static PyObject *rsqrt(PyObject *module, PyObject *const *args, Py_ssize_t nargs
     if (result || PyErr_Occurred()) return result;
 
     arguments a;
-    if (read_arguments(&a, "rsqrt", true, args, nargs, kwnames) < 0 || may_ask_go() < 0) return NULL;
+    if (read_arguments(&a, "rsqrt", true, args, nargs, kwnames) < 0) return NULL;
+    if (forked) return in_forked_child(a.out ? express_out(a.input, a.out) : express_fresh(a.input));
     return a.out ? decide_out("rsqrt", a.input, a.in, a.out, a.to) : decide_fresh("rsqrt", a.input, a.in);
 }
 
@@ -279,11 +283,12 @@ static PyObject *rsqrt_inplace(PyObject *module, PyObject *const *args, Py_ssize
         if (result || PyErr_Occurred()) return result;
     }
     arguments a;
-    if (read_arguments(&a, "rsqrt_", false, args, nargs, kwnames) < 0 || may_ask_go() < 0) return NULL;
+    if (read_arguments(&a, "rsqrt_", false, args, nargs, kwnames) < 0) return NULL;
+    if (forked) return in_forked_child(express_in_place(a.input));
     return decide_out("rsqrt_", a.input, a.in, a.input, a.in);
 }
 
-/* --- install -------------------------------------------------------------------------------------------------------------- */
+/* Install. */
 
 /* Go's runtime takes SIGPIPE when this library is loaded; Python's setting is noted before (priorities below 65536 run ahead
  * of Go's own constructor) and given back at install. */

@@ -50,6 +50,14 @@ static int take_buffer(operand *o) {
     o->array.read_only = o->view.readonly;
     o->array.dtype = format_dtype(o->view.format);
     o->array.type = o->view.format ? o->view.format : "B";
+    if (o->view.strides == NULL && o->view.ndim > 0) { /* ctypes */
+        int64_t step = o->view.itemsize;
+        for (int d = o->view.ndim - 1; d >= 0; d--) {
+            o->strides[d] = step;
+            step *= o->view.shape[d];
+        }
+        o->array.strides = o->strides;
+    }
     return 0;
 }
 
@@ -83,7 +91,7 @@ static int take_numpy_scalar(operand *o) {
 
 int operand_take(operand *o, PyObject *object, container container) {
     o->object = object;
-    o->array.container = (int32_t)container;
+    o->container = container;
     o->view.obj = NULL;
     o->owned = NULL;
     o->array.ndim = 0;

@@ -33,8 +33,9 @@ bool numpy_find(void) {
     PyObject *(*descr_from_type)(int) = (PyObject * (*)(int)) table[DESCR_FROM_TYPE];
     for (int t = 0; t < GORSQRT_DTYPES; t++) numpy.descr[t] = descr_from_type(type_num[t]);
     numpy.scalar = (PyObject * (*)(void *, PyObject *, PyObject *)) table[SCALAR];
-    numpy.new_from_descr = (PyObject * (*)(PyTypeObject *, PyObject *, int, const Py_ssize_t *, const Py_ssize_t *, void *, int,
-                                           PyObject *)) table[NEW_FROM_DESCR];
+    numpy.new_from_descr =
+        (PyObject * (*)(PyTypeObject *, PyObject *, int, const Py_ssize_t *, const Py_ssize_t *, void *, int, PyObject *))
+            table[NEW_FROM_DESCR];
     numpy.generic_type = table[GENERIC_TYPE];
     numpy.array_type = table[ARRAY_TYPE];
     return true;

@@ -14,13 +14,12 @@ static int64_t count(int ndim, const int64_t *shape) {
     return n;
 }
 
-/* --- memory: what a resulting memoryview looks into -------------------------------------------------------------------- */
+/* Memory: what a resulting memoryview looks into. */
 
 /* Owns one block: the elements, then shape and strides. The block is freed with the object, which every view of it keeps
  * alive. */
 typedef struct {
-    PyObject_HEAD
-    char *block;
+    PyObject_HEAD char *block;
     int64_t *shape, *strides, bytes;
     int32_t dtype, ndim;
 } memory;
@@ -78,7 +77,7 @@ static PyObject *memory_view(int32_t dtype, int ndim, const int64_t *shape, cons
     return view;
 }
 
-/* --- array.array ------------------------------------------------------------------------------------------------------- */
+/* Array.array. */
 
 /* array.array(code, [0]) per dtype: repeating it is the way to an array of n elements without a list of them. */
 static PyObject *one_element[GORSQRT_DTYPES];
@@ -100,7 +99,7 @@ static PyObject *array_array(PyTypeObject *type, int32_t dtype, int64_t n, void 
     return array;
 }
 
-/* --- all ---------------------------------------------------------------------------------------------------------------- */
+/* All. */
 
 static PyObject *numpy_new(PyTypeObject *type, int32_t dtype, int ndim, const int64_t *shape, const int64_t *strides,
                            PyObject *like, void **data) {
@@ -111,7 +110,7 @@ static PyObject *numpy_new(PyTypeObject *type, int32_t dtype, int ndim, const in
 
 PyObject *result_new(const operand *input, int32_t dtype, const int64_t *strides, void **data) {
     const gorsqrt_array *a = &input->array;
-    switch (input->array.container) {
+    switch (input->container) {
         case NUMPY_ARRAY: {
             PyTypeObject *type = Py_TYPE(input->object);
             return numpy_new(type, dtype, a->ndim, a->shape, strides, type == numpy.array_type ? NULL : input->object, data);
@@ -123,7 +122,7 @@ PyObject *result_new(const operand *input, int32_t dtype, const int64_t *strides
 }
 
 PyObject *result_finish(const operand *input, PyObject *result) {
-    if (input->array.container != NUMPY_SCALAR) return result;
+    if (input->container != NUMPY_SCALAR) return result;
     const numpy_array *array = (const numpy_array *)result;
     PyObject *scalar = numpy.scalar(array->data, array->descr, NULL);
     Py_DECREF(result);

@@ -1,7 +1,6 @@
-from array import array
-from ctypes import Array
+from ctypes import Array as CArray
 from mmap import mmap
-from typing import Literal, TypedDict, TypeVar, overload
+from typing import Any, Literal, Protocol, TypeAlias, TypedDict, TypeVar, overload
 
 from typing_extensions import Buffer
 
@@ -9,16 +8,20 @@ __all__ = ["__version__", "rsqrt", "rsqrt_", "show_config"]
 
 __version__: str
 
-_Number = TypeVar("_Number", int, float)
-_Input = TypeVar("_Input", bound=Buffer)
-_Output = TypeVar("_Output", bound=Buffer)
+class _ArrayInterface(Protocol):
+    """What numpy's arrays and scalars have; they are no typing.Buffer before Python 3.12."""
+
+    @property
+    def __array_interface__(self) -> dict[str, Any]: ...
+
+_Array: TypeAlias = Buffer | _ArrayInterface
+_Input = TypeVar("_Input", bound=_Array)
+_Output = TypeVar("_Output", bound=_Array)
 
 @overload
-def rsqrt(input: Buffer, *, out: _Output) -> _Output: ...
+def rsqrt(input: _Array, *, out: _Output) -> _Output: ...
 @overload
-def rsqrt(input: array[_Number], *, out: None = None) -> array[float]: ...
-@overload
-def rsqrt(input: memoryview | bytes | bytearray | mmap | Array[object], *, out: None = None) -> memoryview: ...  # type: ignore[overload-overlap]
+def rsqrt(input: memoryview[Any] | bytes | bytearray | mmap | CArray[Any], *, out: None = None) -> memoryview[float]: ...
 @overload
 def rsqrt(input: _Input, *, out: None = None) -> _Input: ...
 def rsqrt_(input: _Input) -> _Input: ...

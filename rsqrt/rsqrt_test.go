@@ -1,0 +1,259 @@
+package rsqrt
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"testing"
+	"unsafe"
+)
+
+func ExampleFloat32() {
+	x := []float32{4, 16, 25}
+	Float32(x, x)
+	fmt.Println(x)
+	// Output: [0.5 0.25 0.2]
+}
+
+func ExampleFloat64() {
+	y := make([]float64, 3)
+	Float64(y, []float64{0, 64, math.Inf(1)})
+	fmt.Println(y)
+	// Output: [+Inf 0.125 0]
+}
+
+// The columns of a matrix of float64 into a matrix of float32.
+func ExampleApply() {
+	x := []float64{1, 4, 16, 25, 64, 100}
+	y := make([]float32, 6)
+	err := Apply(
+		Array{Data: unsafe.Pointer(&y[0]), DType: F32, Shape: []int{3, 2}, Strides: []int{8, 4}},
+		Array{Data: unsafe.Pointer(&x[0]), DType: F64, Shape: []int{3, 2}, Strides: []int{8, 24}},
+	)
+	fmt.Println(y, err)
+	// Output: [1 0.2 0.5 0.125 0.25 0.1] <nil>
+}
+
+func ExampleApply_overlap() {
+	x := []float32{1, 4, 16}
+	err := Apply(
+		Array{Data: unsafe.Pointer(&x[0]), DType: F32, Shape: []int{2}, Strides: []int{4}},
+		Array{Data: unsafe.Pointer(&x[1]), DType: F32, Shape: []int{2}, Strides: []int{4}},
+	)
+	fmt.Println(x, strings.Contains(err.Error(), "refer to a single memory location"))
+	// Output: [1 4 16] true
+}
+
+// value reads an element as float64.
+func value(dtype DType, at unsafe.Pointer) float64 {
+	if dtype == F32 {
+		return float64(*(*float32)(at))
+	}
+	return *(*float64)(at)
+}
+
+// want is the contract, in the dtype of the computation and rounded to that of the result.
+func want(x float64, compute, result DType) float64 {
+	y := 1 / math.Sqrt(x)
+	if compute == F32 {
+		y = float64(1 / float32(math.Sqrt(x)))
+	}
+	if result == F32 {
+		y = float64(float32(y))
+	}
+	return y
+}
+
+// checkApply calls Apply on arrays in the memory of one block and compares every element and every other byte with what an
+// element-wise loop in Go gives; where Apply refuses, nothing may have changed.
+func checkApply(t *testing.T, memory []byte, dst, src Array) {
+	t.Helper()
+	before := slices.Clone(memory)
+	expected := slices.Clone(memory)
+	base := unsafe.Pointer(&memory[0])
+	offset := func(a Array, index []int) int {
+		at := int(uintptr(a.Data) - uintptr(base))
+		for d, i := range index {
+			at += i * a.Strides[d]
+		}
+		return at
+	}
+	err := Apply(dst, src)
+	if err != nil {
+		if !slices.Equal(memory, before) {
+			t.Fatalf("Apply(%+v, %+v) refused with %v after writing", dst, src, err)
+		}
+		var refused *Error
+		if !errors.As(err, &refused) {
+			t.Fatalf("Apply(%+v, %+v): %T", dst, src, err)
+		}
+		return
+	}
+	index := make([]int, len(src.Shape))
+	for range count(src.Shape) {
+		y := want(value(src.DType, unsafe.Pointer(&before[offset(src, index)])), src.DType, dst.DType)
+		if at := unsafe.Pointer(&expected[offset(dst, index)]); dst.DType == F32 {
+			*(*float32)(at) = float32(y)
+		} else {
+			*(*float64)(at) = y
+		}
+		for d := len(index) - 1; d >= 0; d-- {
+			if index[d]++; index[d] < src.Shape[d] {
+				break
+			}
+			index[d] = 0
+		}
+	}
+	if !slices.Equal(memory, expected) {
+		t.Fatalf("Apply(%+v, %+v): wrong bytes", dst, src)
+	}
+}
+
+// fillPositive puts small positive numbers everywhere, so that every element of every dtype at any offset is one too.
+func fillPositive(memory []byte, random *rand.Rand) {
+	for i := range memory {
+		memory[i] = byte(0x38 + random.IntN(8))
+	}
+}
+
+// A layout that stays within length bytes, or false.
+func layout(memory []byte, dtype DType, shape, strides []int) (Array, bool) {
+	low, high := 0, dtype.Size()
+	for d, n := range shape {
+		reach := strides[d] * max(0, n-1)
+		low, high = low+min(0, reach), high+max(0, reach)
+	}
+	if high-low > len(memory) {
+		return Array{}, false
+	}
+	return Array{Data: unsafe.Pointer(&memory[-low]), DType: dtype, Shape: shape, Strides: strides}, true
+}
+
+func TestApplyOnRandomLayouts(t *testing.T) {
+	random := rand.New(rand.NewPCG(9, 10))
+	memory := make([]byte, 1<<15)
+	defer func(name string) { must(SetTier(name)) }(Tier())
+	for _, name := range Tiers() {
+		must(SetTier(name))
+		done := 0
+		for done < 4000 {
+			fillPositive(memory, random)
+			ndim := random.IntN(5)
+			shape, strides := make([]int, ndim), [2][]int{make([]int, ndim), make([]int, ndim)}
+			for d := range shape {
+				shape[d] = random.IntN([]int{3, 8, 90}[random.IntN(3)])
+				for side := range strides {
+					strides[side][d] = (random.IntN(120) - 40) * []int{1, 4, 8}[random.IntN(3)]
+				}
+			}
+			if random.IntN(2) == 0 && ndim > 0 { // one side contiguous
+				step := 8
+				for _, d := range random.Perm(ndim) {
+					strides[0][d], step = step, step*max(1, shape[d])
+				}
+			}
+			dst, fits := layout(memory[:len(memory)/2], DType(random.IntN(2)), shape, strides[0])
+			src, alsoFits := layout(memory[len(memory)/3:], DType(random.IntN(2)), shape, strides[1])
+			if !fits || !alsoFits {
+				continue
+			}
+			done++
+			checkApply(t, memory, dst, src)
+			if fits {
+				dst.DType = src.DType
+				checkApply(t, memory, src, src)
+			}
+		}
+	}
+}
+
+func FuzzApply(f *testing.F) {
+	f.Add([]byte{0, 2, 3, 8, 4, 16, 8, 100, 2})
+	f.Add([]byte{3, 1, 200, 4, 252, 0, 9})
+	f.Fuzz(func(t *testing.T, data []byte) {
+		next := func() int {
+			if len(data) == 0 {
+				return 1
+			}
+			b := data[0]
+			data = data[1:]
+			return int(b)
+		}
+		memory := make([]byte, 1<<14)
+		fillPositive(memory, rand.New(rand.NewPCG(1, uint64(len(data)))))
+		kinds, ndim := next(), next()%6
+		shape, strides := make([]int, ndim), [2][]int{make([]int, ndim), make([]int, ndim)}
+		for d := range shape {
+			shape[d] = next() % 70
+			strides[0][d], strides[1][d] = int(int8(next()))*4, int(int8(next()))
+		}
+		if n := count(shape); n > 1<<12 {
+			return
+		}
+		dst, fits := layout(memory[next():], DType(kinds&1), shape, strides[0])
+		src, alsoFits := layout(memory[next()*8:], DType(kinds>>1&1), shape, strides[1])
+		if fits && alsoFits {
+			checkApply(t, memory, dst, src)
+		}
+	})
+}
+
+func TestRefusals(t *testing.T) {
+	x := make([]float32, 8)
+	array := func(shape, strides []int) Array {
+		return Array{Data: unsafe.Pointer(&x[0]), DType: F32, Shape: shape, Strides: strides}
+	}
+	readOnly := array([]int{4}, []int{4})
+	readOnly.ReadOnly = true
+	deep := array(make([]int, 65), make([]int, 65))
+	for _, c := range []struct {
+		name     string
+		dst, src Array
+		kind     ErrorKind
+		text     string
+	}{
+		{"read-only", readOnly, readOnly, ValueError, "rsqrt: dst is read-only"},
+		{"other shape", array([]int{4}, []int{4}), array([]int{1, 4}, []int{0, 4}), RuntimeError, "rsqrt: unsupported operation"},
+		{"other length", array([]int{2}, []int{4}), Array{Data: unsafe.Pointer(&x[4]), DType: F32, Shape: []int{3}, Strides: []int{4}}, RuntimeError, "dst has shape [2], which does not match the required output shape [3]"},
+		{"expanded", array([]int{2, 2}, []int{0, 4}), array([]int{2, 2}, []int{8, 4}), RuntimeError, "more than one element of the written-to tensor"},
+		{"65 dimensions", deep, deep, RuntimeError, "src has 65 dimensions; at most 64"},
+	} {
+		err := Apply(c.dst, c.src)
+		var refused *Error
+		if !errors.As(err, &refused) || refused.Kind != c.kind || !strings.Contains(err.Error(), c.text) {
+			t.Errorf("%s: %v", c.name, err)
+		}
+	}
+	if err := SetTier("sse9"); err == nil || !strings.Contains(err.Error(), "'sse9' is not one that this machine runs: "+strings.Join(Tiers(), ", ")) {
+		t.Errorf("SetTier: %v", err)
+	}
+	defer func() {
+		if cause := recover(); cause != "rsqrt: dst has length 2, src has length 3" {
+			t.Errorf("lengths: %v", cause)
+		}
+	}()
+	Float32(make([]float32, 2), make([]float32, 3))
+}
+
+func TestPreserve(t *testing.T) {
+	for _, c := range []struct{ shape, like, want []int }{
+		{[]int{}, []int{}, []int{}},
+		{[]int{2, 3}, []int{24, 8}, []int{24, 8}},
+		{[]int{2, 3}, []int{8, 16}, []int{8, 16}},                           // dense: kept
+		{[]int{2, 3}, []int{8, 32}, []int{8, 16}},                           // gaps: packed in the same order
+		{[]int{4}, []int{-8}, []int{8}},                                     // reversed
+		{[]int{0, 3}, []int{8, 0}, []int{24, 8}},                            // empty
+		{[]int{2, 3, 4, 5}, []int{480, 8, 120, 24}, []int{480, 8, 120, 24}}, // channels_last
+		{[]int{3, 1, 4}, []int{8, 999, 48}, []int{8, 96, 24}},               // the odd stride counts as the largest
+		{[]int{3, 4}, []int{0, 8}, []int{32, 8}},                            // expanded
+	} {
+		got := make([]int, len(c.shape))
+		preserve(got, c.shape, c.like, 8, 8)
+		if !slices.Equal(got, c.want) {
+			t.Errorf("preserve(%v, %v) = %v, want %v", c.shape, c.like, got, c.want)
+		}
+	}
+}

@@ -1,0 +1,37 @@
+"""Tiers: a test that asks for the fixture runs once on every instruction set of this machine."""
+
+import os
+import re
+from pathlib import Path
+
+import pytest
+
+from gorsqrt import _gorsqrt
+
+# What each tier needs, told from the kernel's list on purpose and not from gorsqrt's own dispatch.
+CPU_FLAGS = {
+    "avx512": {"avx512f", "avx512bw", "avx512dq", "avx512vl"},
+    "avx2": {"avx2", "fma"},
+    "scalar": set(),
+}
+
+
+def machine_tiers():
+    found = re.search(r"^flags\s*:(.*)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
+    flags = set(found[1].split()) if found else set()
+    return [tier for tier, needed in CPU_FLAGS.items() if needed <= flags]
+
+
+# GORSQRT_REQUIRE_TIERS names tiers that must run even where the kernel's list lacks them: `make test` sets it.
+MACHINE_TIERS = machine_tiers()
+REQUIRED_TIERS = os.environ.get("GORSQRT_REQUIRE_TIERS", "").split() or MACHINE_TIERS
+
+
+@pytest.fixture(params=CPU_FLAGS)
+def tier(request):
+    name = request.param
+    if name not in MACHINE_TIERS and name not in REQUIRED_TIERS:
+        pytest.skip(f"this machine has no {name}")
+    assert _gorsqrt.binding_SetTier(name) == name
+    yield name
+    _gorsqrt.binding_SetTier(MACHINE_TIERS[0])

@@ -1,0 +1,315 @@
+"""SPEC 1 to 3: calls, containers, dtypes, out=; and what bad calls get."""
+
+import array
+import ctypes
+import mmap
+import re
+from collections import deque
+from multiprocessing import shared_memory
+
+import numpy as np
+import pytest
+import torch
+
+import gorsqrt
+
+X = np.array([4, 16, 25, 0.25], np.float64)
+Y = [0.5, 0.25, 0.2, 2.0]
+
+
+# 1.1, 1.2: signatures and identity.
+
+
+@pytest.mark.parametrize("make", [lambda x: x.copy(), lambda x: array.array("d", x), lambda x: memoryview(x.copy())])
+def test_identity(make):
+    x, out = make(X), make(X * 0 + 77)
+    assert gorsqrt.rsqrt(x, out=out) is out
+    assert gorsqrt.rsqrt(input=x, out=out) is out
+    assert gorsqrt.rsqrt(out=out, input=x) is out
+    assert list(out) == Y
+    assert list(x) == list(X)
+    assert gorsqrt.rsqrt(x, out=x) is x
+    assert list(x) == Y
+    x = make(X)
+    assert gorsqrt.rsqrt_(x) is x
+    assert list(x) == Y
+    x = make(X)
+    assert gorsqrt.rsqrt_(input=x) is x
+    assert list(x) == Y
+
+
+def test_out_none_is_as_omitted_and_results_are_fresh():
+    for result in (gorsqrt.rsqrt(X), gorsqrt.rsqrt(X, out=None), gorsqrt.rsqrt(input=X), gorsqrt.rsqrt(X[::2], out=None)):
+        assert result is not X
+        assert not np.shares_memory(result, X)
+        assert result.flags.owndata
+        assert result.flags.writeable
+
+
+# 1.3: container in, container out.
+
+
+@pytest.mark.parametrize("dtype", ["f", "d"])
+def test_containers(dtype):
+    values = array.array(dtype, X)
+    fresh = gorsqrt.rsqrt(values)
+    assert type(fresh) is array.array
+    assert fresh == array.array(dtype, Y)
+
+    ctypes_type = {"f": ctypes.c_float, "d": ctypes.c_double}[dtype] * 4
+    anonymous = mmap.mmap(-1, len(values.tobytes()))
+    anonymous[:] = values.tobytes()
+    exporters = [
+        memoryview(values),
+        memoryview(values.tobytes()).cast(dtype),
+        memoryview(bytearray(values.tobytes())).cast(dtype),
+        memoryview(anonymous).cast(dtype),
+        ctypes_type(*X),
+    ]
+    for exporter in exporters:
+        result = gorsqrt.rsqrt(exporter)
+        assert type(result) is memoryview
+        assert result.format == dtype
+        assert result.shape == (4,)
+        assert not result.readonly
+        assert result.tolist() == list(array.array(dtype, Y))
+    assert list(gorsqrt.rsqrt_(exporters[-1])) == list(array.array(dtype, Y))
+    gorsqrt.rsqrt_(exporters[3])
+    assert anonymous[:] == array.array(dtype, Y).tobytes()
+
+
+def test_shared_memory():
+    block = shared_memory.SharedMemory(create=True, size=32)
+    try:
+        view = block.buf.cast("d")
+        view[:] = array.array("d", X)
+        assert gorsqrt.rsqrt_(view) is view
+        assert block.buf.tobytes() == array.array("d", Y).tobytes()
+        view.release()
+    finally:
+        block.close()
+        block.unlink()
+
+
+def test_memoryview_results_keep_their_memory_and_shape():
+    image = memoryview(array.array("f", [4.0] * 24)).cast("B").cast("f", (2, 3, 4))
+    result = gorsqrt.rsqrt(image)
+    assert result.shape == (2, 3, 4)
+    assert result.strides == (48, 16, 4)
+    assert result.c_contiguous
+    assert np.asarray(result).ctypes.data % 64 == 0
+    row = result[1:]
+    del result
+    assert row.tolist() == [[[0.5] * 4] * 3]
+    assert gorsqrt.rsqrt(memoryview(np.array(4.0))).tolist() == 0.5
+    assert gorsqrt.rsqrt(ctypes.c_double(4)).tolist() == 0.5
+    assert gorsqrt.rsqrt(memoryview(np.empty((0, 3)))).shape == (0, 3)
+
+
+def test_numpy_scalars():
+    for dtype in (np.float32, np.float64):
+        result = gorsqrt.rsqrt(dtype(4))
+        assert type(result) is dtype
+        assert result == 0.5
+    zero_d = gorsqrt.rsqrt(np.array(16.0))
+    assert type(zero_d) is np.ndarray
+    assert zero_d.shape == ()
+    assert zero_d == 0.25
+    with pytest.raises(ValueError, match=re.escape("rsqrt_(): argument 'input' is read-only")):
+        gorsqrt.rsqrt_(np.float64(4))
+
+
+def test_numpy_subclasses_stay_themselves():
+    class Mine(np.ndarray):
+        def __array_finalize__(self, other):
+            self.tag = getattr(other, "tag", None)
+
+    mine = X.view(Mine)
+    mine.tag = "kept"
+    for x in (mine, mine[::2]):
+        result = gorsqrt.rsqrt(x)
+        assert type(result) is Mine
+        assert result.tag == "kept"
+        np.testing.assert_array_equal(np.asarray(result), 1 / np.sqrt(np.asarray(x)))
+
+
+def test_out_may_be_another_container_and_another_float():
+    out = array.array("f", [77] * 4)
+    assert gorsqrt.rsqrt(X, out=out) is out
+    assert out == array.array("f", Y)
+    block = bytearray(64)
+    strided = memoryview(block).cast("d")[::2]
+    assert gorsqrt.rsqrt(array.array("d", X), out=strided) is strided
+    assert strided.tolist() == Y
+    assert memoryview(block).cast("d")[1::2].tolist() == [0] * 4
+
+
+# 1.4, 1.5: arguments, in torch's order and words.
+
+BAD_CALLS = [  # over (f, a, b): the function and two arrays, or two tensors for torch
+    "f()",
+    "f(a, b)",
+    "f(a, b, a)",
+    "f(5, b)",
+    "f(a, b, foo=1)",
+    "f(foo=1)",
+    "f(out=a)",
+    "f(out=5)",
+    "f(a, foo=1)",
+    "f(a, foo=1, bar=2)",
+    "f(a, input=b)",
+    "f(a, foo=1, input=b)",
+    "f(a, input=b, foo=1)",
+    "f(5)",
+    "f(5, foo=1)",
+    "f(5, out=5)",
+    "f(5, input=5)",
+    "f(4.0)",
+    "f(None)",
+    "f('text')",
+    "f([4.0])",
+    "f((4.0,))",
+    "f({})",
+    "f(deque([4.0]))",
+    "f(1j)",
+    "f(True)",
+    "f(input=5)",
+    "f(input=None, foo=1)",
+    "f(a, out=5)",
+    "f(a, out=[1.0])",
+    "f(a, out=(a,))",
+    "f(a, out='text', foo=1)",
+    "f(a, out=a, foo=1)",
+    "f(a, out=b, input=a)",
+]
+
+
+@pytest.mark.parametrize("name", ["rsqrt", "rsqrt_"])
+@pytest.mark.parametrize("call", BAD_CALLS)
+def test_bad_calls_get_torchs_words(name, call):
+    x, y = X.copy(), X.copy()
+    with pytest.raises(TypeError) as theirs:
+        eval(call, {"f": getattr(torch, name), "a": torch.from_numpy(x), "b": torch.from_numpy(y), "deque": deque})
+    with pytest.raises(TypeError) as ours:
+        eval(call, {"f": getattr(gorsqrt, name), "a": x, "b": y, "deque": deque})
+    words = str(theirs.value).splitlines()[0].replace("must be Tensor", "must be an array (buffer protocol)")
+    assert str(ours.value) == words
+    np.testing.assert_array_equal(x, X)
+    np.testing.assert_array_equal(y, X)
+
+
+def test_types_are_named_with_their_module():
+    class Local:
+        pass
+
+    name = f"{__name__}.test_types_are_named_with_their_module.<locals>.Local"
+    with pytest.raises(TypeError, match=re.escape(f"not {name}")):
+        gorsqrt.rsqrt(Local())
+
+
+# 2.7: dtypes that have no kernel.
+
+UNSUPPORTED = [
+    (np.ones(3, ">f4"), ">f4"),
+    (np.ones(3, ">f8"), ">f8"),
+    (np.ones(3, np.longdouble), "float128"),
+    (np.ones(3, np.float16), "float16"),
+    (np.ones(3, np.complex64), "complex64"),
+    (np.ones(3, np.int64), "int64"),
+    (np.ones(3, np.uint8), "uint8"),
+    (np.ones(3, bool), "bool"),
+    (np.array(["a"]), "<U1"),
+    (np.array([b"a"]), "|S1"),
+    (np.array([None]), "object"),
+    (np.zeros(3, "M8[s]"), "datetime64[s]"),
+    (np.zeros(3, [("a", "f4")]), "[('a', '<f4')]"),
+    (np.int32(3), "int32"),
+    (np.float16(3), "float16"),
+    (np.datetime64(0, "s"), "datetime64[s]"),
+    (array.array("i", [1]), "i"),
+    (b"abc", "B"),
+    (bytearray(4), "B"),
+    (memoryview(b"abcd").cast("c"), "c"),
+    ((ctypes.c_int * 3)(), "<i"),
+    ((ctypes.c_float.__ctype_be__ * 3)(), ">f"),
+]
+
+
+@pytest.mark.parametrize(("x", "name"), UNSUPPORTED, ids=[f"{type(x).__name__}-{name}" for x, name in UNSUPPORTED])
+def test_unsupported_dtypes_are_named(x, name):
+    before = bytes(memoryview(x).cast("B")) if not isinstance(x, np.ndarray | np.generic) else x.tobytes()
+    text = f"argument '%s' has dtype {name}, which is not supported; supported are float32 and float64"
+    with pytest.raises(TypeError) as caught:
+        gorsqrt.rsqrt(x)
+    assert str(caught.value) == "rsqrt(): " + text % "input"
+    with pytest.raises(TypeError) as caught:
+        gorsqrt.rsqrt_(x)
+    assert str(caught.value) == "rsqrt_(): " + text % "input"
+    with pytest.raises(TypeError) as caught:
+        gorsqrt.rsqrt(X, out=x)
+    assert str(caught.value) == "rsqrt(): " + text % "out"
+    out = X.copy()
+    with pytest.raises(TypeError):
+        gorsqrt.rsqrt(x, out=out)
+    np.testing.assert_array_equal(out, X)
+    assert before == (bytes(memoryview(x).cast("B")) if not isinstance(x, np.ndarray | np.generic) else x.tobytes())
+
+
+def test_formats():
+    """SPEC 2.9, the floating-point part: native prefixes are accepted, foreign order is not."""
+    native = memoryview(X.copy())
+    for view in (native, native.cast("B").cast("@d"), memoryview((ctypes.c_double * 4)(*X))):
+        assert gorsqrt.rsqrt(view).tolist() == Y
+    assert [v.format for v in (native.cast("B").cast("@d"), memoryview((ctypes.c_double * 4)(*X)))] == ["@d", "<d"]
+
+
+# 3: out=.
+
+
+@pytest.mark.parametrize("shape", [(3,), (5,), (4, 1), (1, 4), (2, 2), (), (0,)])
+def test_out_of_another_shape(shape):
+    out = np.full(shape, 77.0)
+    with pytest.raises(RuntimeError) as caught:
+        gorsqrt.rsqrt(X, out=out)
+    assert str(caught.value) == (
+        f"rsqrt(): argument 'out' has shape {list(shape)}, which does not match the required output shape [4]; "
+        "this container cannot be resized"
+    )
+    assert (out == 77).all()
+
+
+READ_ONLY = [
+    lambda: np.broadcast_to(X, (1, 4))[0],
+    lambda: memoryview(X.tobytes()).cast("d"),
+    lambda: memoryview(X.copy()).toreadonly(),
+]
+
+
+@pytest.mark.parametrize("make", READ_ONLY)
+def test_read_only_destinations(make):
+    out = make()
+    assert out.readonly if isinstance(out, memoryview) else not out.flags.writeable
+    with pytest.raises(ValueError, match=re.escape("rsqrt(): argument 'out' is read-only; a writable array is needed")):
+        gorsqrt.rsqrt(X, out=out)
+    with pytest.raises(ValueError, match=re.escape("rsqrt_(): argument 'input' is read-only; a writable array is needed")):
+        gorsqrt.rsqrt_(out)
+    assert list(out) == list(X)
+    np.testing.assert_array_equal(gorsqrt.rsqrt(out), Y)  # as an input it is as good as any
+
+
+def test_released_memoryview():
+    view = memoryview(bytearray(8)).cast("d")
+    view.release()
+    with pytest.raises(ValueError, match="released memoryview"):
+        gorsqrt.rsqrt(view)
+
+
+def test_array_array_is_held_and_given_back():
+    x = array.array("d", X)
+    gorsqrt.rsqrt_(x)
+    gorsqrt.rsqrt(x, out=x)
+    gorsqrt.rsqrt(x)
+    with pytest.raises(RuntimeError):
+        gorsqrt.rsqrt(x, out=array.array("d", [1]))
+    x.append(1.0)  # refused by array.array while somebody holds its buffer
+    assert len(x) == 5

@@ -1,0 +1,186 @@
+"""SPEC 3.1, 4 and 5: strides in, strides out, shared memory."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.lib.stride_tricks import as_strided
+
+import gorsqrt
+
+SELF_OVERLAP = "more than one element of the written-to tensor refers to a single memory location"
+OVERLAP = "some elements of the input tensor and the written-to tensor refer to a single memory location"
+
+
+def expected(x):
+    """The contract by numpy's arithmetic on a contiguous copy: x's dtype throughout."""
+    with np.errstate(all="ignore"):
+        return 1 / np.sqrt(np.array(x, order="C"))
+
+
+@st.composite
+def views(draw, dtype=None, negative=True):
+    """A view of fresh memory in any layout that slicing, transposing, reversing, broadcasting and odd offsets give."""
+    dtype = np.dtype(draw(st.sampled_from([np.float32, np.float64])) if dtype is None else dtype)
+    shape = draw(st.lists(st.integers(0, 9), max_size=5))
+    offset = draw(st.sampled_from([0, 0, 1, dtype.itemsize]))
+    memory = np.zeros(int(np.prod(shape)) * dtype.itemsize + offset, np.uint8)
+    x = memory[offset:].view(dtype).reshape(shape)
+    x[...] = np.arange(1, x.size + 1).reshape(shape)
+    x = x.transpose(draw(st.permutations(range(x.ndim))))
+    steps = st.sampled_from([1, 1, 2, 3] + ([-1, -2] if negative else []))
+    index = []
+    for n in x.shape:
+        start = draw(st.integers(0, n))
+        step = draw(steps)
+        index.append(slice(start, None, step) if step > 0 else slice(None, None, step))
+    x = x[(*index, ...)]  # the dots keep a 0-d array an array
+    for _ in range(draw(st.integers(0, 2))):
+        x = np.expand_dims(x, draw(st.integers(0, x.ndim)))
+    return x
+
+
+@given(views())
+@settings(max_examples=600, deadline=None)
+def test_any_layout(x):
+    want = expected(x)
+    fresh = gorsqrt.rsqrt(x)
+    assert fresh.dtype == x.dtype
+    np.testing.assert_array_equal(fresh, want, strict=True)
+    held = np.full(tuple(2 * n + 3 for n in x.shape), 77, x.dtype)
+    out = held[(*(slice(1, 1 + 2 * n, 2) for n in x.shape), ...)]
+    assert gorsqrt.rsqrt(x, out=out) is out
+    np.testing.assert_array_equal(out, want)
+    out[...] = 77
+    assert (held == 77).all()  # nothing beside out was written
+    assert gorsqrt.rsqrt_(x) is x
+    np.testing.assert_array_equal(x, want)
+
+
+def check_strides(shape, strides, dtype):
+    """Compares the strides of a fresh result with torch's."""
+    if any(stride % dtype.itemsize for stride in strides):
+        return  # torch can't hold such a view
+    memory = np.ones(1 << 15, dtype)
+    theirs = torch.rsqrt(torch.as_strided(torch.from_numpy(memory), shape, [s // dtype.itemsize for s in strides]))
+    want = [s * dtype.itemsize for s in theirs.stride()]
+    x = as_strided(memory, shape, strides)
+    # numpy says 0 for every stride of an array without elements, so there a memoryview is asked.
+    assert list(gorsqrt.rsqrt(x if x.size else memoryview(x)).strides) == want
+
+
+@given(views(negative=False))
+@settings(max_examples=600, deadline=None)
+def test_fresh_strides_are_torchs(x):
+    check_strides(x.shape, x.strides, x.dtype)
+
+
+@given(st.lists(st.tuples(st.integers(0, 4), st.integers(0, 12)), max_size=6))
+@settings(max_examples=1000, deadline=None)
+def test_fresh_strides_are_torchs_for_any_strides(dims):
+    check_strides([n for n, _ in dims], [4 * s for _, s in dims], np.dtype(np.float32))
+
+
+def test_negative_strides_count_by_their_size():
+    x = np.ones((3, 4, 5))
+    assert gorsqrt.rsqrt(x[::-1, :, ::-1]).strides == x.strides
+    assert gorsqrt.rsqrt(x.transpose(2, 0, 1)[::-1]).strides == x.transpose(2, 0, 1).strides
+
+
+def test_channels_last():
+    x = np.ones((2, 5, 3, 4)).transpose(0, 3, 1, 2)
+    assert gorsqrt.rsqrt(x).strides == x.strides
+
+
+def test_64_dimensions():
+    x = np.full((1,) * 60 + (2, 3, 1, 2), 4.0)
+    assert gorsqrt.rsqrt(x).shape == x.shape
+    assert (gorsqrt.rsqrt(x[..., ::-1]) == 0.5).all()
+
+
+def test_long_rows_of_every_kind(tier):
+    x = np.random.default_rng(1).random((70, 1300)) + 0.1
+    for view in (
+        x,
+        x[:, ::2],
+        x[::2, 5:],
+        x.T,
+        x[:, ::-1],
+        x[::-1],
+        x[:, :64],
+        x[:, :63],
+        x.T[::3],
+        x.astype(np.float32)[:, 1:],
+    ):
+        for out in (np.empty_like(view), np.empty(view.shape, view.dtype), np.empty(view.shape[::-1], np.float32).T):
+            np.testing.assert_array_equal(gorsqrt.rsqrt(view, out=out), expected(view).astype(out.dtype))
+
+
+def test_packed_fields_are_read_and_written_unaligned():
+    packed = np.zeros(50, [("flag", "u1"), ("x", "f8"), ("y", "f4")])
+    packed["x"], packed["y"], packed["flag"] = 4, 16, 7
+    assert (gorsqrt.rsqrt(packed["x"]) == 0.5).all()
+    gorsqrt.rsqrt_(packed["x"])
+    gorsqrt.rsqrt_(packed["y"])
+    assert (packed["x"] == 0.5).all()
+    assert (packed["y"] == 0.25).all()
+    assert (packed["flag"] == 7).all()
+
+
+# 5: shared memory.
+
+
+@pytest.mark.parametrize(
+    "view",
+    [
+        lambda m: as_strided(m, (3, 4), (0, 8)),
+        lambda m: as_strided(m, (3, 4), (8, 8)),
+        lambda m: as_strided(m, (4, 4), (24, 16)),
+        lambda m: as_strided(m, (5,), (4,)),
+    ],
+)
+def test_destination_that_overlaps_itself(view):
+    memory = np.arange(1.0, 101)
+    with pytest.raises(RuntimeError, match=SELF_OVERLAP):
+        gorsqrt.rsqrt_(view(memory))
+    out = view(memory)
+    with pytest.raises(RuntimeError, match=SELF_OVERLAP):
+        gorsqrt.rsqrt(np.ones(out.shape), out=out)
+    np.testing.assert_array_equal(memory, np.arange(1.0, 101))
+
+
+def test_partial_overlap_is_refused_across_objects():
+    memory = bytearray(np.arange(1.0, 11).tobytes())
+    before = bytes(memory)
+    x, y = np.frombuffer(memory, np.float64, 9), memoryview(memory).cast("d")[1:]
+    for source, out in ((x, y), (y, x), (x[::-1], x), (x[::2], x[:5]), (x[:4], np.frombuffer(memory, np.float64, 4, 4))):
+        with pytest.raises(RuntimeError, match=OVERLAP):
+            gorsqrt.rsqrt(source, out=out)
+    assert bytes(memory) == before
+
+
+def test_interleaved_memory_is_fine():
+    memory = np.arange(1.0, 11)
+    want = expected(memory[0::2])
+    gorsqrt.rsqrt(memory[0::2], out=memory[1::2])
+    np.testing.assert_array_equal(memory[1::2], want)
+    np.testing.assert_array_equal(memory[0::2], np.arange(1.0, 11, 2))
+
+
+def test_identical_elements_by_different_objects_are_fine():
+    x = np.arange(1.0, 11)
+    want = expected(x)
+    np.testing.assert_array_equal(np.asarray(gorsqrt.rsqrt(x, out=memoryview(x))), want)
+
+
+def test_overlap_of_different_dtypes():
+    """SPEC 5.3: an error where both are dense, as torch; else through a temporary, and right."""
+    memory = np.arange(1.0, 11)
+    halves = memory.view(np.float32)
+    with pytest.raises(RuntimeError, match=OVERLAP):
+        gorsqrt.rsqrt(halves[:10], out=memory)
+    halves[...] = np.arange(1, 21)
+    want = expected(halves[::2]).astype(np.float64)
+    gorsqrt.rsqrt(halves[::2], out=memory)
+    np.testing.assert_array_equal(memory, want)

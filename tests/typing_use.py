@@ -1,0 +1,19 @@
+"""What a user's strict mypy must accept; run by tests/test_package.py, not collected."""
+
+from array import array
+
+import numpy as np
+
+import gorsqrt
+
+ndarray = np.ones((2, 3), np.float32)
+same: np.ndarray[tuple[int, int], np.dtype[np.float32]] = gorsqrt.rsqrt(ndarray)
+into: array[float] = gorsqrt.rsqrt(ndarray, out=array("f", [0.0] * 6))
+from_array: array[float] = gorsqrt.rsqrt(array("d", [4.0]))
+from_bytes: memoryview[float] = gorsqrt.rsqrt(bytearray(8))
+in_place: memoryview[float] = gorsqrt.rsqrt_(memoryview(bytearray(8)).cast("f"))
+version: str = gorsqrt.__version__
+tiers: list[str] = gorsqrt.show_config("dicts")["tiers"]
+gorsqrt.rsqrt(4.0)  # type: ignore[call-overload]
+gorsqrt.rsqrt([4.0])  # type: ignore[call-overload]
+gorsqrt.rsqrt(ndarray, ndarray)  # type: ignore[call-overload]
