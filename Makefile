@@ -35,8 +35,8 @@ generate: develop ## gopy's wrapping of python/binding, anew
 	$(PY) python/generate.py
 
 sanitize: develop ## the C under gcc's address and undefined-behaviour sanitizers, the Go under the race detector, and a short fuzz
-	CGO_CFLAGS='-O1 -g -fsanitize=undefined -fno-sanitize-recover=all' CGO_LDFLAGS=-fsanitize=undefined $(GO) test -asan ./cgo ./rsqrt
-	$(GO) test -race ./cgo ./rsqrt
+	CGO_CFLAGS='-O1 -g -fsanitize=undefined -fno-sanitize-recover=all' CGO_LDFLAGS=-fsanitize=undefined $(GO) test -short -asan ./cgo ./rsqrt
+	$(GO) test -short -race ./cgo ./rsqrt
 	$(GO) test -run=^$$ -fuzz=FuzzApply -fuzztime=20s ./rsqrt
 
 bench: develop ## the cost of a call beside numpy and torch: bench/results and README's table

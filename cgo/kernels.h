@@ -4,7 +4,8 @@
  *
  *     dst[i] = RN(1 / RN(√src[i]))        RN: round to nearest, ties to even
  *
- * which is torch.rsqrt on the CPU, bit for bit; ≤ 1 ulp from 1/√x. All tiers give the same bits for every input:
+ * which is torch.rsqrt on the CPU, bit for bit, and less than 1.5 ulp from 1/√x: the division's half, and up to one that
+ * the root's half becomes. All tiers give the same bits for every input:
  *
  *     +0 → +inf   -0 → -inf   +inf → +0   x < 0, -inf → the negative quiet nan   nan → itself, quieted
  *

@@ -4,7 +4,7 @@
 //
 //	RN(1 / RN(√x))        RN: rounded to nearest, ties to even
 //
-// the bits of torch.rsqrt on the CPU, at most 1 ulp from the exact 1/√x. They are the same whatever the element's position,
+// the bits of torch.rsqrt on the CPU, less than 1.5 ulp from the exact 1/√x. They are the same whatever the element's position,
 // the array's length, alignment and strides, and the instruction set. Special values, as in IEEE 754's rSqrt but for the nans'
 // bits, which are fixed: ±0 → ±Inf, +Inf → +0, x < 0 and -Inf → the negative quiet NaN, NaN → the same NaN, quieted. Subnormals
 // are computed as any other.

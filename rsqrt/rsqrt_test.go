@@ -139,7 +139,7 @@ func TestApplyOnRandomLayouts(t *testing.T) {
 	for _, name := range Tiers() {
 		must(SetTier(name))
 		done := 0
-		for done < 4000 {
+		for done < pairs()/25 {
 			fillPositive(memory, random)
 			ndim := random.IntN(5)
 			shape, strides := make([]int, ndim), [2][]int{make([]int, ndim), make([]int, ndim)}

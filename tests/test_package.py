@@ -44,6 +44,10 @@ def test_docstrings_run():
         assert runner.run(examples).failed == 0
 
 
+def test_readme_runs():
+    assert doctest.testfile(str(ROOT / "README.md"), module_relative=False).failed == 0
+
+
 def test_pickle():
     for protocol in range(2, pickle.HIGHEST_PROTOCOL + 1):
         assert pickle.loads(pickle.dumps(gorsqrt.rsqrt, protocol)) is gorsqrt.rsqrt
