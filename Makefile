@@ -1,7 +1,7 @@
 # Everything runs in .venv, which `make` makes; a machine needs Python >= 3.11 and a C compiler.
 PYTHON ?= python3
 PY := .venv/bin/python
-INSTALL := .venv/bin/uv pip install --quiet --python $(PY) --reinstall-package gorsqrt
+INSTALL := .venv/bin/uv pip install --quiet --system-certs --python $(PY) --reinstall-package gorsqrt
 GO := $(PY) python/build.py
 C := $(wildcard cgo/*.[ch] python/binding/*.[ch])
 
