@@ -4,8 +4,8 @@ Every contender computes the same small float32 array in turn, many rounds in on
 with the 20th and 80th percentile, in nanoseconds a call. Writes bench/results/calls.csv and the table of README.md.
 
 Prediction, from what a call must do: in place a C call, a look at three fields of the array and a masked vector of work, some
-20 ns; with out= the same of a second array and a keyword, 30; fresh adds numpy's allocation, some 35. np.sqrt, a ufunc, looks up
-a loop by dtype and makes room for an iterator: 150 and more.
+20 ns; with out= the same of a second array and a keyword, 30; fresh adds numpy's allocation, some 35. np.sqrt, a ufunc, looks
+up a loop by dtype and makes room for an iterator: 150 and more.
 """
 
 import argparse
