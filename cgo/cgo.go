@@ -39,6 +39,9 @@ var (
 	CastF64F32 = kernel(C.cast_f64_f32)
 )
 
+// Size is the number of bytes of one item of a dtype.
+func Size(dtype int) int { return int(C.gorsqrt_item_size[dtype]) }
+
 func kernel(function unsafe.Pointer) Kernel { return Kernel(uintptr(function)) }
 
 // Kernels returns the kernels of a tier by dtype; 0 where this architecture lacks the tier.
@@ -54,12 +57,6 @@ func Call(kernel Kernel, dst, src unsafe.Pointer, n int) {
 	C.call(C.uintptr_t(kernel), dst, src, C.size_t(n))
 }
 
-// Stage mirrors gorsqrt_stage.
-type Stage struct {
-	Kernel  Kernel
-	DstSize int
-}
-
 // Plan mirrors gorsqrt_plan, which plan.h documents. It holds no address of an array, only of C functions, so it may lie in
 // Go's memory or in C's.
 type Plan struct {
@@ -68,7 +65,7 @@ type Plan struct {
 	SrcOffset, DstOffset          int
 	NDim, Stages                  int32
 	Temporary                     int
-	Stage                         [maxStages]Stage
+	Stage                         [maxStages]Kernel
 	Shape, SrcStrides, DstStrides [MaxNDim]int
 }
 

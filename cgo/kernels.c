@@ -2,6 +2,8 @@
 
 #include "mode.h"
 
+const int64_t gorsqrt_item_size[GORSQRT_DTYPES] = {[GORSQRT_F32] = 4, [GORSQRT_F64] = 8};
+
 gorsqrt_kernel *const gorsqrt_kernels[GORSQRT_TIERS][GORSQRT_DTYPES] = {
     [GORSQRT_SCALAR] = {[GORSQRT_F32] = rsqrt_f32_scalar, [GORSQRT_F64] = rsqrt_f64_scalar},
 #ifdef __x86_64__

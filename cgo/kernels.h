@@ -15,6 +15,7 @@
 #define GORSQRT_KERNELS_H
 
 #include <stddef.h>
+#include <stdint.h>
 
 #ifdef __FAST_MATH__
 #error "gorsqrt: -ffast-math and -Ofast replace 1/sqrt by an estimate; build with -fno-fast-math"
@@ -23,6 +24,9 @@
 enum gorsqrt_dtype { GORSQRT_F32, GORSQRT_F64, GORSQRT_DTYPES };
 
 enum gorsqrt_tier { GORSQRT_SCALAR, GORSQRT_AVX2, GORSQRT_AVX512, GORSQRT_TIERS };
+
+/* Bytes of one item, by dtype. */
+extern const int64_t gorsqrt_item_size[GORSQRT_DTYPES];
 
 typedef void gorsqrt_kernel(void *dst, const void *src, size_t n);
 

@@ -13,7 +13,6 @@
 #include "kernels.h"
 
 #include <stdbool.h>
-#include <stdint.h>
 
 #if defined(__x86_64__)
 #include <immintrin.h>

@@ -144,7 +144,7 @@ void gorsqrt_run(const gorsqrt_plan *plan, void *dst, const void *src, int64_t b
         for (int s = 0; s < plan->stages; s++) {
             bool const in_place = dst_direct && s == plan->stages - 1;
             char *const out = in_place ? (char *)dst + to.offset : tiles[spare];
-            plan->stage[s].kernel(out, in, (size_t)n);
+            plan->stage[s](out, in, (size_t)n);
             in = out;
             spare = !spare;
         }

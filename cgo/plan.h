@@ -12,23 +12,16 @@
 #include "kernels.h"
 
 #include <stdbool.h>
-#include <stdint.h>
 
 enum { GORSQRT_MAX_NDIM = 64, GORSQRT_MAX_STAGES = 2 };
-
-/* One pass over contiguous items: a kernel or a cast, both (dst, src, n). */
-typedef struct {
-    gorsqrt_kernel *kernel;
-    int64_t dst_size; /* bytes of one item that it writes: 4 or 8 */
-} gorsqrt_stage;
 
 typedef struct {
     int64_t n; /* items: the product of shape */
     int64_t src_size, dst_size;
     int64_t src_offset, dst_offset;
     int32_t ndim, stages;
-    int64_t temporary; /* not 0: the sides may overlap; finish reading before the first write */
-    gorsqrt_stage stage[GORSQRT_MAX_STAGES];
+    int64_t temporary;                         /* not 0: the sides may overlap; finish reading before the first write */
+    gorsqrt_kernel *stage[GORSQRT_MAX_STAGES]; /* passes over contiguous items: a kernel, then a cast where dst needs one */
     int64_t shape[GORSQRT_MAX_NDIM], src_strides[GORSQRT_MAX_NDIM], dst_strides[GORSQRT_MAX_NDIM];
 } gorsqrt_plan;
 

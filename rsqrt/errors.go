@@ -52,7 +52,8 @@ func otherShape(dst, src Array) *Error {
 		"this container cannot be resized", list(dst.Shape), list(src.Shape))
 }
 
-func tooManyDims(operand Operand, ndim int) *Error {
+// TooManyDims is the refusal of an operand of more dimensions than a plan holds.
+func TooManyDims(operand Operand, ndim int) *Error {
 	return errorf(RuntimeError, operand, "has %d dimensions; at most %d are supported", ndim, maxNDim)
 }
 

@@ -10,7 +10,7 @@ import (
 var block [1 << 16]byte
 
 func randomArray(random *rand.Rand) Array {
-	a := Array{Data: unsafe.Pointer(&block[len(block)/2+random.IntN(64)]), DType: DType(random.IntN(len(dtypes)))}
+	a := Array{Data: unsafe.Pointer(&block[len(block)/2+random.IntN(64)]), DType: DType(random.IntN(len(names)))}
 	for range random.IntN(5) {
 		a.Shape = append(a.Shape, random.IntN(5))
 		stride := random.IntN(41) - 20

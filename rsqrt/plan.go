@@ -9,10 +9,10 @@ const maxNDim = cgo.MaxNDim
 // PlanInto decides how 1/√src is written to dst, or why it can't be; see [Apply]. The memory is not touched.
 func PlanInto(plan *cgo.Plan, dst, src Array) error {
 	if len(src.Shape) > maxNDim {
-		return tooManyDims(Src, len(src.Shape))
+		return TooManyDims(Src, len(src.Shape))
 	}
 	if len(dst.Shape) > maxNDim {
-		return tooManyDims(Dst, len(dst.Shape))
+		return TooManyDims(Dst, len(dst.Shape))
 	}
 	if dst.ReadOnly {
 		return readOnly()
@@ -41,7 +41,7 @@ func PlanInto(plan *cgo.Plan, dst, src Array) error {
 // strides, which it writes to strides[:len(src.Shape)].
 func PlanFresh(plan *cgo.Plan, strides []int, src Array) (DType, error) {
 	if len(src.Shape) > maxNDim {
-		return 0, tooManyDims(Src, len(src.Shape))
+		return 0, TooManyDims(Src, len(src.Shape))
 	}
 	dst := Array{DType: src.DType, Shape: src.Shape, Strides: strides[:len(src.Shape)]}
 	preserve(dst.Strides, dst.Shape, src.Strides, src.DType.Size(), dst.DType.Size())
@@ -54,10 +54,10 @@ func fill(plan *cgo.Plan, compute DType, dst, src Array) {
 	plan.Temporary = 0
 	plan.N = count(src.Shape)
 	plan.SrcSize, plan.DstSize = src.DType.Size(), dst.DType.Size()
-	plan.Stage[0] = cgo.Stage{Kernel: active.Load().kernels[compute], DstSize: compute.Size()}
+	plan.Stage[0] = active.Load().kernels[compute]
 	plan.Stages = 1
 	if dst.DType != compute {
-		plan.Stage[1] = cgo.Stage{Kernel: casts[compute][dst.DType], DstSize: dst.DType.Size()}
+		plan.Stage[1] = casts[compute][dst.DType]
 		plan.Stages = 2
 	}
 	loops(plan, dst, src)

@@ -76,25 +76,15 @@ func Apply(dst, src Array) error {
 }
 
 // String is numpy's and torch's name of the dtype.
-func (t DType) String() string { return dtypes[t].name }
+func (t DType) String() string { return names[t] }
 
 // Size is the number of bytes of one element.
-func (t DType) Size() int { return dtypes[t].size }
+func (t DType) Size() int { return cgo.Size(int(t)) }
 
-var dtypes = [cgo.DTypes]struct {
-	name string
-	size int
-}{
-	F32: {"float32", 4},
-	F64: {"float64", 8},
-}
+var names = [cgo.DTypes]string{F32: "float32", F64: "float64"}
 
 // Supported lists the names of all dtypes: "float32 and float64".
 func Supported() string {
-	names := make([]string, len(dtypes))
-	for t := range dtypes {
-		names[t] = dtypes[t].name
-	}
 	last := len(names) - 1
 	return strings.Join(names[:last], ", ") + " and " + names[last]
 }

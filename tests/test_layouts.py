@@ -1,5 +1,8 @@
 """SPEC 3.1, 4 and 5: strides in, strides out, shared memory."""
 
+import ctypes
+import re
+
 import numpy as np
 import pytest
 import torch
@@ -99,6 +102,18 @@ def test_64_dimensions():
     x = np.full((1,) * 60 + (2, 3, 1, 2), 4.0)
     assert gorsqrt.rsqrt(x).shape == x.shape
     assert (gorsqrt.rsqrt(x[..., ::-1]) == 0.5).all()
+
+
+def test_65_dimensions():
+    kind = ctypes.c_float
+    for _ in range(65):
+        kind = kind * 1
+    with pytest.raises(RuntimeError, match=re.escape("rsqrt(): argument 'input' has 65 dimensions; at most 64 are supported")):
+        gorsqrt.rsqrt(kind())
+    with pytest.raises(RuntimeError, match=re.escape("rsqrt_(): argument 'input' has 65 dimensions; at most 64 are supported")):
+        gorsqrt.rsqrt_(kind())
+    with pytest.raises(RuntimeError, match=re.escape("rsqrt(): argument 'out' has 65 dimensions; at most 64 are supported")):
+        gorsqrt.rsqrt(np.ones(1, np.float32), out=kind())
 
 
 def test_long_rows_of_every_kind(tier):

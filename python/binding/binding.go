@@ -175,6 +175,9 @@ func array(operand rsqrt.Operand, a *C.gorsqrt_array) (rsqrt.Array, error) {
 	if a.dtype == C.GORSQRT_DTYPES {
 		return rsqrt.Array{}, rsqrt.Unsupported(operand, C.GoString(a._type))
 	}
+	if a.ndim > C.GORSQRT_MAX_NDIM { // shape or strides may be missing
+		return rsqrt.Array{}, rsqrt.TooManyDims(operand, int(a.ndim))
+	}
 	return rsqrt.Array{
 		Data:     a.data,
 		DType:    rsqrt.DType(a.dtype),
@@ -198,6 +201,16 @@ func refused(refusal *C.gorsqrt_refusal, decide func() error) C.bool {
 	*refusal = C.gorsqrt_refusal{C.int32_t(why.Kind), C.int32_t(why.Operand), C.CString(why.Text)}
 	return true
 }
+
+// Fails to compile where C's numbers of the exceptions and operands are not Go's.
+var (
+	_ = [1]struct{}{}[C.RUNTIME_ERROR-rsqrt.RuntimeError]
+	_ = [1]struct{}{}[C.TYPE_ERROR-rsqrt.TypeError]
+	_ = [1]struct{}{}[C.VALUE_ERROR-rsqrt.ValueError]
+	_ = [1]struct{}{}[C.NEITHER-rsqrt.Neither]
+	_ = [1]struct{}{}[C.SRC-rsqrt.Src]
+	_ = [1]struct{}{}[C.DST-rsqrt.Dst]
+)
 
 // recovered makes an error of a panic.
 func recovered(err *error) {

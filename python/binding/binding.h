@@ -1,5 +1,5 @@
-/* What the C of this package shares: the walk of a call is call.c → intake.c → Go (binding.go) → cgo/plan.c → result.c.
- * Built against CPython's limited API of 3.11, so that one library serves every later version. */
+/* What the C of this package shares. A call walks from call.c to express.c, and where that has no answer through intake.c to Go
+ * (binding.go), result.c and run.c. Built against CPython's limited API of 3.11, so that one library serves every later version. */
 #ifndef GORSQRT_BINDING_H
 #define GORSQRT_BINDING_H
 
@@ -18,16 +18,45 @@ typedef struct {
     int32_t read_only;
 } gorsqrt_array;
 
-/* Why Go refused a call: rsqrt.Error. */
+/* Why Go refused a call: rsqrt.Error, with rsqrt's numbers of the kinds and operands. */
+enum { RUNTIME_ERROR, TYPE_ERROR, VALUE_ERROR };
+enum { NEITHER, SRC, DST };
 typedef struct {
-    int32_t kind;    /* 0 RuntimeError, 1 TypeError, 2 ValueError */
-    int32_t operand; /* 0 neither, 1 the input, 2 the destination */
-    char *text;      /* the receiver's to free */
+    int32_t kind, operand;
+    char *text; /* the receiver's to free */
 } gorsqrt_refusal;
 
-/* Intake.c: objects to arrays. */
+/* call.c: adds rsqrt and rsqrt_ to the module of this name. 0, or -1 with an exception set. */
+int call_install(const char *module, const char *rsqrt_doc, const char *rsqrt_inplace_doc);
+
+/* express.c. Each answers NULL without an exception where the call needs a decision. */
+
+/* The kernels by dtype: Go fills this in at install and whenever the tier changes. */
+extern gorsqrt_kernel *express[GORSQRT_DTYPES];
+
+PyObject *express_fresh(PyObject *input);
+PyObject *express_in_place(PyObject *input);
+PyObject *express_out(PyObject *input, PyObject *out);
+
+/* run.c: both answer 0, or -1 with an exception set. The memory at dst and src is held by the caller. */
+
+int run(const gorsqrt_plan *plan, void *dst, const void *src);
+
+/* n contiguous items of one dtype, disjoint or identical, without a plan of Go's. */
+int run_plain(int32_t dtype, int64_t n, void *dst, const void *src);
+
+/* intake.c: objects to arrays. */
 
 typedef enum { NOT_AN_ARRAY, NUMPY_ARRAY, NUMPY_SCALAR, ARRAY_ARRAY, BUFFER } container;
+
+/* Which container an object is, without an effect on it. */
+container recognise(PyObject *object);
+
+/* array.array, once somebody else has imported its module; never released. */
+extern PyTypeObject *array_array_type;
+
+/* The dtype of a buffer's format, the syntax of Python's struct module; GORSQRT_DTYPES where it has no kernel. */
+int32_t format_dtype(const char *format);
 
 /* An argument of a call and what is held for it. `object` is borrowed from the caller, who keeps it alive. */
 typedef struct {
@@ -39,47 +68,27 @@ typedef struct {
     int64_t strides[GORSQRT_MAX_NDIM]; /* for exporters that give none: C order */
 } operand;
 
-/* Which container an object is, without an effect on it. */
-container recognise(PyObject *object);
-
-/* array.array, once somebody else has imported its module; never released. */
-extern PyTypeObject *array_array_type;
-
 /* Fills in an operand. 0, or -1 with an exception set; the operand must be released in either case. */
 int operand_take(operand *o, PyObject *object, container container);
 void operand_release(operand *o);
 
-/* An array that needs no decision: contiguous in C order, of a dtype that has a kernel, in native byte order. */
-typedef struct {
-    void *data;
-    const int64_t *shape;
-    int64_t n;
-    int32_t dtype, ndim;
-    bool read_only;
-    PyObject *descr; /* numpy's, borrowed; NULL for array.array */
-    Py_buffer view;  /* held until plain_release where view.obj is set */
-} plain;
+/* result.c: fresh containers of uninitialised memory. *data is the first element and lives as long as the object. NULL with an
+ * exception set. */
 
-/* Whether the object is one of the containers that the express lane knows, and plain. Sets no exception. If true,
- * plain_release must follow. */
-bool plain_take(plain *p, PyObject *object);
-void plain_release(plain *p);
-
-/* Result.c: fresh containers. */
-
-/* A fresh container like input's with uninitialised memory of this layout (bytes); *data is its first element and lives as
- * long as the object. NULL with an exception set. */
+/* A container like input's, of this layout (bytes). */
 PyObject *result_new(const operand *input, int32_t dtype, const int64_t *strides, void **data);
 
 /* What the caller gets for it, once computed: a numpy scalar for a scalar. Takes the reference over. */
 PyObject *result_finish(const operand *input, PyObject *result);
 
-/* The same for a plain input, always in C order. */
-PyObject *result_like_plain(const plain *input, void **data);
+/* strides may be NULL for C order, and `like` where no subclass asks for its instance. */
+PyObject *result_numpy(PyTypeObject *type, int32_t dtype, int ndim, const int64_t *shape, const int64_t *strides,
+                       PyObject *like, void **data);
+PyObject *result_array_array(int32_t dtype, int64_t n, void **data);
 
 int result_install(void);
 
-/* Numpy.c: numpy's C API, found when somebody else has imported numpy. */
+/* numpy.c: numpy's C API, found when somebody else has imported numpy. */
 
 /* The start of every ndarray and dtype, the same since numpy 1.7; from numpy's ndarraytypes.h. */
 typedef struct {
@@ -114,13 +123,5 @@ bool numpy_find(void);
 
 /* The dtype of a numpy descriptor; GORSQRT_DTYPES where it has no kernel. */
 int32_t numpy_dtype(PyObject *descr);
-
-/* Call.c. */
-
-/* The kernels by dtype that the express lane uses: Go fills this in at install and whenever the tier changes. */
-extern gorsqrt_kernel *express[GORSQRT_DTYPES];
-
-/* Adds rsqrt and rsqrt_ to the module of this name. 0, or -1 with an exception set. */
-int call_install(const char *module, const char *rsqrt_doc, const char *rsqrt_inplace_doc);
 
 #endif

@@ -1,118 +1,13 @@
+/* The two functions of Python: their arguments, and who answers them. */
 #include "binding.h"
 
 #include "_cgo_export.h"
 
 #include <pthread.h>
 #include <signal.h>
-#include <time.h>
-
-enum {
-    SHORT_CALL = 1 << 13,     /* items below which keeping the GIL costs less than giving it up: some microseconds */
-    LOOK_AT_SIGNALS_MS = 100, /* between two looks of a long call */
-};
-
-gorsqrt_kernel *express[GORSQRT_DTYPES];
 
 /* "input" and "out", interned: keywords are compared by address first. */
 static PyObject *name_input, *name_out;
-
-/* Running. */
-
-/* A call that runs without the GIL. */
-typedef struct {
-    PyThreadState *thread;
-    int64_t looked_ms;
-} flight;
-
-static int64_t now_ms(void) {
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return t.tv_sec * 1000 + t.tv_nsec / 1000000;
-}
-
-/* Lets Python's signal handlers run now and then, so that Ctrl-C ends a long call. */
-static bool interrupted(void *context) {
-    flight *f = context;
-    int64_t const now = now_ms();
-    if (now - f->looked_ms < LOOK_AT_SIGNALS_MS) return false;
-    PyEval_RestoreThread(f->thread);
-    bool const raised = PyErr_CheckSignals() != 0;
-    f->thread = PyEval_SaveThread();
-    f->looked_ms = now_ms();
-    return raised;
-}
-
-/* Carries out a plan; the memory at dst and src is held by the caller. 0, or -1 with an exception set. */
-static int run(const gorsqrt_plan *plan, void *dst, const void *src) {
-    enum gorsqrt_outcome outcome;
-    if (plan->n < SHORT_CALL) {
-        outcome = gorsqrt_execute(plan, dst, src, NULL, NULL);
-    } else {
-        flight f = {.thread = PyEval_SaveThread(), .looked_ms = now_ms()};
-        outcome = gorsqrt_execute(plan, dst, src, interrupted, &f);
-        PyEval_RestoreThread(f.thread);
-    }
-    if (outcome == GORSQRT_NO_MEMORY) PyErr_NoMemory();
-    return outcome == GORSQRT_DONE ? 0 : -1;
-}
-
-static int run_plain(int32_t dtype, int64_t n, void *dst, const void *src) {
-    gorsqrt_kernel *const kernel = express[dtype];
-    if (n < SHORT_CALL) {
-        kernel(dst, src, (size_t)n);
-        return 0;
-    }
-    static const int64_t size[GORSQRT_DTYPES] = {[GORSQRT_F32] = 4, [GORSQRT_F64] = 8};
-    gorsqrt_plan plan;
-    plan.n = plan.shape[0] = n;
-    plan.src_size = plan.dst_size = plan.src_strides[0] = plan.dst_strides[0] = size[dtype];
-    plan.src_offset = plan.dst_offset = 0;
-    plan.ndim = plan.stages = 1;
-    plan.temporary = 0;
-    plan.stage[0] = (gorsqrt_stage){kernel, size[dtype]};
-    return run(&plan, dst, src);
-}
-
-/* The express lane: plain arrays of one dtype, disjoint or identical; nothing to decide. */
-
-/* Each answers NULL without an exception where the call is not one of these, and the decision is Go's. */
-
-static PyObject *express_fresh(PyObject *input) {
-    plain x;
-    if (!plain_take(&x, input)) return NULL;
-    void *data;
-    PyObject *result = result_like_plain(&x, &data);
-    if (result && run_plain(x.dtype, x.n, data, x.data) < 0) Py_CLEAR(result);
-    plain_release(&x);
-    return result;
-}
-
-static PyObject *express_in_place(PyObject *input) {
-    plain x;
-    if (!plain_take(&x, input)) return NULL;
-    PyObject *result = NULL;
-    if (!x.read_only && run_plain(x.dtype, x.n, x.data, x.data) == 0) result = Py_NewRef(input);
-    plain_release(&x);
-    return result;
-}
-
-static PyObject *express_out(PyObject *input, PyObject *out) {
-    plain x, y;
-    if (!plain_take(&x, input)) return NULL;
-    PyObject *result = NULL;
-    if (plain_take(&y, out)) {
-        bool same = y.dtype == x.dtype && y.ndim == x.ndim && !y.read_only;
-        for (int d = 0; same && d < x.ndim; d++) same = y.shape[d] == x.shape[d];
-        uintptr_t const from = (uintptr_t)x.data, to = (uintptr_t)y.data;
-        uintptr_t const bytes = (uintptr_t)x.n << (x.dtype == GORSQRT_F32 ? 2 : 3);
-        if (same && (from == to || from + bytes <= to || to + bytes <= from) && run_plain(x.dtype, x.n, y.data, x.data) == 0) {
-            result = Py_NewRef(out);
-        }
-        plain_release(&y);
-    }
-    plain_release(&x);
-    return result;
-}
 
 /* Everything else: Go decides. */
 
@@ -135,12 +30,13 @@ static PyObject *in_forked_child(PyObject *express_result) {
 
 /* Raises what Go refused with. In place the destination is the input. */
 static void raise_refusal(const char *function, bool in_place, gorsqrt_refusal *refusal) {
-    PyObject *const exceptions[] = {PyExc_RuntimeError, PyExc_TypeError, PyExc_ValueError};
+    PyObject *const exceptions[] = {
+        [RUNTIME_ERROR] = PyExc_RuntimeError, [TYPE_ERROR] = PyExc_TypeError, [VALUE_ERROR] = PyExc_ValueError};
     PyObject *const exception = exceptions[refusal->kind];
-    if (refusal->operand == 0) {
+    if (refusal->operand == NEITHER) {
         PyErr_SetString(exception, refusal->text);
     } else {
-        PyErr_Format(exception, "%s(): argument '%s' %s", function, refusal->operand == 2 && !in_place ? "out" : "input",
+        PyErr_Format(exception, "%s(): argument '%s' %s", function, refusal->operand == DST && !in_place ? "out" : "input",
                      refusal->text);
     }
     free(refusal->text);
@@ -170,17 +66,18 @@ static PyObject *decide_fresh(const char *function, PyObject *input, container i
 static PyObject *decide_out(const char *function, PyObject *input, container in, PyObject *out, container to) {
     operand x, y;
     PyObject *result = NULL;
-    y.view.obj = y.owned = NULL;
-    if (operand_take(&x, input, in) == 0 && operand_take(&y, out, to) == 0) {
-        gorsqrt_plan plan;
-        gorsqrt_refusal refusal;
-        if (gorsqrtDecideInto(&plan, &y.array, &x.array, &refusal)) {
-            raise_refusal(function, out == input, &refusal);
-        } else if (run(&plan, y.array.data, x.array.data) == 0) {
-            result = Py_NewRef(out);
+    if (operand_take(&x, input, in) == 0) {
+        if (operand_take(&y, out, to) == 0) {
+            gorsqrt_plan plan;
+            gorsqrt_refusal refusal;
+            if (gorsqrtDecideInto(&plan, &y.array, &x.array, &refusal)) {
+                raise_refusal(function, out == input, &refusal);
+            } else if (run(&plan, y.array.data, x.array.data) == 0) {
+                result = Py_NewRef(out);
+            }
         }
+        operand_release(&y);
     }
-    operand_release(&y);
     operand_release(&x);
     return result;
 }

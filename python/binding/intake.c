@@ -1,3 +1,4 @@
+/* What an argument is, and where its memory lies. */
 #include "binding.h"
 
 PyTypeObject *array_array_type;
@@ -24,8 +25,7 @@ container recognise(PyObject *object) {
     return BUFFER;
 }
 
-/* The dtype of a buffer's format, the syntax of Python's struct module. */
-static int32_t format_dtype(const char *format) {
+int32_t format_dtype(const char *format) {
     if (format == NULL) return GORSQRT_DTYPES; /* unsigned bytes */
     if (*format == '@' || *format == '=' || *format == '<') format++;
     if (format[0] == 'f' && format[1] == 0) return GORSQRT_F32;
@@ -50,7 +50,7 @@ static int take_buffer(operand *o) {
     o->array.read_only = o->view.readonly;
     o->array.dtype = format_dtype(o->view.format);
     o->array.type = o->view.format ? o->view.format : "B";
-    if (o->view.strides == NULL && o->view.ndim > 0) { /* ctypes */
+    if (o->view.strides == NULL && o->view.ndim > 0 && o->view.ndim <= GORSQRT_MAX_NDIM) { /* ctypes */
         int64_t step = o->view.itemsize;
         for (int d = o->view.ndim - 1; d >= 0; d--) {
             o->strides[d] = step;
@@ -105,45 +105,4 @@ int operand_take(operand *o, PyObject *object, container container) {
 void operand_release(operand *o) {
     if (o->view.obj) PyBuffer_Release(&o->view);
     Py_CLEAR(o->owned);
-}
-
-bool plain_take(plain *p, PyObject *object) {
-    PyTypeObject *type = Py_TYPE(object);
-    if (type == numpy.array_type) {
-        const numpy_array *a = (const numpy_array *)object;
-        p->dtype = numpy_dtype(a->descr);
-        if (p->dtype == GORSQRT_DTYPES || !(a->flags & NUMPY_C_CONTIGUOUS)) return false;
-        p->data = a->data;
-        p->ndim = a->nd;
-        p->shape = a->dimensions;
-        p->read_only = !(a->flags & NUMPY_WRITEABLE);
-        p->descr = a->descr;
-        p->view.obj = NULL;
-        p->n = 1;
-        for (int d = 0; d < a->nd; d++) p->n *= a->dimensions[d];
-        return true;
-    }
-    if (type == array_array_type) {
-        if (PyObject_GetBuffer(object, &p->view, PyBUF_ND | PyBUF_FORMAT) < 0) {
-            PyErr_Clear();
-            return false;
-        }
-        p->dtype = format_dtype(p->view.format);
-        if (p->dtype == GORSQRT_DTYPES) {
-            PyBuffer_Release(&p->view);
-            return false;
-        }
-        p->data = p->view.buf;
-        p->ndim = 1;
-        p->shape = p->view.shape;
-        p->n = p->view.shape[0];
-        p->read_only = false;
-        p->descr = NULL;
-        return true;
-    }
-    return false;
-}
-
-void plain_release(plain *p) {
-    if (p->view.obj) PyBuffer_Release(&p->view);
 }

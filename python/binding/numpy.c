@@ -1,3 +1,4 @@
+/* numpy's C API, without numpy at build time or at import. */
 #include "binding.h"
 
 numpy_api numpy;

@@ -1,3 +1,4 @@
+/* Fresh containers for results. */
 #include "binding.h"
 
 #include <string.h>
@@ -6,7 +7,6 @@ enum { ALIGNMENT = 64 }; /* bytes: a cache line, and the widest vector */
 
 /* The format characters of the dtypes, which are array.array's type codes too. */
 static const char *const format[GORSQRT_DTYPES] = {[GORSQRT_F32] = "f", [GORSQRT_F64] = "d"};
-static const int64_t item_size[GORSQRT_DTYPES] = {[GORSQRT_F32] = 4, [GORSQRT_F64] = 8};
 
 static int64_t count(int ndim, const int64_t *shape) {
     int64_t n = 1;
@@ -14,9 +14,7 @@ static int64_t count(int ndim, const int64_t *shape) {
     return n;
 }
 
-/* Memory: what a resulting memoryview looks into. */
-
-/* Owns one block: the elements, then shape and strides. The block is freed with the object, which every view of it keeps
+/* What a resulting memoryview looks into. Owns one block: the elements, then shape and strides. The block is freed with the object, which every view of it keeps
  * alive. */
 typedef struct {
     PyObject_HEAD char *block;
@@ -32,7 +30,7 @@ static int memory_getbuffer(PyObject *self, Py_buffer *view, int flags) {
     view->obj = Py_NewRef(self);
     view->buf = m->block;
     view->len = m->bytes;
-    view->itemsize = item_size[m->dtype];
+    view->itemsize = gorsqrt_item_size[m->dtype];
     view->readonly = 0;
     view->ndim = m->ndim;
     view->format = (char *)format[m->dtype];
@@ -57,7 +55,7 @@ static PyObject *memory_view(int32_t dtype, int ndim, const int64_t *shape, cons
     if (m == NULL) return NULL;
     m->dtype = dtype;
     m->ndim = ndim;
-    m->bytes = count(ndim, shape) * item_size[dtype];
+    m->bytes = count(ndim, shape) * gorsqrt_item_size[dtype];
     int64_t const elements = (m->bytes + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
     void *block;
     if (posix_memalign(&block, ALIGNMENT, (size_t)(elements + 2 * ndim * (int64_t)sizeof *shape)) != 0) {
@@ -77,14 +75,12 @@ static PyObject *memory_view(int32_t dtype, int ndim, const int64_t *shape, cons
     return view;
 }
 
-/* Array.array. */
-
 /* array.array(code, [0]) per dtype: repeating it is the way to an array of n elements without a list of them. */
 static PyObject *one_element[GORSQRT_DTYPES];
 
-static PyObject *array_array(PyTypeObject *type, int32_t dtype, int64_t n, void **data) {
+PyObject *result_array_array(int32_t dtype, int64_t n, void **data) {
     if (one_element[dtype] == NULL) {
-        one_element[dtype] = PyObject_CallFunction((PyObject *)type, "s[d]", format[dtype], 0.0);
+        one_element[dtype] = PyObject_CallFunction((PyObject *)array_array_type, "s[d]", format[dtype], 0.0);
         if (one_element[dtype] == NULL) return NULL;
     }
     PyObject *array = PySequence_Repeat(one_element[dtype], n);
@@ -99,10 +95,8 @@ static PyObject *array_array(PyTypeObject *type, int32_t dtype, int64_t n, void 
     return array;
 }
 
-/* All. */
-
-static PyObject *numpy_new(PyTypeObject *type, int32_t dtype, int ndim, const int64_t *shape, const int64_t *strides,
-                           PyObject *like, void **data) {
+PyObject *result_numpy(PyTypeObject *type, int32_t dtype, int ndim, const int64_t *shape, const int64_t *strides,
+                       PyObject *like, void **data) {
     PyObject *array = numpy.new_from_descr(type, Py_NewRef(numpy.descr[dtype]), ndim, shape, strides, NULL, 0, like);
     if (array) *data = ((numpy_array *)array)->data;
     return array;
@@ -113,10 +107,10 @@ PyObject *result_new(const operand *input, int32_t dtype, const int64_t *strides
     switch (input->container) {
         case NUMPY_ARRAY: {
             PyTypeObject *type = Py_TYPE(input->object);
-            return numpy_new(type, dtype, a->ndim, a->shape, strides, type == numpy.array_type ? NULL : input->object, data);
+            return result_numpy(type, dtype, a->ndim, a->shape, strides, type == numpy.array_type ? NULL : input->object, data);
         }
-        case NUMPY_SCALAR: return numpy_new(numpy.array_type, dtype, 0, NULL, NULL, NULL, data);
-        case ARRAY_ARRAY: return array_array(array_array_type, dtype, a->shape[0], data);
+        case NUMPY_SCALAR: return result_numpy(numpy.array_type, dtype, 0, NULL, NULL, NULL, data);
+        case ARRAY_ARRAY: return result_array_array(dtype, a->shape[0], data);
         default: return memory_view(dtype, a->ndim, a->shape, strides, data);
     }
 }
@@ -127,11 +121,6 @@ PyObject *result_finish(const operand *input, PyObject *result) {
     PyObject *scalar = numpy.scalar(array->data, array->descr, NULL);
     Py_DECREF(result);
     return scalar;
-}
-
-PyObject *result_like_plain(const plain *input, void **data) {
-    if (input->descr) return numpy_new(numpy.array_type, input->dtype, input->ndim, input->shape, NULL, NULL, data);
-    return array_array(array_array_type, input->dtype, input->n, data);
 }
 
 int result_install(void) {

@@ -1,0 +1,101 @@
+/* The express lane: calls that need no decision, answered in C with the kernels that Go has laid out. It also serves a forked
+ * child, where Go can't be asked. */
+#include "binding.h"
+
+gorsqrt_kernel *express[GORSQRT_DTYPES];
+
+/* An array that needs no decision: contiguous in C order, of a dtype that has a kernel, in native byte order. */
+typedef struct {
+    void *data;
+    const int64_t *shape;
+    int64_t n;
+    int32_t dtype, ndim;
+    bool read_only;
+    PyObject *descr; /* numpy's, borrowed; NULL for array.array */
+    Py_buffer view;  /* held until plain_release where view.obj is set */
+} plain;
+
+/* Whether the object is one of the containers that this lane knows, and plain; if so, plain_release must follow. Sets no
+ * exception. */
+static bool plain_take(plain *p, PyObject *object) {
+    PyTypeObject *type = Py_TYPE(object);
+    if (type == numpy.array_type) {
+        const numpy_array *a = (const numpy_array *)object;
+        p->dtype = numpy_dtype(a->descr);
+        if (p->dtype == GORSQRT_DTYPES || !(a->flags & NUMPY_C_CONTIGUOUS)) return false;
+        p->data = a->data;
+        p->ndim = a->nd;
+        p->shape = a->dimensions;
+        p->read_only = !(a->flags & NUMPY_WRITEABLE);
+        p->descr = a->descr;
+        p->view.obj = NULL;
+        p->n = 1;
+        for (int d = 0; d < a->nd; d++) p->n *= a->dimensions[d];
+        return true;
+    }
+    if (type == array_array_type) {
+        if (PyObject_GetBuffer(object, &p->view, PyBUF_ND | PyBUF_FORMAT) < 0) {
+            PyErr_Clear();
+            return false;
+        }
+        p->dtype = format_dtype(p->view.format);
+        if (p->dtype == GORSQRT_DTYPES) {
+            PyBuffer_Release(&p->view);
+            return false;
+        }
+        p->data = p->view.buf;
+        p->ndim = 1;
+        p->shape = p->view.shape;
+        p->n = p->view.shape[0];
+        p->read_only = false;
+        p->descr = NULL;
+        return true;
+    }
+    return false;
+}
+
+static void plain_release(plain *p) {
+    if (p->view.obj) PyBuffer_Release(&p->view);
+}
+
+static PyObject *like_plain(const plain *p, void **data) {
+    if (p->descr) return result_numpy(numpy.array_type, p->dtype, p->ndim, p->shape, NULL, NULL, data);
+    return result_array_array(p->dtype, p->n, data);
+}
+
+PyObject *express_fresh(PyObject *input) {
+    plain x;
+    if (!plain_take(&x, input)) return NULL;
+    void *data;
+    PyObject *result = like_plain(&x, &data);
+    if (result && run_plain(x.dtype, x.n, data, x.data) < 0) Py_CLEAR(result);
+    plain_release(&x);
+    return result;
+}
+
+PyObject *express_in_place(PyObject *input) {
+    plain x;
+    if (!plain_take(&x, input)) return NULL;
+    PyObject *result = NULL;
+    if (!x.read_only && run_plain(x.dtype, x.n, x.data, x.data) == 0) result = Py_NewRef(input);
+    plain_release(&x);
+    return result;
+}
+
+PyObject *express_out(PyObject *input, PyObject *out) {
+    plain x, y;
+    if (!plain_take(&x, input)) return NULL;
+    PyObject *result = NULL;
+    if (plain_take(&y, out)) {
+        bool same = y.dtype == x.dtype && y.ndim == x.ndim && !y.read_only;
+        for (int d = 0; same && d < x.ndim; d++) same = y.shape[d] == x.shape[d];
+        uintptr_t const from = (uintptr_t)x.data, to = (uintptr_t)y.data;
+        uintptr_t const bytes = (uintptr_t)(x.n * gorsqrt_item_size[x.dtype]);
+        if (same && (from == to || from + bytes <= to || to + bytes <= from) && run_plain(x.dtype, x.n, y.data, x.data) == 0) {
+            result = Py_NewRef(out);
+        }
+        plain_release(&y);
+    }
+    plain_release(&x);
+    return result;
+}

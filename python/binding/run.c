@@ -1,0 +1,61 @@
+/* Carrying out a plan as a guest of Python: without the GIL, and with an ear for Ctrl-C. */
+#include "binding.h"
+
+#include <time.h>
+
+enum {
+    SHORT_CALL = 1 << 13,     /* items below which keeping the GIL costs less than giving it up: some microseconds */
+    LOOK_AT_SIGNALS_MS = 100, /* between two looks of a long call */
+};
+
+/* A call that runs without the GIL. */
+typedef struct {
+    PyThreadState *thread;
+    int64_t looked_ms;
+} flight;
+
+static int64_t now_ms(void) {
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return t.tv_sec * 1000 + t.tv_nsec / 1000000;
+}
+
+/* Lets Python's signal handlers run now and then, so that Ctrl-C ends a long call. */
+static bool interrupted(void *context) {
+    flight *f = context;
+    int64_t const now = now_ms();
+    if (now - f->looked_ms < LOOK_AT_SIGNALS_MS) return false;
+    PyEval_RestoreThread(f->thread);
+    bool const raised = PyErr_CheckSignals() != 0;
+    f->thread = PyEval_SaveThread();
+    f->looked_ms = now_ms();
+    return raised;
+}
+
+int run(const gorsqrt_plan *plan, void *dst, const void *src) {
+    enum gorsqrt_outcome outcome;
+    if (plan->n < SHORT_CALL) {
+        outcome = gorsqrt_execute(plan, dst, src, NULL, NULL);
+    } else {
+        flight f = {.thread = PyEval_SaveThread(), .looked_ms = now_ms()};
+        outcome = gorsqrt_execute(plan, dst, src, interrupted, &f);
+        PyEval_RestoreThread(f.thread);
+    }
+    if (outcome == GORSQRT_NO_MEMORY) PyErr_NoMemory();
+    return outcome == GORSQRT_DONE ? 0 : -1;
+}
+
+int run_plain(int32_t dtype, int64_t n, void *dst, const void *src) {
+    gorsqrt_kernel *const kernel = express[dtype];
+    if (n < SHORT_CALL) {
+        kernel(dst, src, (size_t)n);
+        return 0;
+    }
+    gorsqrt_plan plan;
+    plan.n = plan.shape[0] = n;
+    plan.src_size = plan.dst_size = plan.src_strides[0] = plan.dst_strides[0] = gorsqrt_item_size[dtype];
+    plan.src_offset = plan.dst_offset = plan.temporary = 0;
+    plan.ndim = plan.stages = 1;
+    plan.stage[0] = kernel;
+    return run(&plan, dst, src);
+}
