@@ -7,7 +7,7 @@ C := $(wildcard cgo/*.[ch] python/binding/*.[ch])
 
 # The tiers that the tests must have run here, from the kernel's list of what the processor has.
 has = $(if $(shell grep -m1 -ow $(1) /proc/cpuinfo),$(2))
-export GORSQRT_REQUIRE_TIERS := scalar $(call has,avx2,avx2) $(call has,avx512vl,avx512)
+export GORSQRT_REQUIRE_TIERS := scalar $(call has,avx2,avx2) $(call has,avx512vl,avx512) $(call has,asimd,neon)
 
 .PHONY: help demo test lint generate sanitize bench wheel develop
 help: ## this list

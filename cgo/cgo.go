@@ -24,6 +24,7 @@ const (
 	Scalar = int(C.GORSQRT_SCALAR)
 	AVX2   = int(C.GORSQRT_AVX2)
 	AVX512 = int(C.GORSQRT_AVX512)
+	NEON   = int(C.GORSQRT_NEON)
 
 	MaxNDim   = int(C.GORSQRT_MAX_NDIM)
 	maxStages = int(C.GORSQRT_MAX_STAGES)

@@ -5,6 +5,7 @@ import (
 	"math"
 	"math/rand/v2"
 	"os"
+	"runtime"
 	"slices"
 	"strings"
 	"syscall"
@@ -22,6 +23,7 @@ var testedTiers = map[string]struct {
 	"scalar": {Scalar, true},
 	"avx2":   {AVX2, cpu.X86.HasAVX2},
 	"avx512": {AVX512, cpu.X86.HasAVX512F},
+	"neon":   {NEON, runtime.GOARCH == "arm64"},
 }
 
 type float interface{ float32 | float64 }

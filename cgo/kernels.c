@@ -10,6 +10,9 @@ gorsqrt_kernel *const gorsqrt_kernels[GORSQRT_TIERS][GORSQRT_DTYPES] = {
     [GORSQRT_AVX2] = {[GORSQRT_F32] = rsqrt_f32_avx2, [GORSQRT_F64] = rsqrt_f64_avx2},
     [GORSQRT_AVX512] = {[GORSQRT_F32] = rsqrt_f32_avx512, [GORSQRT_F64] = rsqrt_f64_avx512},
 #endif
+#ifdef __aarch64__
+    [GORSQRT_NEON] = {[GORSQRT_F32] = rsqrt_f32_neon, [GORSQRT_F64] = rsqrt_f64_neon},
+#endif
 };
 
 /* Through a pointer and from another file, so that no arithmetic can be moved across the change of mode. */

@@ -23,7 +23,7 @@
 
 enum gorsqrt_dtype { GORSQRT_F32, GORSQRT_F64, GORSQRT_DTYPES };
 
-enum gorsqrt_tier { GORSQRT_SCALAR, GORSQRT_AVX2, GORSQRT_AVX512, GORSQRT_TIERS };
+enum gorsqrt_tier { GORSQRT_SCALAR, GORSQRT_AVX2, GORSQRT_AVX512, GORSQRT_NEON, GORSQRT_TIERS };
 
 /* Bytes of one item, by dtype. */
 extern const int64_t gorsqrt_item_size[GORSQRT_DTYPES];
@@ -34,6 +34,9 @@ gorsqrt_kernel rsqrt_f32_scalar, rsqrt_f64_scalar;
 #ifdef __x86_64__
 gorsqrt_kernel rsqrt_f32_avx2, rsqrt_f64_avx2;
 gorsqrt_kernel rsqrt_f32_avx512, rsqrt_f64_avx512;
+#endif
+#ifdef __aarch64__
+gorsqrt_kernel rsqrt_f32_neon, rsqrt_f64_neon;
 #endif
 
 /* Every kernel that this build holds; NULL where the architecture lacks the tier. Whether the processor has it is

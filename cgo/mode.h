@@ -27,8 +27,8 @@ static inline void mode_set(fp_mode mode) {
 }
 #elif defined(__aarch64__)
 typedef uint64_t fp_mode;
-#define FP_MODE_DEFAULT 0u /* FPCR: traps off, nearest even, no FZ, no FZ16, no default-nan */
-#define FP_MODE_MASK 0x07ffff07u
+#define FP_MODE_DEFAULT 0u       /* FPCR: traps off, nearest even, no FZ, no FZ16, no default-nan */
+#define FP_MODE_MASK 0x07ffff07u /* all of its fields: the sticky flags lie in FPSR */
 static inline fp_mode mode_get(void) {
     fp_mode mode;
     __asm__ volatile("mrs %0, fpcr" : "=r"(mode));
@@ -45,7 +45,8 @@ static inline bool mode_is_foreign(void) {
     return __builtin_expect((mode_get() & FP_MODE_MASK) != FP_MODE_DEFAULT, 0);
 }
 
-/* Runs the kernel under the default mode and gives the caller's back, sticky flags included. */
+/* Runs the kernel under the default mode and gives the caller's back; on x86-64 with the sticky flags, which share
+ * its register. */
 void run_in_default_mode(gorsqrt_kernel *kernel, void *dst, const void *src, size_t n);
 
 #endif

@@ -17,6 +17,7 @@ var tiers = []struct {
 }{
 	{"avx512", cgo.AVX512, cpu.X86.HasAVX512F && cpu.X86.HasAVX512BW && cpu.X86.HasAVX512DQ && cpu.X86.HasAVX512VL},
 	{"avx2", cgo.AVX2, cpu.X86.HasAVX2 && cpu.X86.HasFMA},
+	{"neon", cgo.NEON, cpu.ARM64.HasASIMD},
 	{"scalar", cgo.Scalar, true},
 }
 

@@ -12,12 +12,13 @@ from gorsqrt import _gorsqrt
 CPU_FLAGS = {
     "avx512": {"avx512f", "avx512bw", "avx512dq", "avx512vl"},
     "avx2": {"avx2", "fma"},
+    "neon": {"asimd"},
     "scalar": set(),
 }
 
 
 def machine_tiers():
-    found = re.search(r"^flags\s*:(.*)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
+    found = re.search(r"^(?:flags|Features)\s*:(.*)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
     flags = set(found[1].split()) if found else set()
     return [tier for tier, needed in CPU_FLAGS.items() if needed <= flags]
 

@@ -93,7 +93,7 @@ def with_isa(name):
     )
 
 
-@pytest.mark.parametrize("name", ["scalar", "avx2", "avx512", "sse9"])
+@pytest.mark.parametrize("name", ["scalar", "avx2", "avx512", "neon", "sse9"])
 def test_isa_variable(name):
     """DESIGN 2: a forced tier is used, and one that the machine can't run is an error."""
     tiers = gorsqrt.show_config("dicts")["tiers"]
