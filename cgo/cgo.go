@@ -4,6 +4,8 @@ package cgo
 
 /*
 #cgo CFLAGS: -std=c11 -O3 -fno-fast-math -Wall -Wextra -Wno-unknown-pragmas
+#include "cast.h"
+#cgo LDFLAGS: -lm
 #include "plan.h"
 
 static void call(uintptr_t kernel, void *dst, const void *src, size_t n) { ((gorsqrt_kernel *)kernel)(dst, src, n); }
@@ -15,11 +17,25 @@ import (
 	"unsafe"
 )
 
-// The dtypes and tiers that kernels exist for, as kernels.h numbers them.
+// The dtypes and tiers, as kernels.h numbers them: below Computed are the dtypes that have kernels.
 const (
-	F32    = int(C.GORSQRT_F32)
-	F64    = int(C.GORSQRT_F64)
-	DTypes = int(C.GORSQRT_DTYPES)
+	F16      = int(C.GORSQRT_F16)
+	BF16     = int(C.GORSQRT_BF16)
+	F32      = int(C.GORSQRT_F32)
+	F64      = int(C.GORSQRT_F64)
+	C64      = int(C.GORSQRT_C64)
+	C128     = int(C.GORSQRT_C128)
+	Computed = int(C.GORSQRT_COMPUTED)
+	Bool     = int(C.GORSQRT_BOOL)
+	I8       = int(C.GORSQRT_I8)
+	U8       = int(C.GORSQRT_U8)
+	I16      = int(C.GORSQRT_I16)
+	U16      = int(C.GORSQRT_U16)
+	I32      = int(C.GORSQRT_I32)
+	U32      = int(C.GORSQRT_U32)
+	I64      = int(C.GORSQRT_I64)
+	U64      = int(C.GORSQRT_U64)
+	DTypes   = int(C.GORSQRT_DTYPES)
 
 	Scalar = int(C.GORSQRT_SCALAR)
 	AVX2   = int(C.GORSQRT_AVX2)
@@ -30,15 +46,12 @@ const (
 	maxStages = int(C.GORSQRT_MAX_STAGES)
 )
 
-// Kernel is the address of a C function (dst, src, n) over contiguous items; see kernels.h and plan.h for their contracts. It
+// Kernel is the address of a C function (dst, src, n) over contiguous items; see kernels.h and cast.h for their contracts. It
 // is no Go pointer, so that plans may be written into C's memory without the garbage collector's notice; code never moves.
 type Kernel uintptr
 
-// The casts between the results' dtypes.
-var (
-	CastF32F64 = kernel(C.cast_f32_f64)
-	CastF64F32 = kernel(C.cast_f64_f32)
-)
+// Cast returns the direct cast between two dtypes; 0 where there is none.
+func Cast(from, to int) Kernel { return kernel(unsafe.Pointer(C.gorsqrt_casts[from][to])) }
 
 // Size is the number of bytes of one item of a dtype.
 func Size(dtype int) int { return int(C.gorsqrt_item_size[dtype]) }
@@ -46,7 +59,7 @@ func Size(dtype int) int { return int(C.gorsqrt_item_size[dtype]) }
 func kernel(function unsafe.Pointer) Kernel { return Kernel(uintptr(function)) }
 
 // Kernels returns the kernels of a tier by dtype; 0 where this architecture lacks the tier.
-func Kernels(tier int) (kernels [DTypes]Kernel) {
+func Kernels(tier int) (kernels [Computed]Kernel) {
 	for dtype := range kernels {
 		kernels[dtype] = kernel(unsafe.Pointer(C.gorsqrt_kernels[tier][dtype]))
 	}

@@ -21,7 +21,7 @@ var testedTiers = map[string]struct {
 	runs bool
 }{
 	"scalar": {Scalar, true},
-	"avx2":   {AVX2, cpu.X86.HasAVX2},
+	"avx2":   {AVX2, cpu.X86.HasAVX2 && cpu.X86.HasFMA},
 	"avx512": {AVX512, cpu.X86.HasAVX512F},
 	"neon":   {NEON, runtime.GOARCH == "arm64"},
 }

@@ -2,16 +2,26 @@
 
 #include "mode.h"
 
-const int64_t gorsqrt_item_size[GORSQRT_DTYPES] = {[GORSQRT_F32] = 4, [GORSQRT_F64] = 8};
+const int64_t gorsqrt_item_size[GORSQRT_DTYPES] = {
+    [GORSQRT_F16] = 2,   [GORSQRT_BF16] = 2, [GORSQRT_F32] = 4, [GORSQRT_F64] = 8, [GORSQRT_C64] = 8,
+    [GORSQRT_C128] = 16, [GORSQRT_BOOL] = 1, [GORSQRT_I8] = 1,  [GORSQRT_U8] = 1,  [GORSQRT_I16] = 2,
+    [GORSQRT_U16] = 2,   [GORSQRT_I32] = 4,  [GORSQRT_U32] = 4, [GORSQRT_I64] = 8, [GORSQRT_U64] = 8,
+};
 
-gorsqrt_kernel *const gorsqrt_kernels[GORSQRT_TIERS][GORSQRT_DTYPES] = {
-    [GORSQRT_SCALAR] = {[GORSQRT_F32] = rsqrt_f32_scalar, [GORSQRT_F64] = rsqrt_f64_scalar},
+#define TIER(name)                                                                                                             \
+    {                                                                                                                          \
+        [GORSQRT_F16] = rsqrt_f16_##name, [GORSQRT_BF16] = rsqrt_bf16_##name, [GORSQRT_F32] = rsqrt_f32_##name,                \
+        [GORSQRT_F64] = rsqrt_f64_##name, [GORSQRT_C64] = rsqrt_c64_##name,   [GORSQRT_C128] = rsqrt_c128_##name,              \
+    }
+
+gorsqrt_kernel *const gorsqrt_kernels[GORSQRT_TIERS][GORSQRT_COMPUTED] = {
+    [GORSQRT_SCALAR] = TIER(scalar),
 #ifdef __x86_64__
-    [GORSQRT_AVX2] = {[GORSQRT_F32] = rsqrt_f32_avx2, [GORSQRT_F64] = rsqrt_f64_avx2},
-    [GORSQRT_AVX512] = {[GORSQRT_F32] = rsqrt_f32_avx512, [GORSQRT_F64] = rsqrt_f64_avx512},
+    [GORSQRT_AVX2] = TIER(avx2),
+    [GORSQRT_AVX512] = TIER(avx512),
 #endif
 #ifdef __aarch64__
-    [GORSQRT_NEON] = {[GORSQRT_F32] = rsqrt_f32_neon, [GORSQRT_F64] = rsqrt_f64_neon},
+    [GORSQRT_NEON] = TIER(neon),
 #endif
 };
 

@@ -1,16 +1,26 @@
 /* The arithmetic: one kernel per operation, dtype and instruction set, named by exactly these: rsqrt_f32_avx2.
  *
- * Every kernel computes, for i = 0 … n-1,
+ * Every kernel computes 1/√src[i] for i = 0 … n-1, in
  *
- *     dst[i] = RN(1 / RN(√src[i]))        RN: round to nearest, ties to even
- *
- * which is torch.rsqrt on the CPU, bit for bit, and less than 1.5 ulp from 1/√x: the division's half, and up to one that
- * the root's half becomes. All tiers give the same bits for every input:
+ *     f32 f64    RN(1 / RN(√x))        RN: round to nearest, ties to even
+ *                torch.rsqrt on the CPU, bit for bit; less than 1.5 ulp from 1/√x: the division's half, and up to one that
+ *                the root's half becomes
+ *     f16 bf16   RN(1/√x), correctly rounded: the f32 result, rounded once more, is never near a tie
  *
  *     +0 → +inf   -0 → -inf   +inf → +0   x < 0, -inf → the negative quiet nan   nan → itself, quieted
  *
+ * Those of c64 and c128, pairs (re, im) of f32 and f64, compute the principal 1/√z, cut along the negative real axis: in c64
+ * each part is within 0.51 ulp, in c128 within 0.51, and 0.75 where it is subnormal. The imaginary part's sign bit is opposite
+ * to im's, zeros' included, so that 1/√conj(z) = conj(1/√z); a nan in the result is the positive quiet nan without payload:
+ *
+ *     re or im infinite → (+0, ∓0)   else re or im nan → (nan, nan)   (±0, ±0) → (+inf, nan)   (-1, ±0) → (+0, ∓1)
+ *
+ * All tiers give the same bits for every input.
+ *
  * dst and src are the same block or share no byte; neither need be aligned. Kernels read and write nothing else, keep no
- * state, may run on any thread, and neither use nor change the caller's floating-point mode (flush-to-zero, rounding). */
+ * state, may run on any thread, and neither use nor change the caller's floating-point mode (flush-to-zero, rounding).
+ *
+ * No a·b + c may become a fused one: gcc leaves them alone under -std=c11, clang because of the pragma FP_CONTRACT. */
 #ifndef GORSQRT_KERNELS_H
 #define GORSQRT_KERNELS_H
 
@@ -21,7 +31,26 @@
 #error "gorsqrt: -ffast-math and -Ofast replace 1/sqrt by an estimate; build with -fno-fast-math"
 #endif
 
-enum gorsqrt_dtype { GORSQRT_F32, GORSQRT_F64, GORSQRT_DTYPES };
+/* The dtypes: first those that are computed as themselves, then those that are cast to one of them first. */
+enum gorsqrt_dtype {
+    GORSQRT_F16,
+    GORSQRT_BF16,
+    GORSQRT_F32,
+    GORSQRT_F64,
+    GORSQRT_C64,
+    GORSQRT_C128,
+    GORSQRT_COMPUTED,
+    GORSQRT_BOOL = GORSQRT_COMPUTED,
+    GORSQRT_I8,
+    GORSQRT_U8,
+    GORSQRT_I16,
+    GORSQRT_U16,
+    GORSQRT_I32,
+    GORSQRT_U32,
+    GORSQRT_I64,
+    GORSQRT_U64,
+    GORSQRT_DTYPES
+};
 
 enum gorsqrt_tier { GORSQRT_SCALAR, GORSQRT_AVX2, GORSQRT_AVX512, GORSQRT_NEON, GORSQRT_TIERS };
 
@@ -30,17 +59,17 @@ extern const int64_t gorsqrt_item_size[GORSQRT_DTYPES];
 
 typedef void gorsqrt_kernel(void *dst, const void *src, size_t n);
 
-gorsqrt_kernel rsqrt_f32_scalar, rsqrt_f64_scalar;
+gorsqrt_kernel rsqrt_f16_scalar, rsqrt_bf16_scalar, rsqrt_f32_scalar, rsqrt_f64_scalar, rsqrt_c64_scalar, rsqrt_c128_scalar;
 #ifdef __x86_64__
-gorsqrt_kernel rsqrt_f32_avx2, rsqrt_f64_avx2;
-gorsqrt_kernel rsqrt_f32_avx512, rsqrt_f64_avx512;
+gorsqrt_kernel rsqrt_f16_avx2, rsqrt_bf16_avx2, rsqrt_f32_avx2, rsqrt_f64_avx2, rsqrt_c64_avx2, rsqrt_c128_avx2;
+gorsqrt_kernel rsqrt_f16_avx512, rsqrt_bf16_avx512, rsqrt_f32_avx512, rsqrt_f64_avx512, rsqrt_c64_avx512, rsqrt_c128_avx512;
 #endif
 #ifdef __aarch64__
-gorsqrt_kernel rsqrt_f32_neon, rsqrt_f64_neon;
+gorsqrt_kernel rsqrt_f16_neon, rsqrt_bf16_neon, rsqrt_f32_neon, rsqrt_f64_neon, rsqrt_c64_neon, rsqrt_c128_neon;
 #endif
 
 /* Every kernel that this build holds; NULL where the architecture lacks the tier. Whether the processor has it is
  * Go's question (rsqrt/dispatch.go). */
-extern gorsqrt_kernel *const gorsqrt_kernels[GORSQRT_TIERS][GORSQRT_DTYPES];
+extern gorsqrt_kernel *const gorsqrt_kernels[GORSQRT_TIERS][GORSQRT_COMPUTED];
 
 #endif

@@ -5,39 +5,12 @@
 #include <stdlib.h>
 #include <string.h>
 
-#pragma STDC FP_CONTRACT OFF
-
 enum {
-    TILE = 512,      /* items in flight between two stages: two tiles of f64 are 8 KiB, a quarter of the smallest L1 */
+    TILE = 512,      /* items in flight between two stages */
+    ITEM = 16,       /* bytes of the largest item: two tiles of it are 16 KiB, half of the smallest L1 */
     SHORT_ROW = 64,  /* contiguous rows below this are gathered into tiles rather than computed one by one */
     PIECE = 1 << 21, /* items between two looks at `interrupted`: 20 ms on the slowest tier */
 };
-
-void cast_f32_f64(void *dst, const void *src, size_t n) {
-    if (mode_is_foreign()) {
-        run_in_default_mode(cast_f32_f64, dst, src, n);
-        return;
-    }
-    for (size_t i = 0; i < n; i++) {
-        float x_f32;
-        memcpy(&x_f32, (const char *)src + i * sizeof x_f32, sizeof x_f32);
-        double const y_f64 = x_f32;
-        memcpy((char *)dst + i * sizeof y_f64, &y_f64, sizeof y_f64);
-    }
-}
-
-void cast_f64_f32(void *dst, const void *src, size_t n) {
-    if (mode_is_foreign()) {
-        run_in_default_mode(cast_f64_f32, dst, src, n);
-        return;
-    }
-    for (size_t i = 0; i < n; i++) {
-        double x_f64;
-        memcpy(&x_f64, (const char *)src + i * sizeof x_f64, sizeof x_f64);
-        float const y_f32 = (float)x_f64;
-        memcpy((char *)dst + i * sizeof y_f32, &y_f32, sizeof y_f32);
-    }
-}
 
 /* One side of a plan while it is walked: the next item and where it stands. */
 typedef struct {
@@ -85,10 +58,14 @@ static inline void move_items(char *to, int64_t to_stride, const char *from, int
 static void move(char *to, int64_t to_stride, const char *from, int64_t from_stride, int64_t n, int64_t size) {
     if (to_stride == size && from_stride == size) {
         memcpy(to, from, (size_t)(n * size));
-    } else if (size == 4) {
-        move_items(to, to_stride, from, from_stride, n, 4);
-    } else {
-        move_items(to, to_stride, from, from_stride, n, 8);
+        return;
+    }
+    switch (size) {
+        case 1: move_items(to, to_stride, from, from_stride, n, 1); break;
+        case 2: move_items(to, to_stride, from, from_stride, n, 2); break;
+        case 4: move_items(to, to_stride, from, from_stride, n, 4); break;
+        case 8: move_items(to, to_stride, from, from_stride, n, 8); break;
+        default: move_items(to, to_stride, from, from_stride, n, ITEM);
     }
 }
 
@@ -114,8 +91,9 @@ static void scatter(char *dst, cursor *to, const char *tile, int64_t n) {
     }
 }
 
-void gorsqrt_run(const gorsqrt_plan *plan, void *dst, const void *src, int64_t begin, int64_t end) {
-    if (begin >= end) return;
+/* Not inlined, so that no arithmetic can be moved across the change of mode. */
+__attribute__((noinline)) static void run_items(const gorsqrt_plan *plan, void *dst, const void *src, int64_t begin,
+                                                int64_t end) {
     int const last = plan->ndim - 1;
     bool const long_rows = last < 0 || plan->shape[last] >= SHORT_ROW || plan->ndim == 1;
     bool const src_direct = long_rows && (last < 0 || plan->src_strides[last] == plan->src_size);
@@ -125,7 +103,7 @@ void gorsqrt_run(const gorsqrt_plan *plan, void *dst, const void *src, int64_t b
     cursor from, to;
     cursor_place(&from, plan, plan->src_strides, plan->src_offset, begin);
     cursor_place(&to, plan, plan->dst_strides, plan->dst_offset, begin);
-    _Alignas(64) char tiles[2][TILE * 8];
+    _Alignas(64) char tiles[2][TILE * ITEM];
 
     for (int64_t left = end - begin; left > 0;) {
         int64_t n = left;
@@ -155,6 +133,15 @@ void gorsqrt_run(const gorsqrt_plan *plan, void *dst, const void *src, int64_t b
         }
         left -= n;
     }
+}
+
+void gorsqrt_run(const gorsqrt_plan *plan, void *dst, const void *src, int64_t begin, int64_t end) {
+    if (begin >= end) return;
+    bool const foreign = mode_is_foreign();
+    fp_mode const callers = mode_get();
+    if (foreign) mode_set(FP_MODE_DEFAULT);
+    run_items(plan, dst, src, begin, end);
+    if (foreign) mode_set(callers);
 }
 
 static enum gorsqrt_outcome run_in_pieces(const gorsqrt_plan *plan, void *dst, const void *src, bool (*interrupted)(void *),

@@ -13,7 +13,7 @@
 
 #include <stdbool.h>
 
-enum { GORSQRT_MAX_NDIM = 64, GORSQRT_MAX_STAGES = 2 };
+enum { GORSQRT_MAX_NDIM = 64, GORSQRT_MAX_STAGES = 6 };
 
 typedef struct {
     int64_t n; /* items: the product of shape */
@@ -21,13 +21,9 @@ typedef struct {
     int64_t src_offset, dst_offset;
     int32_t ndim, stages;
     int64_t temporary;                         /* not 0: the sides may overlap; finish reading before the first write */
-    gorsqrt_kernel *stage[GORSQRT_MAX_STAGES]; /* passes over contiguous items: a kernel, then a cast where dst needs one */
+    gorsqrt_kernel *stage[GORSQRT_MAX_STAGES]; /* passes over contiguous items: casts and a kernel */
     int64_t shape[GORSQRT_MAX_NDIM], src_strides[GORSQRT_MAX_NDIM], dst_strides[GORSQRT_MAX_NDIM];
 } gorsqrt_plan;
-
-/* Casts between the floating-point dtypes, rounding to nearest even; nans keep their sign and are quieted. */
-void cast_f32_f64(void *dst, const void *src, size_t n);
-void cast_f64_f32(void *dst, const void *src, size_t n);
 
 /* Carries out items begin … end-1 of the plan. Any two ranges may run at the same time on different threads. */
 void gorsqrt_run(const gorsqrt_plan *plan, void *dst, const void *src, int64_t begin, int64_t end);

@@ -5,10 +5,16 @@
  *     divss / divsd                       11 / 13 cycles
  *
  * sqrtf and sqrt would ask for libm (they may set errno); the instruction is named instead. Negatives and nans are made
- * with integers, since processors differ in the nan that their square root gives. */
+ * with integers, since processors differ in the nan that their square root gives. fma is libm's where the architecture
+ * does not promise one. */
 #include "kernels.h"
 
+#include "half.h"
 #include "mode.h"
+
+#define LANES 1
+#define TIER
+#include "complex.h"
 
 #include <string.h>
 #ifdef __aarch64__
@@ -31,6 +37,46 @@ static inline double sqrt_f64(double x) {
 #else
     return vget_lane_f64(vsqrt_f64(vdup_n_f64(x)), 0);
 #endif
+}
+
+void rsqrt_f16_scalar(void *dst, const void *src, size_t n) {
+    if (mode_is_foreign()) {
+        run_in_default_mode(rsqrt_f16_scalar, dst, src, n);
+        return;
+    }
+    for (size_t i = 0; i < n; i++) {
+        uint16_t x_u16, y_u16;
+        memcpy(&x_u16, (const char *)src + i * sizeof x_u16, sizeof x_u16);
+        if ((x_u16 & 0x7fff) > 0x7c00) {
+            y_u16 = x_u16 | 0x0200;
+        } else if (x_u16 > 0x8000) {
+            y_u16 = 0xfe00;
+        } else if ((x_u16 & 0x7fff) == 0) {
+            y_u16 = x_u16 | 0x7c00;
+        } else {
+            y_u16 = f16_from_f32(1.0f / sqrt_f32(f16_to_f32(x_u16)));
+        }
+        memcpy((char *)dst + i * sizeof y_u16, &y_u16, sizeof y_u16);
+    }
+}
+
+void rsqrt_bf16_scalar(void *dst, const void *src, size_t n) {
+    if (mode_is_foreign()) {
+        run_in_default_mode(rsqrt_bf16_scalar, dst, src, n);
+        return;
+    }
+    for (size_t i = 0; i < n; i++) {
+        uint16_t x_u16, y_u16;
+        memcpy(&x_u16, (const char *)src + i * sizeof x_u16, sizeof x_u16);
+        if ((x_u16 & 0x7fff) > 0x7f80) {
+            y_u16 = x_u16 | 0x0040;
+        } else if (x_u16 > 0x8000) {
+            y_u16 = 0xffc0;
+        } else {
+            y_u16 = bf16_from_f32(1.0f / sqrt_f32(bf16_to_f32(x_u16)));
+        }
+        memcpy((char *)dst + i * sizeof y_u16, &y_u16, sizeof y_u16);
+    }
 }
 
 void rsqrt_f32_scalar(void *dst, const void *src, size_t n) {
@@ -70,5 +116,53 @@ void rsqrt_f64_scalar(void *dst, const void *src, size_t n) {
             memcpy(&y_f64, &x_u64, sizeof y_f64);
         }
         memcpy((char *)dst + i * sizeof y_f64, &y_f64, sizeof y_f64);
+    }
+}
+
+static inline f64s fma_f64s(f64s a, f64s b, f64s c) {
+    return (f64s){__builtin_fma(a[0], b[0], c[0])};
+}
+
+static inline f64s sqrt_f64s(f64s x) {
+    return (f64s){sqrt_f64(x[0])};
+}
+
+static inline f64s widen_f64s(i64s x) {
+    uint32_t const x_u32 = (uint32_t)x[0];
+    float x_f32;
+    memcpy(&x_f32, &x_u32, sizeof x_f32);
+    return (f64s){x_f32};
+}
+
+static inline i64s narrow_i64s(f64s x) {
+    float const x_f32 = (float)x[0];
+    uint32_t x_u32;
+    memcpy(&x_u32, &x_f32, sizeof x_u32);
+    return (i64s){x_u32};
+}
+
+void rsqrt_c64_scalar(void *dst, const void *src, size_t n) {
+    if (mode_is_foreign()) {
+        run_in_default_mode(rsqrt_c64_scalar, dst, src, n);
+        return;
+    }
+    for (size_t i = 0; i < n; i++) {
+        i64s z_c64;
+        memcpy(&z_c64, (const char *)src + i * sizeof z_c64, sizeof z_c64);
+        z_c64 = rsqrt_c64_items(z_c64);
+        memcpy((char *)dst + i * sizeof z_c64, &z_c64, sizeof z_c64);
+    }
+}
+
+void rsqrt_c128_scalar(void *dst, const void *src, size_t n) {
+    if (mode_is_foreign()) {
+        run_in_default_mode(rsqrt_c128_scalar, dst, src, n);
+        return;
+    }
+    for (size_t i = 0; i < n; i++) {
+        parts z_c128;
+        memcpy(&z_c128, (const char *)src + i * sizeof z_c128, sizeof z_c128);
+        z_c128 = rsqrt_c128_items(z_c128);
+        memcpy((char *)dst + i * sizeof z_c128, &z_c128, sizeof z_c128);
     }
 }

@@ -28,7 +28,7 @@ GO_NEEDED = (1, 26)
 def go_version(go: str) -> tuple[int, ...]:
     """The version of a go command, () if it does not say."""
     said = subprocess.run([go, "version"], capture_output=True, text=True, env={**os.environ, "GOTOOLCHAIN": "local"})
-    found = re.search(r"go version go(\d+)\.(\d+)", said.stdout)
+    found = re.search(r"go version go(\d+)\.(\d+)[. ]", said.stdout)
     return tuple(map(int, found.groups())) if found else ()
 
 
@@ -90,7 +90,7 @@ def environment() -> dict[str, str]:
         **os.environ,
         "CC": find_cc(),
         "CGO_ENABLED": "1",
-        "CGO_CFLAGS": f"{os.environ.get('CGO_CFLAGS', '-O2 -g')} -I{include} -DPy_LIMITED_API=0x030b0000",
+        "CGO_CFLAGS": f"{os.environ.get('CGO_CFLAGS', '-O2 -g')} '-I{include}' -DPy_LIMITED_API=0x030b0000",
         "GOTOOLCHAIN": "local",
         "GOFLAGS": f"{os.environ.get('GOFLAGS', '')} -buildvcs=false -modcacherw".strip(),
     }
@@ -107,9 +107,10 @@ def build_extension() -> None:
     check_machine()
     with tempfile.TemporaryDirectory() as scratch:
         library = Path(scratch, "library.so")  # go writes a header beside it that nobody needs
+        exports = shutil.copy(ROOT / "python/exports.map", scratch)  # from there, since ldflags split at the spaces of a path
         run_go(
             "build", "-trimpath", "-buildmode=c-shared", f"-o={library}",
-            f"-ldflags=-s -w -extldflags=-Wl,--version-script={ROOT / 'python/exports.map'}", "./python/generated",
+            f"-ldflags=-s -w -extldflags=-Wl,--version-script={exports}", "./python/generated",
         )  # fmt: skip
         # Renamed into place: a process that has the old library loaded keeps it.
         shutil.copy(library, ROOT / f"{EXTENSION}.new")

@@ -16,7 +16,7 @@ var tiers = []struct {
 	runs bool
 }{
 	{"avx512", cgo.AVX512, cpu.X86.HasAVX512F && cpu.X86.HasAVX512BW && cpu.X86.HasAVX512DQ && cpu.X86.HasAVX512VL},
-	{"avx2", cgo.AVX2, cpu.X86.HasAVX2 && cpu.X86.HasFMA},
+	{"avx2", cgo.AVX2, cpu.X86.HasAVX2 && cpu.X86.HasFMA && cpu.X86.HasF16C},
 	{"neon", cgo.NEON, cpu.ARM64.HasASIMD},
 	{"scalar", cgo.Scalar, true},
 }
@@ -24,7 +24,7 @@ var tiers = []struct {
 // A tier in use: its name and its kernels by dtype.
 type tier struct {
 	name    string
-	kernels [cgo.DTypes]cgo.Kernel
+	kernels [cgo.Computed]cgo.Kernel
 }
 
 // The tier that every call uses: the best one, unless SetTier names another.
@@ -57,7 +57,7 @@ func SetTier(name string) error {
 }
 
 // Kernels are the C functions (dst, src, n) in use, by dtype, for callers in C that have nothing to decide.
-func Kernels() [cgo.DTypes]cgo.Kernel { return active.Load().kernels }
+func Kernels() [cgo.Computed]cgo.Kernel { return active.Load().kernels }
 
 func must(err error) {
 	if err != nil {

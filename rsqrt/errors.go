@@ -52,6 +52,10 @@ func otherShape(dst, src Array) *Error {
 		"this container cannot be resized", list(dst.Shape), list(src.Shape))
 }
 
+func noCast(result, output DType) *Error {
+	return errorf(RuntimeError, Neither, "result type %s can't be cast to the desired output type %s", names[result].torch, names[output].torch)
+}
+
 // TooManyDims is the refusal of an operand of more dimensions than a plan holds.
 func TooManyDims(operand Operand, ndim int) *Error {
 	return errorf(RuntimeError, operand, "has %d dimensions; at most %d are supported", ndim, maxNDim)

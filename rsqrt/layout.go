@@ -11,16 +11,25 @@ func preserve(strides, shape, like []int, likeSize, size int) {
 	case len(shape) == 4 && packed(shape, like, likeSize, channelsLast):
 		pack(strides, shape, size, channelsLast)
 	default:
-		var buffer [maxNDim]int
-		order := byStride(buffer[:len(shape)], shape, like)
-		if dense(shape, like, likeSize) {
-			for d := range shape {
-				strides[d] = abs(like[d]) / likeSize * size
-			}
-			return
+		for d, stride := range preserveCast(strides, shape, like, likeSize) {
+			strides[d] = stride / likeSize * size
 		}
-		pack(strides, shape, size, func(i, ndim int) int { return order[i] })
 	}
+}
+
+// preserveCast is torch's other preserve_format, of a cast: dense without overlap → the same strides; everything else → the
+// dimensions in the order of their strides, packed. It returns strides, for elements of the same size.
+func preserveCast(strides, shape, like []int, size int) []int {
+	if dense(shape, like, size) {
+		for d := range shape {
+			strides[d] = abs(like[d])
+		}
+		return strides
+	}
+	var buffer [maxNDim]int
+	order := byStride(buffer[:len(shape)], shape, like)
+	pack(strides, shape, size, func(i, ndim int) int { return order[i] })
+	return strides
 }
 
 // An order of dimensions: the i-th from the inside.

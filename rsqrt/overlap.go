@@ -21,11 +21,11 @@ const (
 	unknown
 )
 
-// How many values of the larger strides may be tried: some 5 ms.
-const overlapEffort = 1 << 17
+// How many strides may be looked at for one call: some 5 ms.
+const overlapEffort = 1 << 19
 
-// overlap says whether two arrays share any byte.
-func overlap(a, b Array) answer {
+// overlap says whether two arrays share any byte, with what is left of an effort.
+func overlap(a, b Array, effort *int) answer {
 	if empty(a.Shape) || empty(b.Shape) {
 		return no
 	}
@@ -36,7 +36,7 @@ func overlap(a, b Array) answer {
 	}
 	// Σ a's strides·x - Σ b's strides·y = b's start - a's start + (a byte of b's element - a byte of a's). With every y
 	// counted from its other end all terms are positive.
-	s := newSum(len(a.Shape) + len(b.Shape))
+	s := sum{make([]term, 0, len(a.Shape)+len(b.Shape)), effort}
 	for d, length := range a.Shape {
 		s.add(abs(a.Strides[d]), length-1)
 	}
@@ -47,8 +47,8 @@ func overlap(a, b Array) answer {
 	return s.reaches(distance-a.DType.Size()+1, distance+b.DType.Size()-1)
 }
 
-// overlapsItself says whether two elements of an array share any byte.
-func overlapsItself(a Array) answer {
+// overlapsItself says whether two elements of an array share any byte, with what is left of an effort.
+func overlapsItself(a Array, effort *int) answer {
 	if empty(a.Shape) || a.dense() {
 		return no
 	}
@@ -59,7 +59,7 @@ func overlapsItself(a Array) answer {
 		if length == 1 {
 			continue
 		}
-		s := newSum(len(a.Shape))
+		s := sum{make([]term, 0, len(a.Shape)), effort}
 		s.add(abs(a.Strides[first]), length-2)
 		shift := -abs(a.Strides[first])
 		for d := first + 1; d < len(a.Shape); d++ {
@@ -93,12 +93,10 @@ func extent(a Array) (low, high int) {
 // A sum of strides times indices, each index from 0 to last.
 type sum struct {
 	terms  []term
-	effort int
+	effort *int
 }
 
 type term struct{ stride, last int }
-
-func newSum(terms int) *sum { return &sum{make([]term, 0, terms), overlapEffort} }
 
 func (s *sum) add(stride, last int) {
 	if stride == 0 || last == 0 {
@@ -120,6 +118,9 @@ func (s *sum) reaches(lo, hi int) answer {
 }
 
 func (s *sum) search(terms []term, lo, hi int) answer {
+	if *s.effort -= len(terms); *s.effort < 0 {
+		return unknown
+	}
 	most, divisor := 0, 0
 	for _, t := range terms {
 		most += t.stride * t.last
@@ -150,9 +151,6 @@ func (s *sum) search(terms []term, lo, hi int) answer {
 	}
 	to := min(large.last, hi/large.stride)
 	for x := from; x <= to; x++ {
-		if s.effort--; s.effort < 0 {
-			return unknown
-		}
 		if found := s.search(terms[1:], lo-x*large.stride, hi-x*large.stride); found != no {
 			return found
 		}

@@ -17,21 +17,25 @@ func PlanInto(plan *cgo.Plan, dst, src Array) error {
 	if dst.ReadOnly {
 		return readOnly()
 	}
-	if overlapsItself(dst) == yes {
+	effort := overlapEffort
+	itself, shared := overlapsItself(dst, &effort), no
+	if itself == yes {
 		return errSelfOverlap
 	}
-	shared := no
 	if !sameItems(dst, src) {
-		shared = overlap(dst, src)
+		shared = overlap(dst, src, &effort)
 	}
 	if shared == yes && (dst.DType == src.DType || dst.dense() && src.dense()) {
 		return errPartialOverlap
 	}
+	if !fill(plan, src.DType.computed(), dst, src) {
+		return noCast(src.DType.computed(), dst.DType)
+	}
 	if !equal(dst.Shape, src.Shape) {
 		return otherShape(dst, src)
 	}
-	fill(plan, src.DType, dst, src)
-	if shared != no {
+	loops(plan, dst, src)
+	if shared != no || itself == unknown {
 		plan.Temporary = 1
 	}
 	return nil
@@ -43,29 +47,29 @@ func PlanFresh(plan *cgo.Plan, strides []int, src Array) (DType, error) {
 	if len(src.Shape) > maxNDim {
 		return 0, TooManyDims(Src, len(src.Shape))
 	}
-	dst := Array{DType: src.DType, Shape: src.Shape, Strides: strides[:len(src.Shape)]}
-	preserve(dst.Strides, dst.Shape, src.Strides, src.DType.Size(), dst.DType.Size())
-	fill(plan, src.DType, dst, src)
+	dst := Array{DType: src.DType.computed(), Shape: src.Shape, Strides: strides[:len(src.Shape)]}
+	like, size := src.Strides, src.DType.Size()
+	if dst.DType != src.DType {
+		// torch casts into a block of its own first, and that one's layout is then preserved.
+		var cast [maxNDim]int
+		like = preserveCast(cast[:len(src.Shape)], src.Shape, like, size)
+	}
+	preserve(dst.Strides, dst.Shape, like, size, dst.DType.Size())
+	fill(plan, dst.DType, dst, src)
+	loops(plan, dst, src)
 	return dst.DType, nil
 }
 
-// fill writes the plan: the stages from src's dtype through the computed one to dst's, and the loops.
-func fill(plan *cgo.Plan, compute DType, dst, src Array) {
+// fill writes what the plan does to an item: the stages from src's dtype through the computed one to dst's. It answers false
+// where dst's dtype can't take the result.
+func fill(plan *cgo.Plan, compute DType, dst, src Array) bool {
 	plan.Temporary = 0
 	plan.N = count(src.Shape)
 	plan.SrcSize, plan.DstSize = src.DType.Size(), dst.DType.Size()
-	plan.Stage[0] = active.Load().kernels[compute]
-	plan.Stages = 1
-	if dst.DType != compute {
-		plan.Stage[1] = casts[compute][dst.DType]
-		plan.Stages = 2
-	}
-	loops(plan, dst, src)
-}
-
-var casts = [cgo.DTypes][cgo.DTypes]cgo.Kernel{
-	F32: {F64: cgo.CastF32F64},
-	F64: {F32: cgo.CastF64F32},
+	stages, _ := casts(plan.Stage[:0], src.DType, compute)
+	stages, possible := casts(append(stages, active.Load().kernels[compute]), compute, dst.DType)
+	plan.Stages = int32(len(stages))
+	return possible
 }
 
 // loops orders the dimensions by dst's strides, the smallest last, turns them so that those are positive, drops the ones of

@@ -2,8 +2,10 @@
 
 import array
 import ctypes
+import io
 import mmap
 import re
+import warnings
 from collections import deque
 from multiprocessing import shared_memory
 
@@ -133,6 +135,127 @@ def test_numpy_subclasses_stay_themselves():
         np.testing.assert_array_equal(np.asarray(result), 1 / np.sqrt(np.asarray(x)))
 
 
+def test_matrix_masked_and_record_arrays():
+    """What happens to numpy's own subclasses: a matrix stays one; a masked array keeps its mask, and what lies under it is
+    computed all the same; a record's field is an ordinary array, and is written in place among its neighbours."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", PendingDeprecationWarning)  # numpy's own, of the class
+        assert type(gorsqrt.rsqrt(np.asmatrix([[4.0, 16.0]]))) is np.matrix
+    masked = np.ma.array([4.0, -1.0, 16.0], mask=[False, True, False])
+    result = gorsqrt.rsqrt(masked)
+    assert type(result) is np.ma.MaskedArray
+    np.testing.assert_array_equal(result.mask, masked.mask)
+    np.testing.assert_array_equal(result.compressed(), [0.5, 0.25])
+    assert np.isnan(result.data[1])
+    result[0] = np.ma.masked
+    assert not masked.mask[0]
+    records = np.rec.array([(4.0, 1), (16.0, 2)], [("x", "f4"), ("n", "i4")])
+    np.testing.assert_array_equal(gorsqrt.rsqrt(records.x), [0.5, 0.25])
+    assert gorsqrt.rsqrt(records.n).dtype == np.float32
+    gorsqrt.rsqrt_(records["x"])
+    assert records.tolist() == [(0.5, 1), (0.25, 2)]
+    with pytest.raises(TypeError, match="not supported"):
+        gorsqrt.rsqrt(records)
+
+
+def test_memmap(tmp_path):
+    mapped = np.memmap(tmp_path / "x", np.float32, "w+", shape=(3,))
+    mapped[:] = [4, 16, 64]
+    assert type(gorsqrt.rsqrt(mapped)) is np.memmap
+    gorsqrt.rsqrt_(mapped).flush()
+    assert np.fromfile(tmp_path / "x", np.float32).tolist() == [0.5, 0.25, 0.125]
+
+
+def test_a_scalar_type_that_lies_about_its_dtype():
+    class Liar(np.float16):
+        dtype = np.dtype("f8")
+
+    assert gorsqrt.rsqrt(Liar(4)) == 0.5
+
+
+class Interface:
+    """An object with nothing but numpy's array interface; `changes` replace or, where None, remove entries."""
+
+    __array_interface__ = None
+
+    def __init__(self, x, **changes):
+        self.x = x
+        interface = {**x.__array_interface__, **changes}
+        self.__array_interface__ = {name: value for name, value in interface.items() if value is not None}
+
+
+def test_array_interface():
+    x = np.arange(1.0, 25).reshape(4, 6)
+    for view in (x, x.T, x[::-2, 1::2], x[:0], x.astype(np.float16), x.astype("i2"), x.astype(bool), x.astype(np.complex64)):
+        result = gorsqrt.rsqrt(Interface(view))
+        assert type(result) is memoryview
+        np.testing.assert_array_equal(np.asarray(result), gorsqrt.rsqrt(view), strict=True)
+    out = np.full((4, 6), 77.0)
+    wrapped = Interface(out)
+    assert gorsqrt.rsqrt(x, out=wrapped) is wrapped
+    np.testing.assert_array_equal(out, gorsqrt.rsqrt(x))
+    assert gorsqrt.rsqrt_(wrapped) is wrapped
+    block = bytearray(x.tobytes())
+    assert gorsqrt.rsqrt(Interface(x, data=block)).tolist() == gorsqrt.rsqrt(x).tolist()
+    gorsqrt.rsqrt_(Interface(x, data=block, shape=(2,), strides=(8,), offset=8))
+    assert np.frombuffer(block)[:4].tolist() == [1, *gorsqrt.rsqrt(np.array([2.0, 3.0])), 4]
+    with pytest.raises(ValueError, match="read-only"):
+        gorsqrt.rsqrt_(Interface(np.broadcast_to(x, (2, 4, 6))))
+    with pytest.raises(ValueError, match="read-only"):
+        gorsqrt.rsqrt_(Interface(x, data=x.tobytes()))
+
+
+BAD_INTERFACES = [
+    ({"shape": None}, ValueError, "must have a shape and a typestr"),
+    ({"typestr": None}, ValueError, "must have a shape and a typestr"),
+    ({"typestr": 5}, ValueError, "must have a shape and a typestr"),
+    ({"mask": np.ones(2)}, ValueError, "no mask"),
+    ({"shape": [2]}, ValueError, "must be tuples"),
+    ({"shape": (2,) * 65}, ValueError, "at most 64"),
+    ({"shape": (-2,)}, ValueError, "a length is negative"),
+    ({"shape": ("2",)}, TypeError, "int"),
+    ({"strides": (8, 8)}, ValueError, "differ in length"),
+    ({"typestr": ">f8"}, TypeError, "has dtype >f8, which is not supported"),
+    ({"typestr": "<f16"}, TypeError, "has dtype <f16, which is not supported"),
+    ({"typestr": "|V8"}, TypeError, "has dtype |V8, which is not supported"),
+    ({"typestr": "<M8[s]"}, TypeError, "has dtype <M8[s], which is not supported"),
+    ({"typestr": "f"}, TypeError, "has dtype f, which is not supported"),
+    ({"data": bytearray(15)}, ValueError, "reach beyond the buffer"),
+    ({"data": bytearray(16), "strides": (-8,)}, ValueError, "reach beyond the buffer"),
+    ({"data": bytearray(16), "offset": 8}, ValueError, "reach beyond the buffer"),
+    ({"data": None}, ValueError, "data must be an address and a flag, or a buffer"),
+    ({"data": "text"}, ValueError, "data must be an address and a flag, or a buffer"),
+    ({"data": ("text", False)}, TypeError, "int"),
+]
+
+
+@pytest.mark.parametrize(("changes", "error", "text"), BAD_INTERFACES)
+def test_bad_array_interfaces(changes, error, text):
+    x = np.array([4.0, 16.0])
+    bad, out = Interface(x, **changes), np.full(2, 77.0)
+    with pytest.raises(error, match=re.escape(text)):
+        gorsqrt.rsqrt(bad, out=out)
+    with pytest.raises(error, match=re.escape(text)):
+        gorsqrt.rsqrt_(bad)
+    assert (out == 77).all()
+    assert x.tolist() == [4, 16]
+
+
+def test_a_class_with_an_array_interface_is_no_array():
+    with pytest.raises(TypeError, match="must be an array"):
+        gorsqrt.rsqrt(Interface)
+
+
+def test_results_of_memoryview_serve_other_consumers():
+    """The object behind a resulting memoryview is asked by others too, and says so where they can't have it."""
+    flat = gorsqrt.rsqrt(memoryview(np.ones((2, 3))))
+    assert bytes(flat.obj) == np.ones(6).tobytes()
+    turned = gorsqrt.rsqrt(memoryview(np.ones((2, 3)).T))
+    assert turned.f_contiguous
+    with pytest.raises(BufferError, match="not contiguous in C order"):
+        io.BytesIO().write(turned.obj)
+
+
 def test_out_may_be_another_container_and_another_float():
     out = array.array("f", [77] * 4)
     assert gorsqrt.rsqrt(X, out=out) is out
@@ -192,10 +315,24 @@ def test_bad_calls_get_torchs_words(name, call):
         eval(call, {"f": getattr(torch, name), "a": torch.from_numpy(x), "b": torch.from_numpy(y), "deque": deque})
     with pytest.raises(TypeError) as ours:
         eval(call, {"f": getattr(gorsqrt, name), "a": x, "b": y, "deque": deque})
-    words = str(theirs.value).splitlines()[0].replace("must be Tensor", "must be an array (buffer protocol)")
+    words = (
+        str(theirs.value)
+        .splitlines()[0]
+        .replace("must be Tensor", "must be an array (buffer protocol, DLPack or array interface)")
+    )
     assert str(ours.value) == words
     np.testing.assert_array_equal(x, X)
     np.testing.assert_array_equal(y, X)
+
+
+def test_a_type_that_can_not_be_named():
+    class Meta(type):
+        @property
+        def __module__(cls):
+            raise ZeroDivisionError("no name")
+
+    with pytest.raises(ZeroDivisionError, match="no name"):
+        gorsqrt.rsqrt(Meta("Nameless", (), {})())
 
 
 def test_types_are_named_with_their_module():
@@ -209,36 +346,38 @@ def test_types_are_named_with_their_module():
 
 # 2.7: dtypes that have no kernel.
 
+SUPPORTED = (
+    "float16, bfloat16, float32, float64, complex64, complex128, "
+    "bool, int8, uint8, int16, uint16, int32, uint32, int64 and uint64"
+)
 UNSUPPORTED = [
     (np.ones(3, ">f4"), ">f4"),
     (np.ones(3, ">f8"), ">f8"),
     (np.ones(3, np.longdouble), "float128"),
-    (np.ones(3, np.float16), "float16"),
-    (np.ones(3, np.complex64), "complex64"),
-    (np.ones(3, np.int64), "int64"),
-    (np.ones(3, np.uint8), "uint8"),
-    (np.ones(3, bool), "bool"),
     (np.array(["a"]), "<U1"),
     (np.array([b"a"]), "|S1"),
     (np.array([None]), "object"),
     (np.zeros(3, "M8[s]"), "datetime64[s]"),
     (np.zeros(3, [("a", "f4")]), "[('a', '<f4')]"),
-    (np.int32(3), "int32"),
-    (np.float16(3), "float16"),
     (np.datetime64(0, "s"), "datetime64[s]"),
-    (array.array("i", [1]), "i"),
-    (b"abc", "B"),
-    (bytearray(4), "B"),
     (memoryview(b"abcd").cast("c"), "c"),
-    ((ctypes.c_int * 3)(), "<i"),
     ((ctypes.c_float.__ctype_be__ * 3)(), ">f"),
+    ((ctypes.c_int16.__ctype_be__ * 3)(), ">h"),
+    (np.ones(3, ">i2"), ">i2"),
+    (np.ones(3, ">c8"), ">c8"),
+    (np.ones(3, np.clongdouble), "complex256"),
+    (np.longdouble(3), "float128"),
+    (np.zeros(3, "V4"), "|V4"),
+    (np.zeros(3, "m8[s]"), "timedelta64[s]"),
+    (np.bytes_(b"abc"), "|S3"),
+    (array.array("u", "abc"), "w"),
 ]
 
 
 @pytest.mark.parametrize(("x", "name"), UNSUPPORTED, ids=[f"{type(x).__name__}-{name}" for x, name in UNSUPPORTED])
 def test_unsupported_dtypes_are_named(x, name):
     before = bytes(memoryview(x).cast("B")) if not isinstance(x, np.ndarray | np.generic) else x.tobytes()
-    text = f"argument '%s' has dtype {name}, which is not supported; supported are float32 and float64"
+    text = f"argument '%s' has dtype {name}, which is not supported; supported are {SUPPORTED}"
     with pytest.raises(TypeError) as caught:
         gorsqrt.rsqrt(x)
     assert str(caught.value) == "rsqrt(): " + text % "input"
@@ -291,6 +430,8 @@ def test_read_only_destinations(make):
     assert out.readonly if isinstance(out, memoryview) else not out.flags.writeable
     with pytest.raises(ValueError, match=re.escape("rsqrt(): argument 'out' is read-only; a writable array is needed")):
         gorsqrt.rsqrt(X, out=out)
+    with pytest.raises(ValueError, match=re.escape("rsqrt(): argument 'out' is read-only; a writable array is needed")):
+        gorsqrt.rsqrt(out, out=out)
     with pytest.raises(ValueError, match=re.escape("rsqrt_(): argument 'input' is read-only; a writable array is needed")):
         gorsqrt.rsqrt_(out)
     assert list(out) == list(X)

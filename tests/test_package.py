@@ -98,7 +98,8 @@ def test_demo_without_numpy_and_torch():
     hide = (
         "import runpy, sys; sys.modules['numpy'] = sys.modules['torch'] = None; runpy.run_module('gorsqrt', None, '__main__')"
     )
-    done = subprocess.run([sys.executable, "-c", hide], capture_output=True, text=True)
+    ascii_only = {**os.environ, "PYTHONIOENCODING": "ascii"}
+    done = subprocess.run([sys.executable, "-c", hide], capture_output=True, text=True, env=ascii_only)
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("[0.5, 0.25, 0.2]") == 2
     assert "neither numpy nor torch" in done.stdout

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from hard_cases import exact_rsqrt_bits, f64_hard_bits
 
 import gorsqrt
 
@@ -157,3 +158,14 @@ def test_no_warnings():
     with np.errstate(all="raise"):
         gorsqrt.rsqrt(np.array([0, -1, np.inf, np.nan, 5e-324]))
         assert np.sqrt(np.float32(4)) == 2
+
+
+def test_float64_hard_cases(tier):
+    """KERNELS: enumerated, against integer arithmetic; in shuffled orders, since the values in order visit one lane each."""
+    x = f64_hard_bits()
+    assert len(x) == 27_967
+    want = np.array([exact_rsqrt_bits(b) for b in x], np.uint64)
+    random = np.random.default_rng(6)
+    for _ in range(8):
+        order = random.permutation(len(x))
+        np.testing.assert_array_equal(bits(gorsqrt.rsqrt(x[order].view(np.float64))), want[order])

@@ -3,7 +3,7 @@
 package binding
 
 /*
-#cgo CFLAGS: -std=c11 -O3 -fno-fast-math -Wall -Wextra -D_GNU_SOURCE
+#cgo CFLAGS: -std=c11 -O3 -fno-fast-math -Wall -Wextra -Wno-unused-parameter -D_GNU_SOURCE
 #include "binding.h"
 */
 import "C"
@@ -16,7 +16,6 @@ import (
 	"os"
 	"runtime"
 	"runtime/debug"
-	"slices"
 	"strings"
 	"unsafe"
 
@@ -32,11 +31,16 @@ var rsqrtDoc string
 //go:embed rsqrt_.txt
 var rsqrtInplaceDoc string
 
+// Never freed: C keeps it.
+var isaVariable = C.CString("GORSQRT_ISA")
+
 // Install adds rsqrt and rsqrt_ to the Python module of this name and chooses the instruction set: GORSQRT_ISA, or the best.
 // It returns gorsqrt's version.
 func Install(module string) (version string, err error) {
 	defer recovered(&err)
-	if isa := os.Getenv("GORSQRT_ISA"); isa != "" {
+	C.call_once_per_process()
+	// C's environment, not Go's: that one is the process's at its start, before Python changed any of it.
+	if isa := C.GoString(C.getenv(isaVariable)); isa != "" {
 		if err := rsqrt.SetTier(isa); err != nil {
 			return "", fmt.Errorf("GORSQRT_ISA: %w", err)
 		}
@@ -61,6 +65,22 @@ func SetTier(name string) (tier string, err error) {
 	}
 	publish()
 	return rsqrt.Tier(), nil
+}
+
+// SetDefaultDType sets the dtype that booleans and integers are cast to, by its name, and returns the name.
+func SetDefaultDType(name string) (dtype string, err error) {
+	defer recovered(&err)
+	var refused *rsqrt.Error
+	if errors.As(rsqrt.SetDefaultDType(name), &refused) {
+		return "", errors.New(refused.Text)
+	}
+	return name, nil
+}
+
+// GetDefaultDType returns the name of the dtype that booleans and integers are cast to.
+func GetDefaultDType() (dtype string, err error) {
+	defer recovered(&err)
+	return rsqrt.DefaultDType().String(), nil
 }
 
 // Config describes this build and this machine as a JSON object.
@@ -124,13 +144,13 @@ func cudaDriver() *string {
 	if err != nil {
 		return nil
 	}
-	version := "unknown"
-	for _, word := range slices.Backward(strings.Fields(string(text))) {
+	for _, word := range strings.Fields(string(text)) {
 		if strings.Contains(word, ".") && strings.Trim(word, "0123456789.") == "" {
-			version = word
+			return &word
 		}
 	}
-	return &version
+	unknown := "unknown"
+	return &unknown
 }
 
 // Decisions, called by call.c.

@@ -26,13 +26,15 @@ typedef struct {
     char *text; /* the receiver's to free */
 } gorsqrt_refusal;
 
-/* call.c: adds rsqrt and rsqrt_ to the module of this name. 0, or -1 with an exception set. */
+/* call.c: gives back what loading Go's runtime took from the process, and learns of forks; then adds rsqrt and rsqrt_ to the
+ * module of this name: 0, or -1 with an exception set. */
+void call_once_per_process(void);
 int call_install(const char *module, const char *rsqrt_doc, const char *rsqrt_inplace_doc);
 
 /* express.c. Each answers NULL without an exception where the call needs a decision. */
 
 /* The kernels by dtype: Go fills this in at install and whenever the tier changes. */
-extern gorsqrt_kernel *express[GORSQRT_DTYPES];
+extern gorsqrt_kernel *express[GORSQRT_COMPUTED];
 
 PyObject *express_fresh(PyObject *input);
 PyObject *express_in_place(PyObject *input);
@@ -47,16 +49,19 @@ int run_plain(int32_t dtype, int64_t n, void *dst, const void *src);
 
 /* intake.c: objects to arrays. */
 
-typedef enum { NOT_AN_ARRAY, NUMPY_ARRAY, NUMPY_SCALAR, ARRAY_ARRAY, BUFFER } container;
+typedef enum { NOT_AN_ARRAY, NUMPY_ARRAY, NUMPY_SCALAR, ARRAY_ARRAY, BUFFER, ARRAY_INTERFACE } container;
 
 /* Which container an object is, without an effect on it. */
 container recognise(PyObject *object);
 
-/* array.array, once somebody else has imported its module; never released. */
+/* An attribute of a module that somebody else has imported; NULL where there is none, without an exception. */
+PyObject *imported(const char *module, const char *attribute);
+
+/* array.array, once somebody else has imported its module. */
 extern PyTypeObject *array_array_type;
 
-/* The dtype of a buffer's format, the syntax of Python's struct module; GORSQRT_DTYPES where it has no kernel. */
-int32_t format_dtype(const char *format);
+/* The dtype of a buffer's format, the syntax of Python's struct module, and item size; GORSQRT_DTYPES where it is none of ours. */
+int32_t format_dtype(const char *format, int64_t item_size);
 
 /* An argument of a call and what is held for it. `object` is borrowed from the caller, who keeps it alive. */
 typedef struct {
@@ -64,8 +69,8 @@ typedef struct {
     container container;
     gorsqrt_array array;
     Py_buffer view;  /* held until operand_release where view.obj is set: the exporter can't move its memory meanwhile */
-    PyObject *owned; /* keeps array.type alive; may be NULL */
-    int64_t strides[GORSQRT_MAX_NDIM]; /* for exporters that give none: C order */
+    PyObject *owned; /* keeps array.type or a scalar's array alive; may be NULL */
+    int64_t shape[GORSQRT_MAX_NDIM], strides[GORSQRT_MAX_NDIM]; /* for exporters that have none in memory */
 } operand;
 
 /* Fills in an operand. 0, or -1 with an exception set; the operand must be released in either case. */
@@ -84,7 +89,7 @@ PyObject *result_finish(const operand *input, PyObject *result);
 /* strides may be NULL for C order, and `like` where no subclass asks for its instance. */
 PyObject *result_numpy(PyTypeObject *type, int32_t dtype, int ndim, const int64_t *shape, const int64_t *strides,
                        PyObject *like, void **data);
-PyObject *result_array_array(int32_t dtype, int64_t n, void **data);
+PyObject *result_array_array(int32_t dtype, int64_t n, void **data); /* of f32 or f64 */
 
 int result_install(void);
 
@@ -110,10 +115,11 @@ enum { NUMPY_C_CONTIGUOUS = 0x1, NUMPY_WRITEABLE = 0x400 };
 
 typedef struct {
     PyTypeObject *array_type, *generic_type; /* NULL until numpy is found */
-    PyObject *descr[GORSQRT_DTYPES];
+    PyObject *descr[GORSQRT_COMPUTED];       /* see numpy_descr_for */
     PyObject *(*new_from_descr)(PyTypeObject *, PyObject *, int, const Py_ssize_t *, const Py_ssize_t *, void *, int,
                                 PyObject *);
     PyObject *(*scalar)(void *, PyObject *, PyObject *);
+    PyObject *(*from_scalar)(PyObject *, PyObject *);
 } numpy_api;
 
 extern numpy_api numpy;
@@ -121,7 +127,10 @@ extern numpy_api numpy;
 /* Whether numpy is there; looks for it if it was not. Sets no exception. */
 bool numpy_find(void);
 
-/* The dtype of a numpy descriptor; GORSQRT_DTYPES where it has no kernel. */
+/* The dtype of a numpy descriptor; GORSQRT_DTYPES where it is none of ours. */
 int32_t numpy_dtype(PyObject *descr);
+
+/* numpy's descriptor of a computed dtype, borrowed; NULL with an exception set where numpy has none (bfloat16). */
+PyObject *numpy_descr_for(int32_t dtype);
 
 #endif

@@ -63,7 +63,7 @@ static PyObject *decide_fresh(const char *function, PyObject *input, container i
     return result;
 }
 
-static PyObject *decide_out(const char *function, PyObject *input, container in, PyObject *out, container to) {
+static PyObject *decide_out(const char *function, bool in_place, PyObject *input, container in, PyObject *out, container to) {
     operand x, y;
     PyObject *result = NULL;
     if (operand_take(&x, input, in) == 0) {
@@ -71,7 +71,7 @@ static PyObject *decide_out(const char *function, PyObject *input, container in,
             gorsqrt_plan plan;
             gorsqrt_refusal refusal;
             if (gorsqrtDecideInto(&plan, &y.array, &x.array, &refusal)) {
-                raise_refusal(function, out == input, &refusal);
+                raise_refusal(function, in_place, &refusal);
             } else if (run(&plan, y.array.data, x.array.data) == 0) {
                 result = Py_NewRef(out);
             }
@@ -91,17 +91,15 @@ static bool is_name(PyObject *keyword, PyObject *name, const char *text) {
 static void not_an_array(const char *function, const char *argument, const char *position, PyObject *object) {
     PyObject *type = (PyObject *)Py_TYPE(object);
     PyObject *module = PyObject_GetAttrString(type, "__module__");
-    PyObject *name = PyObject_GetAttrString(type, "__qualname__");
-    if (module && name) {
-        PyObject *full = PyUnicode_Check(module) && PyUnicode_CompareWithASCIIString(module, "builtins") == 0
-                             ? Py_NewRef(name)
-                             : PyUnicode_FromFormat("%S.%S", module, name);
-        if (full) {
-            PyErr_Format(PyExc_TypeError, "%s(): argument '%s'%s must be an array (buffer protocol), not %U", function,
-                         argument, position, full);
-        }
-        Py_XDECREF(full);
+    PyObject *name = module ? PyObject_GetAttrString(type, "__qualname__") : NULL;
+    bool const bare = module && PyUnicode_Check(module) && PyUnicode_CompareWithASCIIString(module, "builtins") == 0;
+    PyObject *full = name == NULL ? NULL : bare ? Py_NewRef(name) : PyUnicode_FromFormat("%S.%S", module, name);
+    if (full) {
+        PyErr_Format(PyExc_TypeError,
+                     "%s(): argument '%s'%s must be an array (buffer protocol, DLPack or array interface), not %U", function,
+                     argument, position, full);
     }
+    Py_XDECREF(full);
     Py_XDECREF(module);
     Py_XDECREF(name);
 }
@@ -170,7 +168,7 @@ static PyObject *rsqrt(PyObject *module, PyObject *const *args, Py_ssize_t nargs
     arguments a;
     if (read_arguments(&a, "rsqrt", true, args, nargs, kwnames) < 0) return NULL;
     if (forked) return in_forked_child(a.out ? express_out(a.input, a.out) : express_fresh(a.input));
-    return a.out ? decide_out("rsqrt", a.input, a.in, a.out, a.to) : decide_fresh("rsqrt", a.input, a.in);
+    return a.out ? decide_out("rsqrt", false, a.input, a.in, a.out, a.to) : decide_fresh("rsqrt", a.input, a.in);
 }
 
 static PyObject *rsqrt_inplace(PyObject *module, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames) {
@@ -182,7 +180,7 @@ static PyObject *rsqrt_inplace(PyObject *module, PyObject *const *args, Py_ssize
     arguments a;
     if (read_arguments(&a, "rsqrt_", false, args, nargs, kwnames) < 0) return NULL;
     if (forked) return in_forked_child(express_in_place(a.input));
-    return decide_out("rsqrt_", a.input, a.in, a.input, a.in);
+    return decide_out("rsqrt_", true, a.input, a.in, a.input, a.in);
 }
 
 /* Install. */
@@ -200,9 +198,12 @@ static void once_per_process(void) {
     pthread_atfork(NULL, NULL, after_fork_in_child);
 }
 
-int call_install(const char *module_name, const char *rsqrt_doc, const char *rsqrt_inplace_doc) {
+void call_once_per_process(void) {
     static pthread_once_t once = PTHREAD_ONCE_INIT;
     pthread_once(&once, once_per_process);
+}
+
+int call_install(const char *module_name, const char *rsqrt_doc, const char *rsqrt_inplace_doc) {
     name_input = PyUnicode_InternFromString("input");
     name_out = PyUnicode_InternFromString("out");
     /* Static: the functions refer to it for as long as the process lives. */

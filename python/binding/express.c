@@ -2,9 +2,9 @@
  * child, where Go can't be asked. */
 #include "binding.h"
 
-gorsqrt_kernel *express[GORSQRT_DTYPES];
+gorsqrt_kernel *express[GORSQRT_COMPUTED];
 
-/* An array that needs no decision: contiguous in C order, of a dtype that has a kernel, in native byte order. */
+/* An array that needs no decision: contiguous in C order, of a dtype that is computed as itself. */
 typedef struct {
     void *data;
     const int64_t *shape;
@@ -22,7 +22,7 @@ static bool plain_take(plain *p, PyObject *object) {
     if (type == numpy.array_type) {
         const numpy_array *a = (const numpy_array *)object;
         p->dtype = numpy_dtype(a->descr);
-        if (p->dtype == GORSQRT_DTYPES || !(a->flags & NUMPY_C_CONTIGUOUS)) return false;
+        if (p->dtype >= GORSQRT_COMPUTED || !(a->flags & NUMPY_C_CONTIGUOUS)) return false;
         p->data = a->data;
         p->ndim = a->nd;
         p->shape = a->dimensions;
@@ -38,8 +38,8 @@ static bool plain_take(plain *p, PyObject *object) {
             PyErr_Clear();
             return false;
         }
-        p->dtype = format_dtype(p->view.format);
-        if (p->dtype == GORSQRT_DTYPES) {
+        p->dtype = format_dtype(p->view.format, p->view.itemsize);
+        if (p->dtype >= GORSQRT_COMPUTED) {
             PyBuffer_Release(&p->view);
             return false;
         }

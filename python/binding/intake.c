@@ -3,15 +3,20 @@
 
 PyTypeObject *array_array_type;
 
-static bool array_array_find(void) {
-    if (array_array_type) return true;
-    PyObject *name = PyUnicode_FromString("array");
-    PyObject *module = name ? PyImport_GetModule(name) : NULL;
-    array_array_type = module ? (PyTypeObject *)PyObject_GetAttrString(module, "array") : NULL;
-    Py_XDECREF(module);
-    Py_XDECREF(name);
-    PyErr_Clear();
-    return array_array_type != NULL;
+/* Whether a type is array.array or a subclass. The module is looked up again for every other type but memoryview, since it may
+ * be imported late or anew. */
+static bool is_array_array(PyTypeObject *type) {
+    if (array_array_type && PyType_IsSubtype(type, array_array_type)) return true;
+    if (type == &PyMemoryView_Type) return false;
+    PyObject *found = imported("array", "array");
+    bool const fits =
+        found && PyType_Check(found) && PyObject_HasAttrString(found, "typecode"); /* not somebody's own array.py */
+    if (fits && found != (PyObject *)array_array_type) {
+        Py_XDECREF((PyObject *)array_array_type);
+        array_array_type = (PyTypeObject *)Py_NewRef(found);
+    }
+    Py_XDECREF(found);
+    return fits && PyType_IsSubtype(type, array_array_type);
 }
 
 container recognise(PyObject *object) {
@@ -20,17 +25,64 @@ container recognise(PyObject *object) {
         if (type == numpy.array_type || PyType_IsSubtype(type, numpy.array_type)) return NUMPY_ARRAY;
         if (PyType_IsSubtype(type, numpy.generic_type)) return NUMPY_SCALAR;
     }
-    if (!PyObject_CheckBuffer(object)) return NOT_AN_ARRAY;
-    if (array_array_find() && PyType_IsSubtype(type, array_array_type)) return ARRAY_ARRAY;
-    return BUFFER;
+    if (PyObject_CheckBuffer(object)) {
+        return is_array_array(type) ? ARRAY_ARRAY : BUFFER;
+    }
+    /* Of the type, not the object: a class that has the attribute is no array, and neither is what answers to every name. */
+    if (PyObject_HasAttrString((PyObject *)type, "__array_interface__") && !PyType_Check(object)) return ARRAY_INTERFACE;
+    return NOT_AN_ARRAY;
 }
 
-int32_t format_dtype(const char *format) {
-    if (format == NULL) return GORSQRT_DTYPES; /* unsigned bytes */
+/* The signed, unsigned and floating-point dtypes by the size of an item. */
+static int32_t signed_dtype(int64_t size) {
+    return size == 1   ? GORSQRT_I8
+           : size == 2 ? GORSQRT_I16
+           : size == 4 ? GORSQRT_I32
+           : size == 8 ? GORSQRT_I64
+                       : GORSQRT_DTYPES;
+}
+
+static int32_t unsigned_dtype(int64_t size) {
+    return size == 1   ? GORSQRT_U8
+           : size == 2 ? GORSQRT_U16
+           : size == 4 ? GORSQRT_U32
+           : size == 8 ? GORSQRT_U64
+                       : GORSQRT_DTYPES;
+}
+
+static int32_t float_dtype(int64_t size) {
+    return size == 2 ? GORSQRT_F16 : size == 4 ? GORSQRT_F32 : size == 8 ? GORSQRT_F64 : GORSQRT_DTYPES;
+}
+
+static int32_t complex_dtype(int64_t size) {
+    return size == 8 ? GORSQRT_C64 : size == 16 ? GORSQRT_C128 : GORSQRT_DTYPES;
+}
+
+int32_t format_dtype(const char *format, int64_t item_size) {
+    if (format == NULL) return GORSQRT_U8;
     if (*format == '@' || *format == '=' || *format == '<') format++;
-    if (format[0] == 'f' && format[1] == 0) return GORSQRT_F32;
-    if (format[0] == 'd' && format[1] == 0) return GORSQRT_F64;
-    return GORSQRT_DTYPES;
+    bool const complex = *format == 'Z';
+    if (complex) format++;
+    if (format[0] == 0 || format[1] != 0) return GORSQRT_DTYPES;
+    switch (*format) {
+        case '?': return complex ? GORSQRT_DTYPES : GORSQRT_BOOL;
+        case 'b':
+        case 'h':
+        case 'i':
+        case 'l':
+        case 'q': return complex ? GORSQRT_DTYPES : signed_dtype(item_size);
+        case 'B':
+        case 'H':
+        case 'I':
+        case 'L':
+        case 'Q': return complex ? GORSQRT_DTYPES : unsigned_dtype(item_size);
+        case 'e':
+        case 'f':
+        case 'd': return complex ? complex_dtype(item_size) : float_dtype(item_size);
+        case 'F':
+        case 'D': return complex ? GORSQRT_DTYPES : complex_dtype(item_size); /* newer CPythons' letters */
+        default: return GORSQRT_DTYPES;
+    }
 }
 
 /* Names an element type that has no kernel: str(object). */
@@ -38,6 +90,15 @@ static int name_type(operand *o, PyObject *object) {
     o->owned = PyObject_Str(object);
     o->array.type = o->owned ? PyUnicode_AsUTF8AndSize(o->owned, NULL) : NULL;
     return o->array.type ? 0 : -1;
+}
+
+/* Strides for an operand that came without. */
+static void c_order(operand *o, int64_t item_size) {
+    for (int d = o->array.ndim - 1; d >= 0; d--) {
+        o->strides[d] = item_size;
+        item_size *= o->array.shape[d];
+    }
+    o->array.strides = o->strides;
 }
 
 static int take_buffer(operand *o) {
@@ -48,21 +109,17 @@ static int take_buffer(operand *o) {
     o->array.strides = o->view.strides;
     o->array.ndim = o->view.ndim;
     o->array.read_only = o->view.readonly;
-    o->array.dtype = format_dtype(o->view.format);
+    o->array.dtype = format_dtype(o->view.format, o->view.itemsize);
     o->array.type = o->view.format ? o->view.format : "B";
-    if (o->view.strides == NULL && o->view.ndim > 0 && o->view.ndim <= GORSQRT_MAX_NDIM) { /* ctypes */
-        int64_t step = o->view.itemsize;
-        for (int d = o->view.ndim - 1; d >= 0; d--) {
-            o->strides[d] = step;
-            step *= o->view.shape[d];
-        }
-        o->array.strides = o->strides;
+    if (o->view.strides == NULL && o->view.ndim <= GORSQRT_MAX_NDIM) { /* ctypes among others */
+        c_order(o, o->view.itemsize);
     }
     return 0;
 }
 
 static int take_numpy_array(operand *o) {
-    /* numpy's own fields: they hold while the caller keeps the array and doesn't reshape it; the plan has copies. */
+    /* numpy's own fields: they hold while the caller keeps the array and the GIL is ours; the plan, which outlasts that, has
+     * copies. */
     const numpy_array *a = (const numpy_array *)o->object;
     o->array.data = a->data;
     o->array.shape = a->dimensions;
@@ -74,19 +131,122 @@ static int take_numpy_array(operand *o) {
 }
 
 static int take_numpy_scalar(operand *o) {
-    PyObject *descr = PyObject_GetAttrString(o->object, "dtype");
-    if (descr == NULL) return -1;
-    o->array.dtype = numpy_dtype(descr);
+    /* A fresh array of the scalar's value; held until the operand is released. */
+    PyObject *array = numpy.from_scalar(o->object, NULL);
+    if (array == NULL) return -1;
+    const numpy_array *a = (const numpy_array *)array;
+    o->array.data = a->data;
     o->array.read_only = 1;
+    o->array.dtype = numpy_dtype(a->descr);
     int failed = 0;
     if (o->array.dtype == GORSQRT_DTYPES) {
-        failed = name_type(o, descr);
+        failed = name_type(o, a->descr);
+        Py_DECREF(array);
     } else {
-        failed = PyObject_GetBuffer(o->object, &o->view, PyBUF_SIMPLE);
-        o->array.data = o->view.buf;
+        o->owned = array;
     }
-    Py_DECREF(descr);
     return failed;
+}
+
+/* Numpy's array interface, version 3: a dict of shape, typestr, data and perhaps strides. */
+
+/* Reads a tuple of integers into places. Its length, or -1 with an exception set. */
+static int read_tuple(PyObject *tuple, int64_t *places) {
+    Py_ssize_t const length = PyTuple_Check(tuple) ? PyTuple_Size(tuple) : -1;
+    if (length < 0 || length > GORSQRT_MAX_NDIM) {
+        PyErr_Format(PyExc_ValueError, "__array_interface__: shape and strides must be tuples of at most %d integers",
+                     (int)GORSQRT_MAX_NDIM);
+        return -1;
+    }
+    for (Py_ssize_t d = 0; d < length; d++) {
+        places[d] = PyLong_AsLongLong(PyTuple_GetItem(tuple, d));
+        if (places[d] == -1 && PyErr_Occurred()) return -1;
+    }
+    return (int)length;
+}
+
+static int32_t typestr_dtype(const char *typestr) {
+    if (typestr[0] != '<' && typestr[0] != '|') return GORSQRT_DTYPES;
+    char *end;
+    int64_t const size = strtol(typestr + 2, &end, 10);
+    if (end == typestr + 2 || *end != 0) return GORSQRT_DTYPES;
+    switch (typestr[1]) {
+        case 'b': return size == 1 ? GORSQRT_BOOL : GORSQRT_DTYPES;
+        case 'i': return signed_dtype(size);
+        case 'u': return unsigned_dtype(size);
+        case 'f': return float_dtype(size);
+        case 'c': return complex_dtype(size);
+        default: return GORSQRT_DTYPES;
+    }
+}
+
+/* Where the memory is: (address, read-only), or an object with a buffer, which is held until the operand is released. */
+static int read_interface_data(operand *o, PyObject *data, PyObject *offset) {
+    if (data && PyTuple_Check(data) && PyTuple_Size(data) == 2) {
+        /* The object promises that its memory stays while it lives, and the caller keeps it alive. */
+        o->array.data = PyLong_AsVoidPtr(PyTuple_GetItem(data, 0));
+        o->array.read_only = PyObject_IsTrue(PyTuple_GetItem(data, 1));
+        return PyErr_Occurred() ? -1 : 0;
+    }
+    PyObject *exporter = data && data != Py_None ? data : o->object;
+    if (!PyObject_CheckBuffer(exporter)) {
+        PyErr_SetString(PyExc_ValueError, "__array_interface__: data must be an address and a flag, or a buffer");
+        return -1;
+    }
+    int64_t const skip = offset ? PyLong_AsLongLong(offset) : 0;
+    if (PyErr_Occurred() || PyObject_GetBuffer(exporter, &o->view, PyBUF_SIMPLE) < 0) return -1;
+    o->array.data = (char *)o->view.buf + skip;
+    o->array.read_only = o->view.readonly;
+    int64_t low = skip, high = skip + (o->array.dtype == GORSQRT_DTYPES ? 0 : gorsqrt_item_size[o->array.dtype]);
+    for (int d = 0; d < o->array.ndim; d++) {
+        if (o->array.shape[d] == 0) return 0;
+        int64_t const reach = (o->array.shape[d] - 1) * o->array.strides[d];
+        *(reach < 0 ? &low : &high) += reach;
+    }
+    if (low < 0 || high > o->view.len) {
+        PyErr_SetString(PyExc_ValueError, "__array_interface__: shape and strides reach beyond the buffer");
+        return -1;
+    }
+    return 0;
+}
+
+static int take_array_interface(operand *o) {
+    PyObject *interface = PyObject_GetAttrString(o->object, "__array_interface__");
+    if (interface == NULL) return -1;
+    o->owned = interface;
+    if (!PyDict_Check(interface)) {
+        PyErr_SetString(PyExc_TypeError, "__array_interface__ must be a dict");
+        return -1;
+    }
+    PyObject *shape = PyDict_GetItemString(interface, "shape"), *typestr = PyDict_GetItemString(interface, "typestr");
+    PyObject *strides = PyDict_GetItemString(interface, "strides"), *mask = PyDict_GetItemString(interface, "mask");
+    if (shape == NULL || typestr == NULL || !PyUnicode_Check(typestr) || (mask && mask != Py_None)) {
+        PyErr_SetString(PyExc_ValueError, "__array_interface__ must have a shape and a typestr, and no mask");
+        return -1;
+    }
+    int const ndim = read_tuple(shape, o->shape);
+    if (ndim < 0) return -1;
+    o->array.ndim = ndim;
+    o->array.shape = o->shape;
+    for (int d = 0; d < ndim; d++) {
+        if (o->shape[d] < 0) {
+            PyErr_SetString(PyExc_ValueError, "__array_interface__: a length is negative");
+            return -1;
+        }
+    }
+    o->array.type = PyUnicode_AsUTF8AndSize(typestr, NULL); /* lives in the dict, which is owned */
+    if (o->array.type == NULL) return -1;
+    o->array.dtype = PyUnicode_GetLength(typestr) < 3 ? GORSQRT_DTYPES : typestr_dtype(o->array.type);
+    if (strides && strides != Py_None) {
+        int const entries = read_tuple(strides, o->strides);
+        if (entries >= 0 && entries != ndim)
+            PyErr_SetString(PyExc_ValueError, "__array_interface__: strides and shape differ in length");
+        if (entries != ndim) return -1;
+        o->array.strides = o->strides;
+    } else {
+        c_order(o, o->array.dtype == GORSQRT_DTYPES ? 1 : gorsqrt_item_size[o->array.dtype]);
+    }
+    return read_interface_data(o, PyDict_GetItemString(interface, "data"), PyDict_GetItemString(interface, "offset"));
 }
 
 int operand_take(operand *o, PyObject *object, container container) {
@@ -98,6 +258,7 @@ int operand_take(operand *o, PyObject *object, container container) {
     switch (container) {
         case NUMPY_ARRAY: return take_numpy_array(o);
         case NUMPY_SCALAR: return take_numpy_scalar(o);
+        case ARRAY_INTERFACE: return take_array_interface(o);
         default: return take_buffer(o);
     }
 }

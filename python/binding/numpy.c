@@ -4,25 +4,34 @@
 numpy_api numpy;
 
 /* The entries of numpy's _ARRAY_API table that are used, by number; from numpy's __multiarray_api.h. */
-enum { ARRAY_TYPE = 2, GENERIC_TYPE = 10, DESCR_FROM_TYPE = 45, SCALAR = 60, NEW_FROM_DESCR = 94 };
+enum { ARRAY_TYPE = 2, GENERIC_TYPE = 10, DESCR_FROM_TYPE = 45, SCALAR = 60, FROM_SCALAR = 61, NEW_FROM_DESCR = 94 };
 
-/* numpy's numbers of the dtypes (NPY_FLOAT, NPY_DOUBLE), without padding to an enum of our own. */
-static const int type_num[GORSQRT_DTYPES] = {[GORSQRT_F32] = 11, [GORSQRT_F64] = 12};
+/* The dtypes by numpy's type numbers, NPY_BOOL to NPY_HALF; GORSQRT_DTYPES where there is none. */
+static const int8_t dtype_of[] = {
+    GORSQRT_BOOL,   GORSQRT_I8,     GORSQRT_U8,     GORSQRT_I16,    GORSQRT_U16,    GORSQRT_I32,
+    GORSQRT_U32,    GORSQRT_I64,    GORSQRT_U64,    GORSQRT_I64,    GORSQRT_U64,    GORSQRT_F32,
+    GORSQRT_F64,    GORSQRT_DTYPES, GORSQRT_C64,    GORSQRT_C128,   GORSQRT_DTYPES, GORSQRT_DTYPES,
+    GORSQRT_DTYPES, GORSQRT_DTYPES, GORSQRT_DTYPES, GORSQRT_DTYPES, GORSQRT_DTYPES, GORSQRT_F16,
+};
+enum { NUMPY_TYPES = sizeof dtype_of };
 
-static PyObject *array_api(const char *module_name) {
+/* ml_dtypes.bfloat16, once somebody else has imported its module; never released. */
+static PyTypeObject *bfloat16_type;
+
+PyObject *imported(const char *module_name, const char *attribute) {
     PyObject *name = PyUnicode_FromString(module_name);
     PyObject *module = name ? PyImport_GetModule(name) : NULL;
-    Py_XDECREF(name);
-    PyObject *capsule = module ? PyObject_GetAttrString(module, "_ARRAY_API") : NULL;
+    PyObject *value = module ? PyObject_GetAttrString(module, attribute) : NULL;
     Py_XDECREF(module);
+    Py_XDECREF(name);
     PyErr_Clear();
-    return capsule;
+    return value;
 }
 
 bool numpy_find(void) {
     if (numpy.array_type) return true;
-    PyObject *capsule = array_api("numpy._core.multiarray");
-    if (capsule == NULL) capsule = array_api("numpy.core.multiarray");
+    PyObject *capsule = imported("numpy._core.multiarray", "_ARRAY_API");
+    if (capsule == NULL) capsule = imported("numpy.core.multiarray", "_ARRAY_API");
     if (capsule == NULL) return false;
     /* The table is static data of numpy's extension module, which is never unloaded. */
     void **table = PyCapsule_GetPointer(capsule, NULL);
@@ -32,7 +41,11 @@ bool numpy_find(void) {
         return false;
     }
     PyObject *(*descr_from_type)(int) = (PyObject * (*)(int)) table[DESCR_FROM_TYPE];
-    for (int t = 0; t < GORSQRT_DTYPES; t++) numpy.descr[t] = descr_from_type(type_num[t]);
+    for (int number = 0; number < NUMPY_TYPES; number++) {
+        int const dtype = dtype_of[number];
+        if (dtype < GORSQRT_COMPUTED) numpy.descr[dtype] = descr_from_type(number);
+    }
+    numpy.from_scalar = (PyObject * (*)(PyObject *, PyObject *)) table[FROM_SCALAR];
     numpy.scalar = (PyObject * (*)(void *, PyObject *, PyObject *)) table[SCALAR];
     numpy.new_from_descr =
         (PyObject * (*)(PyTypeObject *, PyObject *, int, const Py_ssize_t *, const Py_ssize_t *, void *, int, PyObject *))
@@ -42,11 +55,29 @@ bool numpy_find(void) {
     return true;
 }
 
+/* bfloat16 is known by its Python type: its number is given out at run time, and its character stands for others too. */
+static int32_t bfloat16(PyObject *descr) {
+    if (bfloat16_type == NULL) bfloat16_type = (PyTypeObject *)imported("ml_dtypes", "bfloat16");
+    if (bfloat16_type == NULL || ((const numpy_descr *)descr)->typeobj != bfloat16_type) return GORSQRT_DTYPES;
+    if (numpy.descr[GORSQRT_BF16] == NULL) numpy.descr[GORSQRT_BF16] = Py_NewRef(descr);
+    return GORSQRT_BF16;
+}
+
 int32_t numpy_dtype(PyObject *descr) {
     const numpy_descr *d = (const numpy_descr *)descr;
     if (d->byteorder == '>') return GORSQRT_DTYPES; /* big-endian: all that this is built for is little-endian */
-    for (int32_t t = 0; t < GORSQRT_DTYPES; t++) {
-        if (d->type_num == type_num[t]) return t;
+    return (unsigned)d->type_num < NUMPY_TYPES ? dtype_of[d->type_num] : bfloat16(descr);
+}
+
+PyObject *numpy_descr_for(int32_t dtype) {
+    if (numpy.descr[dtype]) return numpy.descr[dtype];
+    PyObject *type = imported("ml_dtypes", "bfloat16");
+    PyObject *dtype_class = imported("numpy", "dtype");
+    if (type && dtype_class) numpy.descr[dtype] = PyObject_CallFunctionObjArgs(dtype_class, type, NULL);
+    Py_XDECREF(type);
+    Py_XDECREF(dtype_class);
+    if (numpy.descr[dtype] == NULL && !PyErr_Occurred()) {
+        PyErr_SetString(PyExc_TypeError, "rsqrt(): a numpy array of bfloat16 needs the package ml_dtypes to be imported");
     }
-    return GORSQRT_DTYPES;
+    return numpy.descr[dtype];
 }

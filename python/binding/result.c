@@ -5,14 +5,9 @@
 
 enum { ALIGNMENT = 64 }; /* bytes: a cache line, and the widest vector */
 
-/* The format characters of the dtypes, which are array.array's type codes too. */
-static const char *const format[GORSQRT_DTYPES] = {[GORSQRT_F32] = "f", [GORSQRT_F64] = "d"};
-
-static int64_t count(int ndim, const int64_t *shape) {
-    int64_t n = 1;
-    for (int d = 0; d < ndim; d++) n *= shape[d];
-    return n;
-}
+/* The buffers' formats of the dtypes; NULL for bfloat16, which has none. */
+static const char *const format[GORSQRT_COMPUTED] = {
+    [GORSQRT_F16] = "e", [GORSQRT_F32] = "f", [GORSQRT_F64] = "d", [GORSQRT_C64] = "Zf", [GORSQRT_C128] = "Zd"};
 
 /* What a resulting memoryview looks into. Owns one block: the elements, then shape and strides. The block is freed with the object, which every view of it keeps
  * alive. */
@@ -20,22 +15,28 @@ typedef struct {
     PyObject_HEAD char *block;
     int64_t *shape, *strides, bytes;
     int32_t dtype, ndim;
+    bool c_contiguous;
 } memory;
 
 static PyTypeObject *memory_type;
 
+/* A memoryview asks for everything and answers whoever asks it, but its .obj hands this object to anybody. */
 static int memory_getbuffer(PyObject *self, Py_buffer *view, int flags) {
-    (void)flags; /* only memoryview asks, for everything, and it answers for the flags of whoever asks it */
     memory *m = (memory *)self;
+    if (!m->c_contiguous && (flags & PyBUF_STRIDES) != PyBUF_STRIDES) {
+        view->obj = NULL;
+        PyErr_SetString(PyExc_BufferError, "the memory is not contiguous in C order");
+        return -1;
+    }
     view->obj = Py_NewRef(self);
     view->buf = m->block;
     view->len = m->bytes;
     view->itemsize = gorsqrt_item_size[m->dtype];
     view->readonly = 0;
     view->ndim = m->ndim;
-    view->format = (char *)format[m->dtype];
-    view->shape = m->shape;
-    view->strides = m->strides;
+    view->format = flags & PyBUF_FORMAT ? (char *)format[m->dtype] : NULL;
+    view->shape = flags & PyBUF_ND ? m->shape : NULL;
+    view->strides = (flags & PyBUF_STRIDES) == PyBUF_STRIDES ? m->strides : NULL;
     view->suboffsets = NULL;
     view->internal = NULL;
     return 0;
@@ -50,15 +51,28 @@ static void memory_dealloc(PyObject *self) {
 }
 
 static PyObject *memory_view(int32_t dtype, int ndim, const int64_t *shape, const int64_t *strides, void **data) {
+    if (format[dtype] == NULL) {
+        PyErr_SetString(PyExc_TypeError,
+                        "rsqrt(): a memoryview can't have dtype bfloat16; give an out, or choose another default");
+        return NULL;
+    }
     allocfunc const allocate = (allocfunc)PyType_GetSlot(memory_type, Py_tp_alloc);
     memory *m = (memory *)allocate(memory_type, 0);
     if (m == NULL) return NULL;
     m->dtype = dtype;
     m->ndim = ndim;
-    m->bytes = count(ndim, shape) * gorsqrt_item_size[dtype];
-    int64_t const elements = (m->bytes + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
+    m->bytes = gorsqrt_item_size[dtype];
+    m->c_contiguous = true;
+    bool fits = true;
+    for (int d = ndim - 1; d >= 0; d--) {
+        m->c_contiguous &= shape[d] == 1 || strides[d] == m->bytes;
+        fits &= !__builtin_mul_overflow(m->bytes, shape[d], &m->bytes);
+    }
+    int64_t elements = 0;
+    fits &= !__builtin_add_overflow(m->bytes, 2 * ndim * (int64_t)sizeof *shape + ALIGNMENT, &elements);
+    elements = m->bytes / ALIGNMENT * ALIGNMENT + ALIGNMENT;
     void *block;
-    if (posix_memalign(&block, ALIGNMENT, (size_t)(elements + 2 * ndim * (int64_t)sizeof *shape)) != 0) {
+    if (!fits || posix_memalign(&block, ALIGNMENT, (size_t)(elements + 2 * ndim * (int64_t)sizeof *shape)) != 0) {
         Py_DECREF(m);
         return PyErr_NoMemory();
     }
@@ -75,15 +89,22 @@ static PyObject *memory_view(int32_t dtype, int ndim, const int64_t *shape, cons
     return view;
 }
 
-/* array.array(code, [0]) per dtype: repeating it is the way to an array of n elements without a list of them. */
-static PyObject *one_element[GORSQRT_DTYPES];
+/* array.array(code, [0]) per dtype, of the type that it was made by: repeating it is the way to an array of n elements without
+ * a list of them. */
+static struct {
+    PyTypeObject *type;
+    PyObject *array;
+} one_element[GORSQRT_COMPUTED];
 
 PyObject *result_array_array(int32_t dtype, int64_t n, void **data) {
-    if (one_element[dtype] == NULL) {
-        one_element[dtype] = PyObject_CallFunction((PyObject *)array_array_type, "s[d]", format[dtype], 0.0);
-        if (one_element[dtype] == NULL) return NULL;
+    if (one_element[dtype].type != array_array_type) {
+        PyObject *one = PyObject_CallFunction((PyObject *)array_array_type, "s[d]", format[dtype], 0.0);
+        if (one == NULL) return NULL;
+        Py_XDECREF(one_element[dtype].array);
+        one_element[dtype].array = one;
+        one_element[dtype].type = array_array_type;
     }
-    PyObject *array = PySequence_Repeat(one_element[dtype], n);
+    PyObject *array = PySequence_Repeat(one_element[dtype].array, n);
     Py_buffer view;
     if (array == NULL || PyObject_GetBuffer(array, &view, PyBUF_SIMPLE) < 0) {
         Py_XDECREF(array);
@@ -97,7 +118,9 @@ PyObject *result_array_array(int32_t dtype, int64_t n, void **data) {
 
 PyObject *result_numpy(PyTypeObject *type, int32_t dtype, int ndim, const int64_t *shape, const int64_t *strides,
                        PyObject *like, void **data) {
-    PyObject *array = numpy.new_from_descr(type, Py_NewRef(numpy.descr[dtype]), ndim, shape, strides, NULL, 0, like);
+    PyObject *descr = numpy_descr_for(dtype);
+    if (descr == NULL) return NULL;
+    PyObject *array = numpy.new_from_descr(type, Py_NewRef(descr), ndim, shape, strides, NULL, 0, like);
     if (array) *data = ((numpy_array *)array)->data;
     return array;
 }
@@ -110,7 +133,10 @@ PyObject *result_new(const operand *input, int32_t dtype, const int64_t *strides
             return result_numpy(type, dtype, a->ndim, a->shape, strides, type == numpy.array_type ? NULL : input->object, data);
         }
         case NUMPY_SCALAR: return result_numpy(numpy.array_type, dtype, 0, NULL, NULL, NULL, data);
-        case ARRAY_ARRAY: return result_array_array(dtype, a->shape[0], data);
+        case ARRAY_ARRAY:
+            if ((dtype == GORSQRT_F32 || dtype == GORSQRT_F64) && a->ndim == 1)
+                return result_array_array(dtype, a->shape[0], data);
+            return memory_view(dtype, a->ndim, a->shape, strides, data); /* no type code for the others */
         default: return memory_view(dtype, a->ndim, a->shape, strides, data);
     }
 }

@@ -2056,6 +2056,24 @@ PyObject * _wrap__gorsqrt_binding_Config(PyObject *PYBINDGEN_UNUSED(_args), PyOb
 
 
 PyObject *
+_wrap__gorsqrt_binding_GetDefaultDType(PyObject *PYBINDGEN_UNUSED(_args), PyObject *PYBINDGEN_UNUSED(_kwargs))
+{
+    PyObject *py_retval;
+    char *retval;
+
+    retval = binding_GetDefaultDType();
+    if (PyErr_Occurred()) {
+        if (retval != NULL) free(retval);
+        return NULL;
+    }
+    py_retval = Py_BuildValue((char *) "s", retval);
+    free(retval);
+    return py_retval;
+}
+PyObject * _wrap__gorsqrt_binding_GetDefaultDType(PyObject *PYBINDGEN_UNUSED(_args), PyObject *PYBINDGEN_UNUSED(_kwargs));
+
+
+PyObject *
 _wrap__gorsqrt_binding_Install(PyObject * PYBINDGEN_UNUSED(dummy), PyObject *args, PyObject *kwargs)
 {
     PyObject *py_retval;
@@ -2076,6 +2094,29 @@ _wrap__gorsqrt_binding_Install(PyObject * PYBINDGEN_UNUSED(dummy), PyObject *arg
     return py_retval;
 }
 PyObject * _wrap__gorsqrt_binding_Install(PyObject * PYBINDGEN_UNUSED(dummy), PyObject *args, PyObject *kwargs);
+
+
+PyObject *
+_wrap__gorsqrt_binding_SetDefaultDType(PyObject * PYBINDGEN_UNUSED(dummy), PyObject *args, PyObject *kwargs)
+{
+    PyObject *py_retval;
+    char *retval;
+    char *name;
+    const char *keywords[] = {"name", NULL};
+
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, (char *) "s", (char **) keywords, &name)) {
+        return NULL;
+    }
+    retval = binding_SetDefaultDType(name);
+    if (PyErr_Occurred()) {
+        if (retval != NULL) free(retval);
+        return NULL;
+    }
+    py_retval = Py_BuildValue((char *) "s", retval);
+    free(retval);
+    return py_retval;
+}
+PyObject * _wrap__gorsqrt_binding_SetDefaultDType(PyObject * PYBINDGEN_UNUSED(dummy), PyObject *args, PyObject *kwargs);
 
 
 PyObject *
@@ -2210,7 +2251,9 @@ static PyMethodDef _gorsqrt_functions[] = {
     {(char *) "Slice_uint8_set", (PyCFunction) _wrap__gorsqrt_Slice_uint8_set, METH_KEYWORDS|METH_VARARGS, "Slice_uint8_set(handle, idx, value)\n\ntype: handle: int64_t\ntype: idx: int\ntype: value: uint8_t" },
     {(char *) "Slice_uint8_append", (PyCFunction) _wrap__gorsqrt_Slice_uint8_append, METH_KEYWORDS|METH_VARARGS, "Slice_uint8_append(handle, value)\n\ntype: handle: int64_t\ntype: value: uint8_t" },
     {(char *) "binding_Config", (PyCFunction) _wrap__gorsqrt_binding_Config, METH_NOARGS, "binding_Config()\n\n" },
+    {(char *) "binding_GetDefaultDType", (PyCFunction) _wrap__gorsqrt_binding_GetDefaultDType, METH_NOARGS, "binding_GetDefaultDType()\n\n" },
     {(char *) "binding_Install", (PyCFunction) _wrap__gorsqrt_binding_Install, METH_KEYWORDS|METH_VARARGS, "binding_Install(module)\n\ntype: module: char *" },
+    {(char *) "binding_SetDefaultDType", (PyCFunction) _wrap__gorsqrt_binding_SetDefaultDType, METH_KEYWORDS|METH_VARARGS, "binding_SetDefaultDType(name)\n\ntype: name: char *" },
     {(char *) "binding_SetTier", (PyCFunction) _wrap__gorsqrt_binding_SetTier, METH_KEYWORDS|METH_VARARGS, "binding_SetTier(name)\n\ntype: name: char *" },
     {NULL, NULL, 0, NULL}
 };
@@ -2219,7 +2262,7 @@ static struct PyModuleDef _gorsqrt_moduledef = {
     PyModuleDef_HEAD_INIT,
     "_gorsqrt",
     NULL,
-    -1,
+    0,
     _gorsqrt_functions,
 };
 #endif
@@ -2245,6 +2288,10 @@ __attribute__ ((visibility("default")))
 MOD_INIT(_gorsqrt)
 {
     PyObject *m;
+    if (PyInterpreterState_GetID(PyInterpreterState_Get()) != 0) {
+        PyErr_SetString(PyExc_ImportError, "gorsqrt can be imported in the main interpreter only");
+        return MOD_ERROR;
+    }
     #if PY_VERSION_HEX >= 0x03000000
     m = PyModule_Create(&_gorsqrt_moduledef);
     #else

@@ -1169,10 +1169,40 @@ func binding_Config() *C.char {
 	return C.CString(cret)
 }
 
+//export binding_GetDefaultDType
+func binding_GetDefaultDType() *C.char {
+	_saved_thread := C.PyEval_SaveThread()
+	cret, __err := binding.GetDefaultDType()
+
+	C.PyEval_RestoreThread(_saved_thread)
+	if __err != nil {
+		estr := C.CString(__err.Error())
+		C.PyErr_SetString(C.PyExc_RuntimeError, estr)
+		C.free(unsafe.Pointer(estr))
+		return C.CString("")
+	}
+	return C.CString(cret)
+}
+
 //export binding_Install
 func binding_Install(module *C.char) *C.char {
 	_saved_thread := C.PyEval_SaveThread()
 	cret, __err := binding.Install(C.GoString(module))
+
+	C.PyEval_RestoreThread(_saved_thread)
+	if __err != nil {
+		estr := C.CString(__err.Error())
+		C.PyErr_SetString(C.PyExc_RuntimeError, estr)
+		C.free(unsafe.Pointer(estr))
+		return C.CString("")
+	}
+	return C.CString(cret)
+}
+
+//export binding_SetDefaultDType
+func binding_SetDefaultDType(name *C.char) *C.char {
+	_saved_thread := C.PyEval_SaveThread()
+	cret, __err := binding.SetDefaultDType(C.GoString(name))
 
 	C.PyEval_RestoreThread(_saved_thread)
 	if __err != nil {

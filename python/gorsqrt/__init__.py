@@ -10,12 +10,43 @@ The functions are C and Go; ``help(gorsqrt.rsqrt)`` documents them. Importing th
 
 from . import _gorsqrt
 
-__all__ = ["__version__", "rsqrt", "rsqrt_", "show_config"]
+__all__ = ["__version__", "get_default_dtype", "rsqrt", "rsqrt_", "set_default_dtype", "show_config"]
 
-__version__ = _gorsqrt.binding_Install(_gorsqrt.__name__)
+__version__ = _gorsqrt.binding_Install(f"{__name__}._gorsqrt")
 
 rsqrt, rsqrt_ = _gorsqrt.rsqrt, _gorsqrt.rsqrt_
 rsqrt.__module__ = rsqrt_.__module__ = __name__
+
+
+def set_default_dtype(d):
+    """Set the dtype that booleans and integers are cast to before they are computed.
+
+    Parameters
+    ----------
+    d : dtype
+        float16, bfloat16, float32 (the default at import) or float64: its name, or a dtype of
+        numpy, ml_dtypes or torch. Torch tensors follow torch's own default instead.
+
+    Raises
+    ------
+    TypeError
+        d is another dtype, or none.
+    """
+    name = d if isinstance(d, str) else getattr(d, "name", None) or getattr(d, "__name__", None) or str(d)
+    try:
+        _gorsqrt.binding_SetDefaultDType(str(name).removeprefix("torch."))
+    except RuntimeError as error:
+        raise TypeError(str(error)) from None
+
+
+def get_default_dtype():
+    """The name of the dtype that booleans and integers are cast to, "float32" unless set.
+
+    Returns
+    -------
+    str
+    """
+    return _gorsqrt.binding_GetDefaultDType()
 
 
 def show_config(mode="stdout"):

@@ -1,10 +1,12 @@
 from ctypes import Array as CArray
+from ctypes import _SimpleCData
 from mmap import mmap
+from pickle import PickleBuffer
 from typing import Any, Literal, Protocol, TypeAlias, TypedDict, TypeVar, overload
 
 from typing_extensions import Buffer
 
-__all__ = ["__version__", "rsqrt", "rsqrt_", "show_config"]
+__all__ = ["__version__", "get_default_dtype", "rsqrt", "rsqrt_", "set_default_dtype", "show_config"]
 
 __version__: str
 
@@ -15,16 +17,19 @@ class _ArrayInterface(Protocol):
     def __array_interface__(self) -> dict[str, Any]: ...
 
 _Array: TypeAlias = Buffer | _ArrayInterface
+_Bytes: TypeAlias = memoryview[Any] | bytes | bytearray | mmap | CArray[Any] | _SimpleCData[Any] | PickleBuffer
 _Input = TypeVar("_Input", bound=_Array)
 _Output = TypeVar("_Output", bound=_Array)
 
 @overload
 def rsqrt(input: _Array, *, out: _Output) -> _Output: ...
 @overload
-def rsqrt(input: memoryview[Any] | bytes | bytearray | mmap | CArray[Any], *, out: None = None) -> memoryview[float]: ...
+def rsqrt(input: _Bytes, *, out: None = None) -> memoryview[float]: ...
 @overload
 def rsqrt(input: _Input, *, out: None = None) -> _Input: ...
 def rsqrt_(input: _Input) -> _Input: ...
+def set_default_dtype(d: object) -> None: ...
+def get_default_dtype() -> str: ...
 
 class _Config(TypedDict):
     version: str

@@ -38,7 +38,7 @@ def compare(title, setup, **contenders):
         timer = timeit.Timer(lambda call=call, x=x: call(x))
         loops = max(1, int(0.01 / timer.timeit(3) * 3))
         seconds = min(timer.repeat(7, loops)) / loops
-        time = f"{seconds * 1e9:.0f} ns" if seconds < 1e-5 else f"{seconds * 1e6:.0f} µs"
+        time = f"{seconds * 1e9:.0f} ns" if seconds < 1e-5 else f"{seconds * 1e6:.0f} us"
         shown = show(result) if len(result) <= 3 else f"{len(result)} elements"
         print(f"  {code:44}{time:>9}  {shown}")
 
