@@ -9,7 +9,7 @@ C := $(wildcard cgo/*.[ch] python/binding/*.[ch])
 has = $(if $(shell grep -m1 -ow $(1) /proc/cpuinfo),$(2))
 export GORSQRT_REQUIRE_TIERS := scalar $(call has,avx2,avx2) $(call has,avx512vl,avx512) $(call has,asimd,neon)
 
-.PHONY: help demo test lint generate sanitize neon bench wheel develop
+.PHONY: help demo test lint generate sanitize exhaustive neon bench wheel develop
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
 
@@ -38,6 +38,9 @@ sanitize: develop ## the C under gcc's address and undefined-behaviour sanitizer
 	CGO_CFLAGS='-O1 -g -fsanitize=undefined -fno-sanitize-recover=all' CGO_LDFLAGS=-fsanitize=undefined $(GO) test -short -asan ./cgo ./rsqrt
 	$(GO) test -short -race ./cgo ./rsqrt
 	$(GO) test -run=^$$ -fuzz=FuzzApply -fuzztime=20s ./rsqrt
+
+exhaustive: develop ## all 2^32 float32 inputs on every tier
+	$(GO) test -tags exhaustive -run TestEveryFloat32 -v ./cgo
 
 neon: develop ## the Go tests for aarch64, cross-compiled and run under qemu
 	GOARCH=arm64 CC=aarch64-linux-gnu-gcc GORSQRT_REQUIRE_TIERS='scalar neon' \

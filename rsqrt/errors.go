@@ -52,6 +52,11 @@ func otherShape(dst, src Array) *Error {
 		"this container cannot be resized", list(dst.Shape), list(src.Shape))
 }
 
+// onDevice is the refusal of an operand that is not in the CPU's memory.
+func onDevice(operand Operand) *Error {
+	return errorf(RuntimeError, operand, "is on a CUDA device, where this version of gorsqrt does not compute; copy it to the CPU")
+}
+
 func noCast(result, output DType) *Error {
 	return errorf(RuntimeError, Neither, "result type %s can't be cast to the desired output type %s", names[result].torch, names[output].torch)
 }
@@ -61,12 +66,14 @@ func TooManyDims(operand Operand, ndim int) *Error {
 	return errorf(RuntimeError, operand, "has %d dimensions; at most %d are supported", ndim, maxNDim)
 }
 
-// The texts of these two are torch's.
+// The texts of these are torch's.
 var (
 	errSelfOverlap = &Error{RuntimeError, Neither, "unsupported operation: more than one element of the written-to tensor " +
 		"refers to a single memory location. Please clone() the tensor before performing the operation."}
 	errPartialOverlap = &Error{RuntimeError, Neither, "unsupported operation: some elements of the input tensor and the " +
 		"written-to tensor refer to a single memory location. Please clone() the tensor before performing the operation."}
+	errTwoDevices = &Error{RuntimeError, Neither, "Expected all tensors to be on the same device, but found at least two devices, " +
+		"cuda:0 and cpu!"}
 )
 
 // list writes a shape as torch does: [2, 3].

@@ -8,6 +8,12 @@ const maxNDim = cgo.MaxNDim
 
 // PlanInto decides how 1/√src is written to dst, or why it can't be; see [Apply]. The memory is not touched.
 func PlanInto(plan *cgo.Plan, dst, src Array) error {
+	if dst.Device != src.Device {
+		return errTwoDevices
+	}
+	if src.Device != CPU {
+		return onDevice(Src)
+	}
 	if len(src.Shape) > maxNDim {
 		return TooManyDims(Src, len(src.Shape))
 	}
@@ -44,6 +50,9 @@ func PlanInto(plan *cgo.Plan, dst, src Array) error {
 // PlanFresh decides how 1/√src is written to a fresh block of memory: in which dtype, which it returns, and with which
 // strides, which it writes to strides[:len(src.Shape)].
 func PlanFresh(plan *cgo.Plan, strides []int, src Array) (DType, error) {
+	if src.Device != CPU {
+		return 0, onDevice(Src)
+	}
 	if len(src.Shape) > maxNDim {
 		return 0, TooManyDims(Src, len(src.Shape))
 	}

@@ -38,7 +38,18 @@ type Array struct {
 	Strides []int
 	// ReadOnly arrays are refused as destinations.
 	ReadOnly bool
+	// Device is where the memory is.
+	Device Device
 }
+
+// Device is where an array's memory is.
+type Device int
+
+// The devices. This version computes on the CPU and refuses what lies elsewhere.
+const (
+	CPU Device = iota
+	CUDA
+)
 
 // Float32 writes 1/√src[i] to dst[i]. dst and src have one length, and are the same memory or share none; it panics where
 // the lengths differ.

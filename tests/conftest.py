@@ -1,4 +1,5 @@
-"""Tiers: a test that asks for the fixture runs once on every instruction set of this machine."""
+"""Tiers: a test that asks for the fixture runs once on every instruction set of this machine.
+Rows: which test shows which row of the contract, printed at the end."""
 
 import os
 import re
@@ -7,6 +8,8 @@ from pathlib import Path
 import pytest
 
 from gorsqrt import _gorsqrt
+
+ROOT = Path(__file__).resolve().parent.parent
 
 # What each tier needs, told from the kernel's list on purpose and not from gorsqrt's own dispatch.
 CPU_FLAGS = {
@@ -33,3 +36,50 @@ def tier(request):
     assert _gorsqrt.binding_SetTier(request.param) == request.param
     yield request.param
     _gorsqrt.binding_SetTier(MACHINE_TIERS[0])
+
+
+# The rows of the contract that this version promises: all but 3.2 and section 7, which are torch tensors'.
+SPEC = {
+    1: "1.1 1.2 1.3 1.4 1.5 1.6", 2: "2.1 2.2 2.3 2.4 2.5 2.6 2.7 2.8 2.9", 3: "3.1 3.3 3.4 3.5 3.6", 4: "4",
+    5: "5.1 5.2 5.3 5.4 5.5", 6: "6.1 6.2 6.3 6.4 6.5 6.6 6.7 6.8 6.9", 8: "8.1 8.2 8.3 8.4 8.5",
+}  # fmt: skip
+
+# Rows that Go tests show: exact decisions of overlap against sets of addresses, and layouts that can't be decided.
+GO_TESTS = {
+    "5.1": ["rsqrt.TestOverlapsItselfIsExact"],
+    "5.3": ["rsqrt.TestOverlapIsExact"],
+    "5.4": ["rsqrt.TestOverlapOfLargeArrays"],
+    "5.5": ["rsqrt.TestUndecidedOverlap"],
+    "6.3": ["cgo.TestEveryFloat32"],
+    "6.4": ["cgo.TestHalfKernels"],
+    "6.5": ["cgo.TestComplexAccuracy"],
+    "6.7": ["cgo.TestComplexSpecials"],
+    "6.8": ["cgo.TestTiersAgree", "cgo.TestComplexTiersAgree"],
+}
+
+
+def pytest_collection_modifyitems(config, items):
+    shown = {row: list(tests) for row, tests in GO_TESTS.items()}
+    for item in items:
+        for marker in item.iter_markers("spec"):
+            for row in marker.args:
+                name = f"{item.path.stem}.{item.originalname}"
+                if name not in shown.setdefault(row, []):
+                    shown[row].append(name)
+    config.stash[ROWS] = shown
+    for package, name in (test.split(".") for tests in GO_TESTS.values() for test in tests):
+        if not any(f"func {name}(" in path.read_text() for path in (ROOT / package).glob("*_test.go")):
+            raise pytest.UsageError(f"there is no Go test {package}.{name}")
+    whole = config.args == config.getini("testpaths") and not config.option.keyword and not config.option.markexpr
+    missing = [row for rows in SPEC.values() for row in rows.split() if row not in shown]
+    if whole and missing:
+        raise pytest.UsageError(f"no test shows row {', '.join(missing)} of the contract")
+
+
+ROWS = pytest.StashKey()
+
+
+def pytest_terminal_summary(terminalreporter, config):
+    terminalreporter.section("rows of the contract, and what shows them")
+    for row in (row for rows in SPEC.values() for row in rows.split()):
+        terminalreporter.write_line(f"{row:4} {' '.join(config.stash.get(ROWS, {}).get(row, ['-']))}")

@@ -14,7 +14,8 @@ assert gorsqrt.rsqrt(memoryview(array("d", range(1, 9)))[::-2]).shape == (4,)
 x = (ctypes.c_float * 3)(4, 16, 64)
 assert gorsqrt.rsqrt_(x) is x
 assert list(x) == [0.5, 0.25, 0.125]
-for bad in (4.0, None, [1.0], b"1234"):
+assert gorsqrt.rsqrt(b"\x04\x10").tolist() == [0.5, 0.25]
+for bad in (4.0, None, [1.0], "1234"):
     try:
         gorsqrt.rsqrt(bad)
     except TypeError:

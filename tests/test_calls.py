@@ -22,6 +22,7 @@ Y = [0.5, 0.25, 0.2, 2.0]
 # 1.1, 1.2: signatures and identity.
 
 
+@pytest.mark.spec("1.1", "1.2")
 @pytest.mark.parametrize("make", [lambda x: x.copy(), lambda x: array.array("d", x), lambda x: memoryview(x.copy())])
 def test_identity(make):
     x, out = make(X), make(X * 0 + 77)
@@ -40,6 +41,7 @@ def test_identity(make):
     assert list(x) == Y
 
 
+@pytest.mark.spec("1.1", "1.2")
 def test_out_none_is_as_omitted_and_results_are_fresh():
     for result in (gorsqrt.rsqrt(X), gorsqrt.rsqrt(X, out=None), gorsqrt.rsqrt(input=X), gorsqrt.rsqrt(X[::2], out=None)):
         assert result is not X
@@ -51,6 +53,7 @@ def test_out_none_is_as_omitted_and_results_are_fresh():
 # 1.3: container in, container out.
 
 
+@pytest.mark.spec("1.3")
 @pytest.mark.parametrize("dtype", ["f", "d"])
 def test_containers(dtype):
     values = array.array(dtype, X)
@@ -80,6 +83,7 @@ def test_containers(dtype):
     assert anonymous[:] == array.array(dtype, Y).tobytes()
 
 
+@pytest.mark.spec("1.3")
 def test_shared_memory():
     block = shared_memory.SharedMemory(create=True, size=32)
     try:
@@ -93,6 +97,7 @@ def test_shared_memory():
         block.unlink()
 
 
+@pytest.mark.spec("1.3", "4")
 def test_memoryview_results_keep_their_memory_and_shape():
     image = memoryview(array.array("f", [4.0] * 24)).cast("B").cast("f", (2, 3, 4))
     result = gorsqrt.rsqrt(image)
@@ -108,6 +113,7 @@ def test_memoryview_results_keep_their_memory_and_shape():
     assert gorsqrt.rsqrt(memoryview(np.empty((0, 3)))).shape == (0, 3)
 
 
+@pytest.mark.spec("1.3")
 def test_numpy_scalars():
     for dtype in (np.float32, np.float64):
         result = gorsqrt.rsqrt(dtype(4))
@@ -121,6 +127,7 @@ def test_numpy_scalars():
         gorsqrt.rsqrt_(np.float64(4))
 
 
+@pytest.mark.spec("1.3")
 def test_numpy_subclasses_stay_themselves():
     class Mine(np.ndarray):
         def __array_finalize__(self, other):
@@ -135,6 +142,7 @@ def test_numpy_subclasses_stay_themselves():
         np.testing.assert_array_equal(np.asarray(result), 1 / np.sqrt(np.asarray(x)))
 
 
+@pytest.mark.spec("1.3")
 def test_matrix_masked_and_record_arrays():
     """What happens to numpy's own subclasses: a matrix stays one; a masked array keeps its mask, and what lies under it is
     computed all the same; a record's field is an ordinary array, and is written in place among its neighbours."""
@@ -158,6 +166,7 @@ def test_matrix_masked_and_record_arrays():
         gorsqrt.rsqrt(records)
 
 
+@pytest.mark.spec("1.3")
 def test_memmap(tmp_path):
     mapped = np.memmap(tmp_path / "x", np.float32, "w+", shape=(3,))
     mapped[:] = [4, 16, 64]
@@ -184,6 +193,7 @@ class Interface:
         self.__array_interface__ = {name: value for name, value in interface.items() if value is not None}
 
 
+@pytest.mark.spec("1.3")
 def test_array_interface():
     x = np.arange(1.0, 25).reshape(4, 6)
     for view in (x, x.T, x[::-2, 1::2], x[:0], x.astype(np.float16), x.astype("i2"), x.astype(bool), x.astype(np.complex64)):
@@ -229,6 +239,7 @@ BAD_INTERFACES = [
 ]
 
 
+@pytest.mark.spec("1.4", "3.6")
 @pytest.mark.parametrize(("changes", "error", "text"), BAD_INTERFACES)
 def test_bad_array_interfaces(changes, error, text):
     x = np.array([4.0, 16.0])
@@ -256,6 +267,7 @@ def test_results_of_memoryview_serve_other_consumers():
         io.BytesIO().write(turned.obj)
 
 
+@pytest.mark.spec("2.4", "3.1")
 def test_out_may_be_another_container_and_another_float():
     out = array.array("f", [77] * 4)
     assert gorsqrt.rsqrt(X, out=out) is out
@@ -307,6 +319,7 @@ BAD_CALLS = [  # over (f, a, b): the function and two arrays, or two tensors for
 ]
 
 
+@pytest.mark.spec("1.4", "1.5", "3.6")
 @pytest.mark.parametrize("name", ["rsqrt", "rsqrt_"])
 @pytest.mark.parametrize("call", BAD_CALLS)
 def test_bad_calls_get_torchs_words(name, call):
@@ -335,6 +348,7 @@ def test_a_type_that_can_not_be_named():
         gorsqrt.rsqrt(Meta("Nameless", (), {})())
 
 
+@pytest.mark.spec("1.4")
 def test_types_are_named_with_their_module():
     class Local:
         pass
@@ -374,6 +388,7 @@ UNSUPPORTED = [
 ]
 
 
+@pytest.mark.spec("2.7", "3.6")
 @pytest.mark.parametrize(("x", "name"), UNSUPPORTED, ids=[f"{type(x).__name__}-{name}" for x, name in UNSUPPORTED])
 def test_unsupported_dtypes_are_named(x, name):
     before = bytes(memoryview(x).cast("B")) if not isinstance(x, np.ndarray | np.generic) else x.tobytes()
@@ -394,6 +409,7 @@ def test_unsupported_dtypes_are_named(x, name):
     assert before == (bytes(memoryview(x).cast("B")) if not isinstance(x, np.ndarray | np.generic) else x.tobytes())
 
 
+@pytest.mark.spec("2.9")
 def test_formats():
     """SPEC 2.9, the floating-point part: native prefixes are accepted, foreign order is not."""
     native = memoryview(X.copy())
@@ -405,6 +421,7 @@ def test_formats():
 # 3: out=.
 
 
+@pytest.mark.spec("3.3", "3.6")
 @pytest.mark.parametrize("shape", [(3,), (5,), (4, 1), (1, 4), (2, 2), (), (0,)])
 def test_out_of_another_shape(shape):
     out = np.full(shape, 77.0)
@@ -417,6 +434,27 @@ def test_out_of_another_shape(shape):
     assert (out == 77).all()
 
 
+@pytest.mark.spec("3.6")
+def test_order_of_refusals():
+    """TypeError, overlap, cast, resize, as torch where torch sees it; and nothing is written."""
+    memory = np.arange(1.0, 9)
+    x, shifted, integers = memory[:4], memory[1:5], np.ones(3, np.int64)
+    with pytest.raises(TypeError, match="has dtype float128"):
+        gorsqrt.rsqrt(np.ones(4, np.longdouble), out=np.broadcast_to(x, (2, 4)))
+    with pytest.raises(RuntimeError, match="some elements of the input tensor"):
+        gorsqrt.rsqrt(x, out=memory[1:4])
+    with pytest.raises(RuntimeError, match="some elements of the input tensor"):
+        gorsqrt.rsqrt(x, out=shifted.view(np.int64))
+    with pytest.raises(RuntimeError, match="can't be cast to the desired output type Long"):
+        gorsqrt.rsqrt(x, out=integers)
+    with pytest.raises(RuntimeError, match="can't be cast to the desired output type Long"):
+        torch.rsqrt(torch.from_numpy(x), out=torch.from_numpy(integers))
+    with pytest.raises(RuntimeError, match="does not match the required output shape"):
+        gorsqrt.rsqrt(x, out=np.ones(3))
+    assert memory.tolist() == [1, 2, 3, 4, 5, 6, 7, 8]
+    assert (integers == 1).all()
+
+
 READ_ONLY = [
     lambda: np.broadcast_to(X, (1, 4))[0],
     lambda: memoryview(X.tobytes()).cast("d"),
@@ -424,6 +462,7 @@ READ_ONLY = [
 ]
 
 
+@pytest.mark.spec("3.4", "3.6")
 @pytest.mark.parametrize("make", READ_ONLY)
 def test_read_only_destinations(make):
     out = make()
@@ -454,3 +493,35 @@ def test_array_array_is_held_and_given_back():
         gorsqrt.rsqrt(x, out=array.array("d", [1]))
     x.append(1.0)  # refused by array.array while somebody holds its buffer
     assert len(x) == 5
+
+
+class OnDevice:
+    """What a CUDA array shows of itself."""
+
+    __cuda_array_interface__ = {"shape": (3,), "typestr": "<f4", "data": (4096, False), "version": 3}  # noqa: RUF012
+
+
+@pytest.mark.spec("3.5", "3.6")
+def test_two_devices():
+    """SPEC 3.5, in torch's words."""
+    text = "Expected all tensors to be on the same device, but found at least two devices, cuda:0 and cpu!"
+    out = np.full(3, 77, np.float32)
+    with pytest.raises(RuntimeError) as caught:
+        gorsqrt.rsqrt(OnDevice(), out=out)
+    assert str(caught.value) == text
+    with pytest.raises(RuntimeError) as caught:
+        gorsqrt.rsqrt(out, out=OnDevice())
+    assert str(caught.value) == text
+    assert (out == 77).all()
+
+
+@pytest.mark.spec("8.5")
+def test_a_cuda_array_is_refused_in_one_sentence():
+    """SPEC 8.5."""
+    text = "argument 'input' is on a CUDA device, where this version of gorsqrt does not compute; copy it to the CPU"
+    for call, name in ((gorsqrt.rsqrt, "rsqrt"), (gorsqrt.rsqrt_, "rsqrt_")):
+        with pytest.raises(RuntimeError) as caught:
+            call(OnDevice())
+        assert str(caught.value) == f"{name}(): {text}"
+    with pytest.raises(RuntimeError, match="is on a CUDA device"):
+        gorsqrt.rsqrt(OnDevice(), out=OnDevice())

@@ -62,6 +62,7 @@ def default_dtype():
 # 6.4: float16 and bfloat16, all of them.
 
 
+@pytest.mark.spec("2.1", "6.1", "6.4", "6.8")
 @pytest.mark.parametrize("dtype", [np.dtype(np.float16), BF16], ids=ids)
 def test_all_65536_values_are_correctly_rounded(tier, dtype):
     """float64's 1/√x is rounded once more to 16 bits: no result is near a tie. Shuffled: every lane sees every value."""
@@ -83,6 +84,7 @@ def test_all_65536_values_are_correctly_rounded(tier, dtype):
     np.testing.assert_array_equal(bits(gorsqrt.rsqrt(x[::-1])), want[::-1])
 
 
+@pytest.mark.spec("6.4")
 @pytest.mark.parametrize("dtype", [np.dtype(np.float16), BF16], ids=ids)
 def test_16_bit_is_torchs_whole_vector_blocks(dtype):
     """Where torch is a good model: contiguous, a multiple of 32 elements. Nans apart, whose bits depend on torch's own path."""
@@ -93,6 +95,7 @@ def test_16_bit_is_torchs_whole_vector_blocks(dtype):
     np.testing.assert_array_equal(bits(ours)[number], bits(theirs)[number])
 
 
+@pytest.mark.spec("6.9")
 @pytest.mark.parametrize("n", range(1, 70))
 def test_bfloat16_seventeen_thirty_seconds(n):
     """SPEC 6.9: 0.53125 → 1.375 at every length, as reported against peers."""
@@ -102,6 +105,7 @@ def test_bfloat16_seventeen_thirty_seconds(n):
 # 2.2: booleans and integers.
 
 
+@pytest.mark.spec("2.2", "2.3")
 @pytest.mark.parametrize("default", ["float16", BF16, np.float32, np.float64])
 @pytest.mark.parametrize("dtype", INTEGER, ids=ids)
 def test_integers_are_cast_to_the_default_dtype(tier, default_dtype, dtype, default):
@@ -124,14 +128,17 @@ def test_integers_are_cast_to_the_default_dtype(tier, default_dtype, dtype, defa
         np.testing.assert_array_equal(ours, from_tensor(torch.rsqrt(tensor(x))))
 
 
+@pytest.mark.spec("2.2")
 def test_bool_bytes_other_than_one_are_true():
     assert (gorsqrt.rsqrt(np.array([0, 1, 2, 255], np.uint8).view(bool)) == [np.inf, 1, 1, 1]).all()
 
 
+@pytest.mark.spec("2.2")
 def test_int64_above_2_24():
     assert gorsqrt.rsqrt(np.array([2**24 + 1])) == gorsqrt.rsqrt(np.array([2**24], np.float32))
 
 
+@pytest.mark.spec("1.3", "2.2")
 def test_other_containers_of_integers(default_dtype):
     assert gorsqrt.rsqrt(array.array("i", [4, 16])) == array.array("f", [0.5, 0.25])
     assert gorsqrt.rsqrt(b"\x04\x10").tolist() == [0.5, 0.25]
@@ -148,6 +155,7 @@ def test_other_containers_of_integers(default_dtype):
     assert gorsqrt.rsqrt(np.int8(4)).dtype == BF16
 
 
+@pytest.mark.spec("2.2")
 def test_default_dtype():
     assert gorsqrt.get_default_dtype() == "float32"
     try:
@@ -193,6 +201,7 @@ def samples(dtype):
     return x.astype(dtype)
 
 
+@pytest.mark.spec("2.3", "2.4", "3.6")
 @pytest.mark.parametrize("to", REAL + COMPLEX + INTEGER, ids=ids)
 @pytest.mark.parametrize("dtype", REAL + COMPLEX + INTEGER, ids=ids)
 def test_casts_to_out(dtype, to):
@@ -221,6 +230,7 @@ def test_casts_to_out(dtype, to):
 TORCH_NAMES = ["Bool", "Char", "Byte", "Short", "UInt16", "Int", "UInt32", "Long", "UInt64"]
 
 
+@pytest.mark.spec("2.5")
 @pytest.mark.parametrize("dtype", INTEGER, ids=ids)
 @pytest.mark.parametrize("n", [3, 0])
 def test_in_place_on_integers(dtype, n):
@@ -235,6 +245,7 @@ def test_in_place_on_integers(dtype, n):
     assert (x == 1).all()
 
 
+@pytest.mark.spec("2.6")
 def test_negative_reals_into_complex():
     """SPEC 2.6: computed real, then cast."""
     out = gorsqrt.rsqrt(np.array([-4.0, 4.0], np.float32), out=np.empty(2, np.complex64))
@@ -246,6 +257,7 @@ def test_negative_reals_into_complex():
 # 2.8: bfloat16 in numpy.
 
 
+@pytest.mark.spec("2.1", "2.8")
 def test_bfloat16_arrays():
     x = np.array([[1, 4, 16], [25, 64, 100]], BF16)
     want = np.array([[1, 0.5, 0.25], [0.2, 0.125, 0.1]], BF16)
@@ -263,6 +275,7 @@ def test_bfloat16_arrays():
     np.testing.assert_array_equal(x, want)
 
 
+@pytest.mark.spec("2.7", "2.8")
 @pytest.mark.parametrize("other", ["float8_e4m3fn", "int4", "float8_e5m2"])
 def test_other_types_of_ml_dtypes_are_refused(other):
     x = np.ones(3, getattr(ml_dtypes, other))
@@ -270,6 +283,7 @@ def test_other_types_of_ml_dtypes_are_refused(other):
         gorsqrt.rsqrt(x)
 
 
+@pytest.mark.spec("2.8")
 def test_two_byte_void_is_no_bfloat16():
     with pytest.raises(TypeError, match=re.escape("has dtype |V2, which is not supported")):
         gorsqrt.rsqrt(np.zeros(3, "V2"))
@@ -283,6 +297,7 @@ FORMATS = {
 }  # fmt: skip
 
 
+@pytest.mark.spec("2.9")
 @pytest.mark.parametrize("letter", FORMATS)
 @pytest.mark.parametrize("prefix", ["", "@"])
 def test_native_formats(letter, prefix):
@@ -295,6 +310,7 @@ def test_native_formats(letter, prefix):
 STANDARD = {"<h": ctypes.c_int16, "<i": ctypes.c_int32, "<q": ctypes.c_int64, "<H": ctypes.c_uint16, "<f": ctypes.c_float}
 
 
+@pytest.mark.spec("2.9")
 @pytest.mark.parametrize("form", STANDARD)
 def test_standard_formats(form):
     """ctypes exports its arrays with the prefix."""
@@ -303,6 +319,7 @@ def test_standard_formats(form):
     assert gorsqrt.rsqrt(x).tolist() == [1, 0.5, 0.25]
 
 
+@pytest.mark.spec("2.9")
 @pytest.mark.parametrize("dtype", [REAL[0], *COMPLEX], ids=ids)
 def test_formats_that_memoryview_can_not_cast_to(dtype):
     x = np.array([4, 16, 2], dtype)
@@ -313,6 +330,7 @@ def test_formats_that_memoryview_can_not_cast_to(dtype):
     np.testing.assert_array_equal(np.asarray(result), gorsqrt.rsqrt(x))
 
 
+@pytest.mark.spec("2.9")
 @pytest.mark.parametrize("dtype", REAL[:3] + COMPLEX + INTEGER, ids=ids)
 def test_unaligned_items(dtype):
     packed = np.zeros(70, [("pad", "u1"), ("x", dtype)])

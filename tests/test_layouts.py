@@ -47,6 +47,7 @@ def views(draw):
     return x
 
 
+@pytest.mark.spec("3.1", "4", "6.8")
 @given(views())
 @settings(max_examples=600, deadline=None)
 def test_any_layout(x):
@@ -74,6 +75,7 @@ def strides_here_and_in_torch(shape, strides, dtype):
     return [s // ours.itemsize for s in ours.strides], list(theirs.stride())
 
 
+@pytest.mark.spec("4")
 @given(st.lists(st.tuples(st.integers(0, 4), st.integers(0, 12)), max_size=6), st.sampled_from(["f4", "f8", "i2", "?", "c8"]))
 @settings(max_examples=600, deadline=None)
 def test_fresh_strides_are_torchs(dims, dtype):
@@ -81,6 +83,7 @@ def test_fresh_strides_are_torchs(dims, dtype):
     assert ours == theirs
 
 
+@pytest.mark.spec("4")
 def test_fresh_strides_are_torchs_on_100_000_layouts():
     """Permuted, gapped, expanded, channels_last and arbitrary strides, of floats and of integers, which torch casts first."""
     random = np.random.default_rng(1)
@@ -101,23 +104,27 @@ def test_fresh_strides_are_torchs_on_100_000_layouts():
         assert ours == theirs, (shape, strides, dtype)
 
 
+@pytest.mark.spec("4")
 def test_negative_strides_count_by_their_size():
     x = np.ones((3, 4, 5))
     assert gorsqrt.rsqrt(x[::-1, :, ::-1]).strides == x.strides
     assert gorsqrt.rsqrt(x.transpose(2, 0, 1)[::-1]).strides == x.transpose(2, 0, 1).strides
 
 
+@pytest.mark.spec("4")
 def test_channels_last():
     x = np.ones((2, 5, 3, 4)).transpose(0, 3, 1, 2)
     assert gorsqrt.rsqrt(x).strides == x.strides
 
 
+@pytest.mark.spec("4")
 def test_64_dimensions():
     x = np.full((1,) * 60 + (2, 3, 1, 2), 4.0)
     assert gorsqrt.rsqrt(x).shape == x.shape
     assert (gorsqrt.rsqrt(x[..., ::-1]) == 0.5).all()
 
 
+@pytest.mark.spec("4")
 def test_65_dimensions():
     kind = ctypes.c_float
     for _ in range(65):
@@ -130,6 +137,7 @@ def test_65_dimensions():
         gorsqrt.rsqrt(np.ones(1, np.float32), out=kind())
 
 
+@pytest.mark.spec("3.1", "6.8")
 def test_long_rows_of_every_kind(tier):
     x = np.random.default_rng(1).random((70, 1300)) + 0.1
     for view in (
@@ -148,6 +156,7 @@ def test_long_rows_of_every_kind(tier):
             np.testing.assert_array_equal(gorsqrt.rsqrt(view, out=out), expected(view).astype(out.dtype))
 
 
+@pytest.mark.spec("2.9", "3.1")
 def test_packed_fields_are_read_and_written_unaligned():
     packed = np.zeros(50, [("flag", "u1"), ("x", "f8"), ("y", "f4")])
     packed["x"], packed["y"], packed["flag"] = 4, 16, 7
@@ -162,6 +171,7 @@ def test_packed_fields_are_read_and_written_unaligned():
 # 5: shared memory.
 
 
+@pytest.mark.spec("5.1", "3.6")
 @pytest.mark.parametrize(
     "view",
     [
@@ -181,6 +191,7 @@ def test_destination_that_overlaps_itself(view):
     np.testing.assert_array_equal(memory, np.arange(1.0, 101))
 
 
+@pytest.mark.spec("5.3", "3.6")
 def test_partial_overlap_is_refused_across_objects():
     memory = bytearray(np.arange(1.0, 11).tobytes())
     before = bytes(memory)
@@ -191,6 +202,7 @@ def test_partial_overlap_is_refused_across_objects():
     assert bytes(memory) == before
 
 
+@pytest.mark.spec("5.4")
 def test_interleaved_memory_is_fine():
     memory = np.arange(1.0, 11)
     want = expected(memory[0::2])
@@ -199,12 +211,14 @@ def test_interleaved_memory_is_fine():
     np.testing.assert_array_equal(memory[0::2], np.arange(1.0, 11, 2))
 
 
+@pytest.mark.spec("5.2")
 def test_identical_elements_by_different_objects_are_fine():
     x = np.arange(1.0, 11)
     want = expected(x)
     np.testing.assert_array_equal(np.asarray(gorsqrt.rsqrt(x, out=memoryview(x))), want)
 
 
+@pytest.mark.spec("5.3")
 def test_overlap_of_different_dtypes():
     """SPEC 5.3: an error where both are dense, as torch; else through a temporary, and right."""
     memory = np.arange(1.0, 11)

@@ -37,6 +37,7 @@ def python(code, *arguments, **environment):
 # Import.
 
 
+@pytest.mark.spec("8.3", "8.4")
 def test_import_loads_no_framework_and_changes_no_signal():
     """SPEC 8.3, 8.4. Go's runtime answers SIGSEGV, SIGBUS, SIGFPE and SIGURG, and hands on what is not its own."""
     python("""
@@ -60,6 +61,7 @@ def test_import_loads_no_framework_and_changes_no_signal():
     """)
 
 
+@pytest.mark.spec("8.3")
 def test_sigpipe_set_before_import_stays():
     python("""
         import signal
@@ -76,6 +78,7 @@ def test_sigpipe_set_before_import_stays():
     """)
 
 
+@pytest.mark.spec("8.3")
 @pytest.mark.parametrize("when", ["before", "after"])
 def test_faulthandler_still_reports_a_crash(when):
     steps = ["import gorsqrt", "import faulthandler; faulthandler.enable()"]
@@ -85,6 +88,7 @@ def test_faulthandler_still_reports_a_crash(when):
     assert "Fatal Python error: Segmentation fault" in done.stderr
 
 
+@pytest.mark.spec("8.3")
 def test_sigpipe_is_given_back_where_the_import_fails():
     python(
         """
@@ -179,6 +183,7 @@ def test_isa_variable(name, late):
 # Threads.
 
 
+@pytest.mark.spec("8.1")
 def test_threads_share_inputs():
     """SPEC 8.1: many threads at once, on the same input, through the express lane and through Go's decision."""
     x = np.random.default_rng(1).random(100_000) + 0.5
@@ -196,6 +201,7 @@ def test_threads_share_inputs():
         assert all(pool.map(work, range(8)))
 
 
+@pytest.mark.spec("8.1")
 def test_the_gil_is_released_in_long_calls():
     """While one thread computes, another runs Python."""
     x = np.ones(1 << 24)
@@ -219,6 +225,24 @@ def test_the_gil_is_released_in_long_calls():
     assert ticks > 2
 
 
+@pytest.mark.spec("8.1")
+def test_the_buffer_is_held_until_the_call_returns():
+    """array.array refuses to move its memory while somebody computes in it."""
+    x = array.array("d", bytes(8 << 23))
+    worker = threading.Thread(target=gorsqrt.rsqrt_, args=(x,))
+    refused = 0
+    worker.start()
+    while worker.is_alive():
+        try:
+            x.append(1.0)
+        except BufferError:
+            refused += 1
+    worker.join()
+    assert refused
+    x.append(1.0)
+
+
+@pytest.mark.spec("8.2")
 def test_spawned_processes():
     arrays = [np.full((3, 4), 4.0**i).T[::2] for i in range(4)]
     with ProcessPoolExecutor(2, mp_context=multiprocessing.get_context("spawn")) as pool:
@@ -229,6 +253,7 @@ def test_spawned_processes():
 # Fork.
 
 
+@pytest.mark.spec("8.2")
 def test_forked_child_computes_what_needs_no_go_and_refuses_the_rest():
     """SPEC 8.2: never a hang, whatever the parent's threads do at the fork."""
     python("""
@@ -279,6 +304,7 @@ def test_forked_child_computes_what_needs_no_go_and_refuses_the_rest():
 # Signals.
 
 
+@pytest.mark.spec("8.3")
 def test_ctrl_c_ends_a_long_call():
     """SPEC 8.3: in place over 1 GiB of fresh zeros on the slowest tier; only what was computed was ever touched."""
     output = python(

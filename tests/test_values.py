@@ -30,17 +30,20 @@ def check_against_torch(x):
     np.testing.assert_array_equal(bits(out), expected)
 
 
+@pytest.mark.spec("6.3", "6.8")
 def test_float32_random_bit_patterns(tier):
     random = np.random.default_rng(1)
     for _ in range(16):  # 2^28 in all
         check_against_torch(random.integers(0, 1 << 32, 1 << 24, dtype=np.uint32).view(np.float32))
 
 
+@pytest.mark.spec("6.3")
 def test_float32_every_mantissa(tier):
     """All of [1, 4): every other float32 that is not subnormal differs from one of these by a power of four."""
     check_against_torch(np.arange(0x3F800000, 0x40800000, dtype=np.uint32).view(np.float32))
 
 
+@pytest.mark.spec("6.3")
 def test_float32_accuracy():
     """Less than 1.5 ulp, as documented: over one period of the mantissa, against float64, whose own error is 2^-29 ulp here."""
     worst = 0.0
@@ -51,6 +54,7 @@ def test_float32_accuracy():
     assert 1.49 < worst < 1.5
 
 
+@pytest.mark.spec("6.3", "6.8")
 def test_float64_random_bit_patterns(tier):
     random = np.random.default_rng(2)
     for _ in range(10):  # 10 Mi in all
@@ -92,6 +96,7 @@ SPECIAL = {  # input bits → result bits: SPEC 6.1 and 6.2
 }
 
 
+@pytest.mark.spec("6.1", "6.2", "6.8")
 @pytest.mark.parametrize("dtype", SPECIAL)
 def test_special_values_in_every_lane(tier, dtype):
     table = SPECIAL[dtype]
@@ -104,6 +109,7 @@ def test_special_values_in_every_lane(tier, dtype):
             np.testing.assert_array_equal(bits(result), results[order])
 
 
+@pytest.mark.spec("6.8")
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_position_length_and_alignment_do_not_matter(tier, dtype):
     random = np.random.default_rng(3)
@@ -122,6 +128,7 @@ def test_position_length_and_alignment_do_not_matter(tier, dtype):
             assert (memory[offset + n * size :] == 0xA5).all()
 
 
+@pytest.mark.spec("6.2")
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_the_callers_flush_to_zero_is_neither_used_nor_changed(tier, dtype):
     tiny = np.finfo(dtype).smallest_subnormal * np.arange(1, 40, dtype=dtype)
@@ -140,6 +147,7 @@ def test_the_callers_flush_to_zero_is_neither_used_nor_changed(tier, dtype):
     np.testing.assert_array_equal(bits(found[1]), expected[::-3])
 
 
+@pytest.mark.spec("2.3", "2.4")
 def test_compute_dtype_is_the_inputs_and_out_only_rounds(tier):
     """SPEC 2.3, 2.4."""
     x = np.random.default_rng(4).random(3000).astype(np.float32)
@@ -153,6 +161,7 @@ def test_compute_dtype_is_the_inputs_and_out_only_rounds(tier):
     np.testing.assert_array_equal(bits(narrow), bits(expected.numpy()))
 
 
+@pytest.mark.spec("1.6")
 def test_no_warnings():
     """SPEC 1.6; pytest turns every warning into an error, numpy's settings included."""
     with np.errstate(all="raise"):
@@ -160,6 +169,7 @@ def test_no_warnings():
         assert np.sqrt(np.float32(4)) == 2
 
 
+@pytest.mark.spec("6.3")
 def test_float64_hard_cases(tier):
     """KERNELS: enumerated, against integer arithmetic; in shuffled orders, since the values in order visit one lane each."""
     x = f64_hard_bits()

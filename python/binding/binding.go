@@ -192,6 +192,9 @@ func gorsqrtDecideFresh(plan *C.gorsqrt_plan, strides *C.int64_t, dtype *C.int32
 
 // array is C's array in Go's terms, without a copy: it is used only during the call in which C holds the argument.
 func array(operand rsqrt.Operand, a *C.gorsqrt_array) (rsqrt.Array, error) {
+	if a.device != 0 {
+		return rsqrt.Array{Device: rsqrt.Device(a.device)}, nil
+	}
 	if a.dtype == C.GORSQRT_DTYPES {
 		return rsqrt.Array{}, rsqrt.Unsupported(operand, C.GoString(a._type))
 	}

@@ -16,6 +16,7 @@ typedef struct {
     const char *type;               /* the element type as the container names it, where dtype is GORSQRT_DTYPES */
     int32_t dtype, ndim;
     int32_t read_only;
+    int32_t device; /* rsqrt.Device; not 0: nothing else here is filled in */
 } gorsqrt_array;
 
 /* Why Go refused a call: rsqrt.Error, with rsqrt's numbers of the kinds and operands. */
@@ -49,7 +50,7 @@ int run_plain(int32_t dtype, int64_t n, void *dst, const void *src);
 
 /* intake.c: objects to arrays. */
 
-typedef enum { NOT_AN_ARRAY, NUMPY_ARRAY, NUMPY_SCALAR, ARRAY_ARRAY, BUFFER, ARRAY_INTERFACE } container;
+typedef enum { NOT_AN_ARRAY, NUMPY_ARRAY, NUMPY_SCALAR, ARRAY_ARRAY, BUFFER, ARRAY_INTERFACE, CUDA_ARRAY } container;
 
 /* Which container an object is, without an effect on it. */
 container recognise(PyObject *object);

@@ -29,7 +29,13 @@ container recognise(PyObject *object) {
         return is_array_array(type) ? ARRAY_ARRAY : BUFFER;
     }
     /* Of the type, not the object: a class that has the attribute is no array, and neither is what answers to every name. */
-    if (PyObject_HasAttrString((PyObject *)type, "__array_interface__") && !PyType_Check(object)) return ARRAY_INTERFACE;
+    if (PyType_Check(object)) return NOT_AN_ARRAY;
+    if (PyObject_HasAttrString((PyObject *)type, "__array_interface__")) return ARRAY_INTERFACE;
+    /* Also of the object: torch's tensors have it by their type, and only those in CUDA memory by themselves. */
+    if (PyObject_HasAttrString((PyObject *)type, "__cuda_array_interface__") &&
+        PyObject_HasAttrString(object, "__cuda_array_interface__")) {
+        return CUDA_ARRAY;
+    }
     return NOT_AN_ARRAY;
 }
 
@@ -255,9 +261,11 @@ int operand_take(operand *o, PyObject *object, container container) {
     o->view.obj = NULL;
     o->owned = NULL;
     o->array.ndim = 0;
+    o->array.device = container == CUDA_ARRAY;
     switch (container) {
         case NUMPY_ARRAY: return take_numpy_array(o);
         case NUMPY_SCALAR: return take_numpy_scalar(o);
+        case CUDA_ARRAY: return 0;
         case ARRAY_INTERFACE: return take_array_interface(o);
         default: return take_buffer(o);
     }

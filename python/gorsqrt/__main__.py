@@ -114,9 +114,7 @@ def main():
 
     print("\n5. CUDA")
     has = f"NVIDIA's driver {config['cuda_driver']}" if config["cuda_driver"] else "no NVIDIA driver"
-    print(
-        f"  This machine has {has}. gorsqrt {config['version']} computes on the CPU; it refuses CUDA arrays with a TypeError."
-    )
+    print(f"  This machine has {has}. gorsqrt {config['version']} computes on the CPU and refuses arrays on a CUDA device.")
 
 
 if __name__ == "__main__":
