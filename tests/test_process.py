@@ -21,14 +21,14 @@ import gorsqrt
 from gorsqrt import _gorsqrt
 
 
-def python(code, *arguments, **environment):
+def python(code, *arguments, seconds=120, **environment):
     """Runs a program in a fresh interpreter; its output. It must end well, and soon."""
     done = subprocess.run(
         [sys.executable, *arguments, "-c", textwrap.dedent(code)],
         env={**os.environ, **environment},
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=seconds,
     )
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
@@ -253,52 +253,182 @@ def test_spawned_processes():
 # Fork.
 
 
-@pytest.mark.spec("8.2")
-def test_forked_child_computes_what_needs_no_go_and_refuses_the_rest():
-    """SPEC 8.2: never a hang, whatever the parent's threads do at the fork."""
-    python("""
-        import os, threading, traceback
-        from array import array
-        import numpy as np
-        import gorsqrt
+# What a child does: through the express lane, through Go, and refused; with the answers and words that the parent has.
+IN_CHILD = """
+import os, signal, threading, traceback
+from array import array
+import numpy as np
+import gorsqrt
 
-        x = np.full(50_000, 16.0)
+x = np.full(50_000, 16.0)
+
+def refusal(call):
+    try:
+        call()
+    except Exception as error:
+        return type(error), str(error)
+    raise AssertionError("not refused")
+
+REFUSED = [lambda: gorsqrt.rsqrt(x, out=x[:5]), lambda: gorsqrt.rsqrt(5), lambda: gorsqrt.rsqrt_(np.arange(3)),
+           lambda: gorsqrt.rsqrt(np.ones(3, np.longdouble))]
+WORDS = [refusal(call) for call in REFUSED]
+
+def work():
+    assert (gorsqrt.rsqrt(x) == 0.25).all()
+    assert gorsqrt.rsqrt(array("f", [4])) == array("f", [0.5])
+    out = np.empty_like(x)
+    assert (gorsqrt.rsqrt(input=x, out=out) == 0.25).all()
+    assert (gorsqrt.rsqrt_(out) == 2).all()
+    assert (gorsqrt.rsqrt(x[::2]) == 0.25).all()
+    assert (gorsqrt.rsqrt(x[::-3].reshape(-1, 1).T) == 0.25).all()
+    assert gorsqrt.rsqrt(np.arange(1, 5) ** 4).tolist()[1] == 0.25
+    assert [refusal(call) for call in REFUSED] == WORDS
+
+def in_child(function):
+    child = os.fork()
+    if child == 0:
+        signal.alarm(60)
+        try:
+            function()
+        except BaseException:
+            traceback.print_exc()
+            os._exit(1)
+        os._exit(0)
+    status = os.waitpid(child, 0)[1]
+    assert status == 0, f"a child ended with {status}: " + ("it hung" if os.WTERMSIG(status) == signal.SIGALRM else "see above")
+"""
+
+
+@pytest.mark.spec("8.2")
+def test_a_thousand_forks_while_threads_compute():
+    """Never a hang, whatever the parent's threads do at the fork: some are in Go, some in C, some wait for the GIL."""
+    python(
+        IN_CHILD
+        + textwrap.dedent("""
         stop = False
-        def busy():
+        def busy(call):
             while not stop:
-                gorsqrt.rsqrt(x[::2])
-                gorsqrt.rsqrt(x)
-        threads = [threading.Thread(target=busy) for _ in range(3)]
+                call()
+        calls = [lambda: gorsqrt.rsqrt(x[::2]), lambda: gorsqrt.rsqrt(x), lambda: gorsqrt.show_config("dicts")]
+        threads = [threading.Thread(target=busy, args=(call,)) for call in calls]
         for thread in threads:
             thread.start()
-        def in_child():
-            assert gorsqrt.rsqrt(array("f", [4])) == array("f", [0.5])
-            assert (gorsqrt.rsqrt(x) == 0.25).all()
-            out = np.empty_like(x)
-            assert (gorsqrt.rsqrt(input=x, out=out) == 0.25).all()
-            assert (gorsqrt.rsqrt_(out) == 2).all()
-            try:
-                gorsqrt.rsqrt(x[::2])
-            except RuntimeError as error:
-                assert "spawn or forkserver" in str(error), error
-            else:
-                raise AssertionError("Go was asked")
         try:
-            for _ in range(100):
-                child = os.fork()
-                if child == 0:
-                    try:
-                        in_child()
-                    except BaseException:
-                        traceback.print_exc()
-                        os._exit(1)
-                    os._exit(0)
-                assert os.waitpid(child, 0)[1] == 0
+            for _ in range(1000):
+                in_child(work)
         finally:
             stop = True
             for thread in threads:
                 thread.join()
-    """)
+        """),
+        "-W",
+        "ignore::DeprecationWarning",
+        seconds=600,
+    )
+
+
+@pytest.mark.spec("8.2")
+def test_nested_forks_and_management_in_children():
+    """Each generation loads a copy of its own, with the settings of the one before; Go's garbage collector runs in it."""
+    settings = """
+import gorsqrt
+gorsqrt._gorsqrt.binding_SetTier("scalar")
+gorsqrt.set_default_dtype("float64")
+"""
+    python(
+        settings
+        + IN_CHILD
+        + textwrap.dedent("""
+        def generation(left):
+            for _ in range(300):
+                config = gorsqrt.show_config("dicts")
+            assert config["tier"] == "scalar"
+            assert gorsqrt.get_default_dtype() == "float64"
+            assert gorsqrt.rsqrt(np.array([4])).dtype == np.float64
+            work()
+            assert refusal(lambda: gorsqrt._gorsqrt.binding_SetTier("none"))[0] is RuntimeError
+            if left:
+                in_child(lambda: generation(left - 1))
+            worker = threading.Thread(target=work)
+            worker.start()
+            worker.join()
+        generation(4)
+
+        def changes_its_settings():
+            gorsqrt.set_default_dtype("float16")
+            assert gorsqrt.rsqrt(np.array([4])).dtype == np.float16
+            in_child(lambda: gorsqrt.rsqrt(np.array([4])).dtype == np.float16 or os._exit(2))
+        in_child(changes_its_settings)
+        assert gorsqrt.get_default_dtype() == "float64"
+        """)
+    )
+
+
+@pytest.mark.spec("8.2")
+def test_a_child_that_may_not_load_a_copy_says_so():
+    """A limit of no bytes a file refuses the copy; what needs none still works."""
+    python(
+        IN_CHILD
+        + textwrap.dedent("""
+        import resource
+        def limited():
+            resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
+            assert (gorsqrt.rsqrt(x) == 0.25).all()
+            for call in (lambda: gorsqrt.rsqrt(x[::2]), lambda: gorsqrt.show_config("dicts"), lambda: gorsqrt.rsqrt_(x[::2])):
+                kind, words = refusal(call)
+                assert kind is RuntimeError, (kind, words)
+                assert "forked child" in words and "spawn or forkserver" in words, words
+            assert refusal(lambda: gorsqrt.rsqrt(5)) == WORDS[1]
+        in_child(limited)
+        """)
+    )
+
+
+@pytest.mark.spec("8.2")
+@pytest.mark.parametrize("method", ["fork", "forkserver"])
+def test_multiprocessing(method, tmp_path):
+    script = tmp_path / "pool.py"
+    script.write_text(
+        textwrap.dedent(f"""
+        import multiprocessing
+        import numpy as np
+        import gorsqrt
+        if __name__ == "__main__":
+            gorsqrt.rsqrt(np.ones(9)[::2])
+            arrays = [np.full((3, 4), 4.0**i).T[::2] for i in range(20)]
+            with multiprocessing.get_context("{method}").Pool(3) as pool:
+                for i, result in enumerate(pool.map(gorsqrt.rsqrt, arrays)):
+                    assert (result == 2.0**-i).all()
+        """)
+    )
+    subprocess.run([sys.executable, script], check=True, timeout=120)
+
+
+@pytest.mark.spec("8.2")
+def test_data_loader(tmp_path):
+    """torch's workers are forked; their collation runs torch in them too."""
+    script = tmp_path / "loader.py"
+    script.write_text(
+        textwrap.dedent("""
+        import numpy as np
+        import torch
+        import gorsqrt
+
+        class Rows(torch.utils.data.Dataset):
+            x = np.arange(1.0, 401).reshape(100, 4).astype(np.float32)
+            def __len__(self):
+                return 100
+            def __getitem__(self, i):
+                return gorsqrt.rsqrt(self.x[i][::-1])
+
+        if __name__ == "__main__":
+            gorsqrt.rsqrt(Rows.x.T)
+            loader = torch.utils.data.DataLoader(Rows(), batch_size=10, num_workers=2, multiprocessing_context="fork")
+            found = torch.cat([batch for epoch in range(3) for batch in loader])
+            assert torch.equal(found[200:], torch.rsqrt(torch.from_numpy(Rows.x.copy())).flip(1))
+        """)
+    )
+    subprocess.run([sys.executable, script], check=True, timeout=300)
 
 
 # Signals.

@@ -4,6 +4,7 @@ package binding
 
 /*
 #cgo CFLAGS: -std=c11 -O3 -fno-fast-math -Wall -Wextra -Wno-unused-parameter -D_GNU_SOURCE
+#cgo LDFLAGS: -ldl
 #include "binding.h"
 */
 import "C"
@@ -74,6 +75,7 @@ func SetDefaultDType(name string) (dtype string, err error) {
 	if errors.As(rsqrt.SetDefaultDType(name), &refused) {
 		return "", errors.New(refused.Text)
 	}
+	publish()
 	return name, nil
 }
 
@@ -110,11 +112,15 @@ func Config() (text string, err error) {
 	return string(config), err
 }
 
-// publish hands the kernels in use to the express lane.
+// publish hands the kernels in use to the express lane, and the settings to a forked child's copy.
 func publish() {
 	for dtype, kernel := range rsqrt.Kernels() {
-		*(*cgo.Kernel)(unsafe.Pointer(&C.express[dtype])) = kernel
+		*(*cgo.Kernel)(unsafe.Pointer(&C.go_here.express[dtype])) = kernel
 	}
+	// Ends in a zero, since no name fills it.
+	tier := (*[len(C.go_here.tier)]byte)(unsafe.Pointer(&C.go_here.tier))
+	clear(tier[copy(tier[:], rsqrt.Tier()):])
+	C.go_here.default_dtype = C.int32_t(rsqrt.DefaultDType())
 }
 
 // caches lists the processor's data caches in bytes, as Linux tells them; empty where it doesn't.
@@ -153,7 +159,7 @@ func cudaDriver() *string {
 	return &unknown
 }
 
-// Decisions, called by call.c.
+// Decisions, called by call.c through the table in fork.c.
 
 // gorsqrtDecideInto plans 1/√src into dst. It answers whether it refuses, and then why.
 //
@@ -186,6 +192,19 @@ func gorsqrtDecideFresh(plan *C.gorsqrt_plan, strides *C.int64_t, dtype *C.int32
 		places := unsafe.Slice((*int)(unsafe.Pointer(strides)), cgo.MaxNDim)
 		result, err := rsqrt.PlanFresh((*cgo.Plan)(unsafe.Pointer(plan)), places, x)
 		*dtype = C.int32_t(result)
+		return err
+	})
+}
+
+// gorsqrtTakeOver sets a copy of the library up as the original was, of which it takes the place. It needs no GIL.
+//
+//export gorsqrtTakeOver
+func gorsqrtTakeOver(tier *C.char, defaultDType C.int32_t, refusal *C.gorsqrt_refusal) C.bool {
+	return refused(refusal, func() error {
+		if _, err := SetTier(C.GoString(tier)); err != nil {
+			return err
+		}
+		_, err := SetDefaultDType(rsqrt.DType(defaultDType).String())
 		return err
 	})
 }

@@ -1,10 +1,11 @@
 /* What the C of this package shares. A call walks from call.c to express.c, and where that has no answer through intake.c to Go
- * (binding.go), result.c and run.c. Built against CPython's limited API of 3.11, so that one library serves every later version. */
+ * (binding.go, in a forked child by way of fork.c), result.c and run.c. Built against CPython's limited API of 3.11, so that one library serves every later version. */
 #ifndef GORSQRT_BINDING_H
 #define GORSQRT_BINDING_H
 
 #include <Python.h> /* first, as it asks */
 
+#include <signal.h>
 #include <stdlib.h>
 
 #include "../../cgo/plan.h"
@@ -27,15 +28,53 @@ typedef struct {
     char *text; /* the receiver's to free */
 } gorsqrt_refusal;
 
+/* fork.c: the library's Go, as C sees it. */
+
+typedef struct {
+    gorsqrt_kernel
+        *express[GORSQRT_COMPUTED]; /* the kernels in use by dtype: Go fills in these three at install and whenever */
+    char tier[16];                  /* a setting changes */
+    int32_t default_dtype;
+    bool (*decide_into)(gorsqrt_plan *plan, gorsqrt_array *dst, gorsqrt_array *src, gorsqrt_refusal *refusal);
+    bool (*decide_fresh)(gorsqrt_plan *plan, int64_t *strides, int32_t *dtype, gorsqrt_array *src, gorsqrt_refusal *refusal);
+    bool (*take_over)(char *tier, int32_t default_dtype, gorsqrt_refusal *refusal); /* the settings of the Go that was */
+    char *(*gopy_config)(void);
+    char *(*gopy_set_tier)(char *name);
+    char *(*gopy_get_default_dtype)(void);
+    char *(*gopy_set_default_dtype)(char *name);
+    void (*release_thread)(void); /* the end of the calling thread will not enter this Go */
+} gorsqrt_go;
+
+/* This library's own, and the one in use: another one in a forked child that has loaded its copy. What is no function may be read
+ * in any child; the functions are to be had from go_ask. */
+extern gorsqrt_go go_here, *go_now;
+
+/* The Go to call. In a forked child that loads the copy. NULL with a RuntimeError set where that fails. The GIL is held. */
+const gorsqrt_go *go_ask(void);
+
+void fork_install(void);
+
+/* signals.c */
+
+enum { GO_SIGNALS = 5 };
+typedef struct sigaction signal_actions[GO_SIGNALS];
+
+/* Notes what is set, for signals_settle after Go has been loaded and has answered its first call. */
+void signals_note(signal_actions now);
+void signals_settle(const signal_actions before);
+
+/* The same for this library's own load. */
+void signals_settle_import(void);
+
+/* Takes Go's handlers off. Safe in a child of fork. */
+void signals_without_go(void);
+
 /* call.c: gives back what loading Go's runtime took from the process, and learns of forks; then adds rsqrt and rsqrt_ to the
  * module of this name: 0, or -1 with an exception set. */
 void call_once_per_process(void);
 int call_install(const char *module, const char *rsqrt_doc, const char *rsqrt_inplace_doc);
 
 /* express.c. Each answers NULL without an exception where the call needs a decision. */
-
-/* The kernels by dtype: Go fills this in at install and whenever the tier changes. */
-extern gorsqrt_kernel *express[GORSQRT_COMPUTED];
 
 PyObject *express_fresh(PyObject *input);
 PyObject *express_in_place(PyObject *input);

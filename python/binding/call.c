@@ -1,32 +1,12 @@
 /* The two functions of Python: their arguments, and who answers them. */
 #include "binding.h"
 
-#include "_cgo_export.h"
-
 #include <pthread.h>
-#include <signal.h>
 
 /* "input" and "out", interned: keywords are compared by address first. */
 static PyObject *name_input, *name_out;
 
 /* Everything else: Go decides. */
-
-/* Set in a child of fork: Go's runtime has lost its threads there and must not be entered. */
-static volatile sig_atomic_t forked;
-
-static void after_fork_in_child(void) {
-    forked = 1;
-}
-
-/* In such a child the express lane serves, and nothing else: its result, or the reason why there is none. */
-static PyObject *in_forked_child(PyObject *express_result) {
-    if (express_result == NULL && !PyErr_Occurred()) {
-        PyErr_SetString(PyExc_RuntimeError,
-                        "gorsqrt: this call is not possible in a forked child process, where Go's runtime does not survive; "
-                        "contiguous arrays of one dtype are, or start processes with the spawn or forkserver method");
-    }
-    return express_result;
-}
 
 /* Raises what Go refused with. In place the destination is the input. */
 static void raise_refusal(const char *function, bool in_place, gorsqrt_refusal *refusal) {
@@ -43,6 +23,8 @@ static void raise_refusal(const char *function, bool in_place, gorsqrt_refusal *
 }
 
 static PyObject *decide_fresh(const char *function, PyObject *input, container in) {
+    const gorsqrt_go *const go = go_ask();
+    if (go == NULL) return NULL;
     operand x;
     PyObject *result = NULL;
     if (operand_take(&x, input, in) == 0) {
@@ -51,7 +33,7 @@ static PyObject *decide_fresh(const char *function, PyObject *input, container i
         int32_t dtype;
         gorsqrt_refusal refusal;
         void *data = NULL;
-        if (gorsqrtDecideFresh(&plan, strides, &dtype, &x.array, &refusal)) {
+        if (go->decide_fresh(&plan, strides, &dtype, &x.array, &refusal)) {
             raise_refusal(function, false, &refusal);
         } else {
             result = result_new(&x, dtype, strides, &data);
@@ -64,13 +46,15 @@ static PyObject *decide_fresh(const char *function, PyObject *input, container i
 }
 
 static PyObject *decide_out(const char *function, bool in_place, PyObject *input, container in, PyObject *out, container to) {
+    const gorsqrt_go *const go = go_ask();
+    if (go == NULL) return NULL;
     operand x, y;
     PyObject *result = NULL;
     if (operand_take(&x, input, in) == 0) {
         if (operand_take(&y, out, to) == 0) {
             gorsqrt_plan plan;
             gorsqrt_refusal refusal;
-            if (gorsqrtDecideInto(&plan, &y.array, &x.array, &refusal)) {
+            if (go->decide_into(&plan, &y.array, &x.array, &refusal)) {
                 raise_refusal(function, in_place, &refusal);
             } else if (run(&plan, y.array.data, x.array.data) == 0) {
                 result = Py_NewRef(out);
@@ -167,35 +151,28 @@ static PyObject *rsqrt(PyObject *module, PyObject *const *args, Py_ssize_t nargs
 
     arguments a;
     if (read_arguments(&a, "rsqrt", true, args, nargs, kwnames) < 0) return NULL;
-    if (forked) return in_forked_child(a.out ? express_out(a.input, a.out) : express_fresh(a.input));
+    if (kwnames) result = a.out ? express_out(a.input, a.out) : express_fresh(a.input);
+    if (result || PyErr_Occurred()) return result;
     return a.out ? decide_out("rsqrt", false, a.input, a.in, a.out, a.to) : decide_fresh("rsqrt", a.input, a.in);
 }
 
 static PyObject *rsqrt_inplace(PyObject *module, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames) {
     (void)module;
-    if (nargs == 1 && kwnames == NULL) {
-        PyObject *result = express_in_place(args[0]);
-        if (result || PyErr_Occurred()) return result;
-    }
+    PyObject *result = nargs == 1 && kwnames == NULL ? express_in_place(args[0]) : NULL;
+    if (result || PyErr_Occurred()) return result;
+
     arguments a;
     if (read_arguments(&a, "rsqrt_", false, args, nargs, kwnames) < 0) return NULL;
-    if (forked) return in_forked_child(express_in_place(a.input));
+    if (kwnames) result = express_in_place(a.input);
+    if (result || PyErr_Occurred()) return result;
     return decide_out("rsqrt_", true, a.input, a.in, a.input, a.in);
 }
 
 /* Install. */
 
-/* Go's runtime takes SIGPIPE when this library is loaded; Python's setting is noted before (priorities below 65536 run ahead
- * of Go's own constructor) and given back at install. */
-static struct sigaction sigpipe_before;
-
-__attribute__((constructor(101))) static void note_sigpipe(void) {
-    sigaction(SIGPIPE, NULL, &sigpipe_before);
-}
-
 static void once_per_process(void) {
-    sigaction(SIGPIPE, &sigpipe_before, NULL);
-    pthread_atfork(NULL, NULL, after_fork_in_child);
+    signals_settle_import();
+    fork_install();
 }
 
 void call_once_per_process(void) {

@@ -1,8 +1,6 @@
 /* The express lane: calls that need no decision, answered in C with the kernels that Go has laid out. It also serves a forked
- * child, where Go can't be asked. */
+ * child, without loading anything. */
 #include "binding.h"
-
-gorsqrt_kernel *express[GORSQRT_COMPUTED];
 
 /* An array that needs no decision: contiguous in C order, of a dtype that is computed as itself. */
 typedef struct {

@@ -39,6 +39,7 @@ typedef enum _PyBindGenWrapperFlags {
 
 
 #include "_cgo_export.h"
+#include "../binding/gopy.h"
 /* --- module functions --- */
 
 

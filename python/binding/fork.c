@@ -1,0 +1,243 @@
+/* Go in a forked child.
+ *
+ * fork copies one thread. Go's runtime waits for its others for ever, at a moment that nobody can foresee, so a child never
+ * enters it again: not by a call, a signal or the end of a thread. What needs Go there asks a fresh copy of this library, loaded
+ * at the first such call (some milliseconds, once); a child's child loads its own. The C of this library, and with it all that
+ * Python knows of it, stays the original's: of a copy only its gorsqrt_go is used. */
+#include "binding.h"
+
+#include "_cgo_export.h"
+
+#include <dlfcn.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
+/* gopy's, in python/generated. */
+char *binding_Config(void);
+char *binding_Install(char *module);
+char *binding_SetTier(char *name);
+char *binding_GetDefaultDType(void);
+char *binding_SetDefaultDType(char *name);
+
+static void release_thread(void);
+
+gorsqrt_go go_here = {
+    .decide_into = gorsqrtDecideInto,
+    .decide_fresh = gorsqrtDecideFresh,
+    .take_over = gorsqrtTakeOver,
+    .gopy_config = binding_Config,
+    .gopy_set_tier = binding_SetTier,
+    .gopy_get_default_dtype = binding_GetDefaultDType,
+    .gopy_set_default_dtype = binding_SetDefaultDType,
+    .release_thread = release_thread,
+};
+
+gorsqrt_go *go_now = &go_here;
+
+/* What a copy is asked for, beside PyInit the only name that the library exports (exports.map). */
+gorsqrt_go *gorsqrt_go_here(void);
+
+gorsqrt_go *gorsqrt_go_here(void) {
+    return &go_here;
+}
+
+/* Go's own C binds the threads that call it to its runtime with a key of pthreads, whose destructor enters the runtime when the
+ * thread ends. This definition stands before libc's for the code in this library, all of which is Go's, and remembers the key. */
+static pthread_key_t thread_key;
+static bool has_thread_key;
+
+int pthread_key_create(pthread_key_t *key, void (*destructor)(void *)) {
+    int (*const create)(pthread_key_t *, void (*)(void *)) =
+        (int (*)(pthread_key_t *, void (*)(void *)))dlsym(RTLD_DEFAULT, "pthread_key_create");
+    int const failed = create(key, destructor);
+    if (!failed) {
+        thread_key = *key;
+        has_thread_key = true;
+    }
+    return failed;
+}
+
+static void release_thread(void) {
+    if (has_thread_key) pthread_setspecific(thread_key, NULL);
+}
+
+/* This library's file as it was at install, mapped and not kept open: it may be replaced or out of reach when it is needed, and
+ * programs close descriptors that they don't know. Costs address space only. NULL where it could not be read. */
+static void *file;
+static size_t file_size;
+
+static void map_own_file(void) {
+    Dl_info own;
+    struct stat status;
+    int const fd = dladdr(&go_here, &own) ? open(own.dli_fname, O_RDONLY | O_CLOEXEC) : -1;
+    if (fd < 0) return;
+    if (fstat(fd, &status) == 0) {
+        void *const mapped = mmap(NULL, (size_t)status.st_size, PROT_READ, MAP_PRIVATE, fd, 0);
+        if (mapped != MAP_FAILED) {
+            file = mapped;
+            file_size = (size_t)status.st_size;
+        }
+    }
+    close(fd);
+}
+
+/* Set in a child until it has its copy. */
+static bool lost;
+
+/* A load that is under way, or stuck for good. `why` says what failed, if anything did. */
+static bool loading;
+static char why[256];
+
+static void after_fork_in_child(void) {
+    go_now->release_thread();
+    signals_without_go();
+    lost = true;
+    loading = false;
+}
+
+void fork_install(void) {
+    map_own_file();
+    pthread_atfork(NULL, NULL, after_fork_in_child);
+}
+
+static void fail(const char *step, const char *reason) {
+    snprintf(why, sizeof why, "%s: %s", step, reason);
+}
+
+/* The library's file as a file that the loader doesn't know yet; -1 where that fails. */
+static int fresh_file(void) {
+    enum { CLOEXEC = 1, NOEXEC_SEAL = 8 }; /* MFD_…, which old headers lack; the second is new in Linux 6.3 */
+    if (file == NULL) {
+        fail("its file", "not readable at import");
+        return -1;
+    }
+    int fd = (int)syscall(SYS_memfd_create, "gorsqrt", CLOEXEC | NOEXEC_SEAL);
+    if (fd < 0 && errno == EINVAL) fd = (int)syscall(SYS_memfd_create, "gorsqrt", CLOEXEC);
+    if (fd < 0) {
+        fail("memfd_create", strerror(errno));
+        return -1;
+    }
+    for (size_t done = 0; done < file_size;) {
+        ssize_t const n = write(fd, (const char *)file + done, file_size - done);
+        if (n < 0 && errno == EINTR) continue;
+        if (n <= 0) {
+            fail("memfd", strerror(errno));
+            close(fd);
+            return -1;
+        }
+        done += (size_t)n;
+    }
+    return fd;
+}
+
+/* Loads a copy into *copy, if all goes well. A thread's function: it needs no GIL. */
+static void *load(void *copy) {
+    static int
+        loaded; /* copies, in this process and its ancestors: each must have a name of its own, or the loader takes the last */
+    char name[512] = "/proc/self/fd/";
+    int const fd = fresh_file();
+    if (fd < 0) return NULL;
+    size_t end = strlen(name);
+    for (int i = 0; i < loaded && end < sizeof name - 16; i++) name[end++] = '/';
+    snprintf(name + end, sizeof name - end, "%d", fd);
+
+    signal_actions before;
+    signals_note(before);
+    void *const library = dlopen(name, RTLD_NOW | RTLD_LOCAL);
+    close(fd);
+    if (library == NULL) {
+        fail("dlopen", dlerror());
+        return NULL;
+    }
+    loaded++;
+    gorsqrt_go *(*const here)(void) = (gorsqrt_go * (*)(void)) dlsym(library, "gorsqrt_go_here");
+    gorsqrt_go *const go = here ? here() : go_now;
+    gorsqrt_refusal refusal;
+    if (go == go_now) {
+        fail("dlopen", "not a fresh copy");
+    } else if (go->take_over(go_now->tier, go_now->default_dtype, &refusal)) {
+        fail("settings", refusal.text);
+        free(refusal.text);
+    } else {
+        *(gorsqrt_go **)copy = go;
+    }
+    signals_settle(before);
+    return NULL;
+}
+
+/* Loads the copy and takes it into use. glibc gives a child the loader's main locks afresh, but not the one that a thread of the
+ * parent holds for a moment within dlopen, dlclose or dl_iterate_phdr (C++ exceptions): whoever then needs it waits for ever.
+ * That is left to a thread, and this one waits only so long. The GIL is held: nobody else of Python's can fork or call. */
+static bool take_copy(void) {
+    enum { PATIENCE = 20 }; /* seconds: a load takes milliseconds */
+    static gorsqrt_go *copy;
+    pthread_t loader;
+    if (loading) return false;
+    copy = NULL;
+    int const failed = pthread_create(&loader, NULL, load, &copy);
+    if (failed) {
+        fail("pthread_create", strerror(failed));
+        return false;
+    }
+    loading = true;
+    struct timespec until;
+    clock_gettime(CLOCK_REALTIME, &until);
+    until.tv_sec += PATIENCE;
+    if (pthread_timedjoin_np(loader, NULL, &until) != 0) {
+        fail("dlopen", "a thread of the parent process was in the dynamic loader when it forked");
+        return false;
+    }
+    loading = false;
+    if (copy == NULL) return false;
+    go_now = copy;
+    lost = false;
+    return true;
+}
+
+const gorsqrt_go *go_ask(void) {
+    if (lost && !take_copy()) {
+        PyErr_Format(
+            PyExc_RuntimeError,
+            "gorsqrt: in a forked child process this call needs a fresh copy of Go's runtime, which could not be loaded "
+            "(%s); contiguous arrays of one dtype need none, or start processes with the spawn or forkserver method",
+            why);
+        return NULL;
+    }
+    return go_now;
+}
+
+/* gopy's wrappers call these (gopy.h). */
+
+char *guarded_config(void) {
+    const gorsqrt_go *const go = go_ask();
+    return go ? go->gopy_config() : NULL;
+}
+
+char *guarded_set_tier(char *name) {
+    const gorsqrt_go *const go = go_ask();
+    return go ? go->gopy_set_tier(name) : NULL;
+}
+
+char *guarded_get_default_dtype(void) {
+    const gorsqrt_go *const go = go_ask();
+    return go ? go->gopy_get_default_dtype() : NULL;
+}
+
+char *guarded_set_default_dtype(char *name) {
+    const gorsqrt_go *const go = go_ask();
+    return go ? go->gopy_set_default_dtype(name) : NULL;
+}
+
+char *guarded_install(char *module) {
+    if (!lost && go_now == &go_here) return binding_Install(module);
+    PyErr_SetString(PyExc_RuntimeError, "gorsqrt: can't be imported a second time in a forked child process");
+    return NULL;
+}
