@@ -27,6 +27,47 @@ func ExampleFloat64() {
 	// Output: [+Inf 0.125 0]
 }
 
+// The bits of four 16-bit floats: 4, 16, 64 and infinity, in float16 and in bfloat16.
+func ExampleFloat16() {
+	x := []uint16{0x4400, 0x4c00, 0x5400, 0x7c00}
+	Float16(x, x)
+	fmt.Printf("%#04x\n", x)
+	// Output: [0x3800 0x3400 0x3000 0x0000]
+}
+
+func ExampleBFloat16() {
+	x := []uint16{0x4080, 0x4180, 0x4280, 0x7f80}
+	BFloat16(x, x)
+	fmt.Printf("%#04x\n", x)
+	// Output: [0x3f00 0x3e80 0x3e00 0x0000]
+}
+
+func ExampleComplex64() {
+	y := make([]complex64, 2)
+	Complex64(y, []complex64{-4, 2i})
+	fmt.Println(y)
+	// Output: [(0-0.5i) (0.5-0.5i)]
+}
+
+func ExampleComplex128() {
+	y := make([]complex128, 2)
+	Complex128(y, []complex128{3 + 4i, complex(-1, math.Copysign(0, -1))})
+	fmt.Printf("%.3g\n", y)
+	// Output: [(0.4-0.2i) (0+1i)]
+}
+
+// Integers are computed in the default dtype, float32, and the result is cast to what dst has.
+func ExampleApply_integers() {
+	x := []int16{4, 16, -1}
+	y := make([]complex128, 3)
+	err := Apply(
+		Array{Data: unsafe.Pointer(&y[0]), DType: C128, Shape: []int{3}, Strides: []int{16}},
+		Array{Data: unsafe.Pointer(&x[0]), DType: I16, Shape: []int{3}, Strides: []int{2}},
+	)
+	fmt.Println(y, err)
+	// Output: [(0.5+0i) (0.25+0i) (NaN+0i)] <nil>
+}
+
 // The columns of a matrix of float64 into a matrix of float32.
 func ExampleApply() {
 	x := []float64{1, 4, 16, 25, 64, 100}
