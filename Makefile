@@ -23,7 +23,8 @@ test: develop ## all tests, Go's and Python's, against torch
 
 lint: develop ## formatting, vet, staticcheck, ruff, mypy
 	$(INSTALL) --editable '.[dev]'
-	test -z "$$($(GO) tool -modfile=python/tools.mod gofumpt -l cgo rsqrt python | tee /dev/stderr)"
+	@unformatted=$$($(GO) tool -modfile=python/tools.mod gofumpt -l cgo rsqrt python); echo "gofumpt: $${unformatted:-all formatted}"; \
+		test -z "$$unformatted"
 	$(GO) vet ./...
 	$(GO) tool -modfile=python/tools.mod staticcheck ./cgo ./rsqrt ./python/binding
 	.venv/bin/clang-format --dry-run -Werror $(C)

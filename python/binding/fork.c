@@ -11,6 +11,7 @@
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <link.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <string.h>
@@ -96,15 +97,21 @@ static bool lost;
 static bool loading;
 static char why[256];
 
+/* The loader's own word on whether it is in the middle of something; and in a child, that it will stay there for ever. */
+static const struct r_debug *loader;
+static bool torn;
+
 static void after_fork_in_child(void) {
     go_now->release_thread();
     signals_without_go();
     lost = true;
     loading = false;
+    torn = loader && loader->r_state != RT_CONSISTENT;
 }
 
 void fork_install(void) {
     map_own_file();
+    loader = dlsym(RTLD_DEFAULT, "_r_debug");
     pthread_atfork(NULL, NULL, after_fork_in_child);
 }
 
@@ -173,16 +180,21 @@ static void *load(void *copy) {
     return NULL;
 }
 
-/* Loads the copy and takes it into use. glibc gives a child the loader's main locks afresh, but not the one that a thread of the
- * parent holds for a moment within dlopen, dlclose or dl_iterate_phdr (C++ exceptions): whoever then needs it waits for ever.
- * That is left to a thread, and this one waits only so long. The GIL is held: nobody else of Python's can fork or call. */
+/* Loads the copy and takes it into use. The GIL is held: nobody else of Python's can fork or call.
+ *
+ * What a thread of the parent was doing in the loader at the fork stays undone. In the middle of dlopen or dlclose, that ends a
+ * process which uses the loader again. And while glibc gives a child the loader's main locks afresh, it does not the one that
+ * dlopen, dlclose and dl_iterate_phdr hold for a moment: who then needs it waits for ever. That is left to a thread of its own,
+ * which this one waits for only so long. */
 static bool take_copy(void) {
-    enum { PATIENCE = 20 }; /* seconds: a load takes milliseconds */
+    enum { PATIENCE = 10 }; /* seconds: a load takes milliseconds */
+    static const char *const busy = "a thread of the parent process was in the dynamic loader when it forked";
     static gorsqrt_go *copy;
-    pthread_t loader;
-    if (loading) return false;
+    pthread_t thread;
+    if (torn) fail("dlopen", busy);
+    if (torn || loading) return false;
     copy = NULL;
-    int const failed = pthread_create(&loader, NULL, load, &copy);
+    int const failed = pthread_create(&thread, NULL, load, &copy);
     if (failed) {
         fail("pthread_create", strerror(failed));
         return false;
@@ -191,8 +203,8 @@ static bool take_copy(void) {
     struct timespec until;
     clock_gettime(CLOCK_REALTIME, &until);
     until.tv_sec += PATIENCE;
-    if (pthread_timedjoin_np(loader, NULL, &until) != 0) {
-        fail("dlopen", "a thread of the parent process was in the dynamic loader when it forked");
+    if (pthread_timedjoin_np(thread, NULL, &until) != 0) {
+        fail("dlopen", busy);
         return false;
     }
     loading = false;
