@@ -24,9 +24,8 @@ OUTPUT = Path("python/generated")
 TOOL = ["go", "tool", "-modfile=python/tools.mod"]
 
 
-MAIN_INTERPRETER_ONLY = """    PyObject *m;
-    if (PyInterpreterState_GetID(PyInterpreterState_Get()) != 0) {
-        PyErr_SetString(PyExc_ImportError, "gorsqrt can be imported in the main interpreter only");
+GUARDED_INIT = """    PyObject *m;
+    if (!guarded_init()) {
         return MOD_ERROR;
     }
     #if PY_VERSION_HEX >= 0x03000000
@@ -83,7 +82,7 @@ def main() -> None:
         (r"typedef PyAsyncMethods\* cmpfunc;", "typedef void* cmpfunc;"),
         (r'#include "gorsqrt_go.h"', '#include "_cgo_export.h"\n#include "../binding/gopy.h"'),
         (r'    "_gorsqrt",\n    NULL,\n    -1,', '    "_gorsqrt",\n    NULL,\n    0,'),
-        (r"    PyObject \*m;\n    #if PY_VERSION_HEX >= 0x03000000\n", MAIN_INTERPRETER_ONLY),
+        (r"    PyObject \*m;\n    #if PY_VERSION_HEX >= 0x03000000\n", GUARDED_INIT),
     )
     for other in output.glob("*.py"):
         other.unlink()

@@ -14,7 +14,7 @@ ROOT = Path(__file__).resolve().parent.parent
 # What each tier needs, told from the kernel's list on purpose and not from gorsqrt's own dispatch.
 CPU_FLAGS = {
     "avx512": {"avx512f", "avx512bw", "avx512dq", "avx512vl"},
-    "avx2": {"avx2", "fma"},
+    "avx2": {"avx2", "fma", "f16c"},
     "neon": {"asimd"},
     "scalar": set(),
 }

@@ -233,6 +233,12 @@ BAD_INTERFACES = [
     ({"data": bytearray(15)}, ValueError, "reach beyond the buffer"),
     ({"data": bytearray(16), "strides": (-8,)}, ValueError, "reach beyond the buffer"),
     ({"data": bytearray(16), "offset": 8}, ValueError, "reach beyond the buffer"),
+    ({"data": bytearray(64), "shape": (5,), "strides": (2**62,)}, ValueError, "reach beyond the buffer"),
+    ({"data": bytearray(64), "shape": (), "strides": None, "offset": 2**63 - 1}, ValueError, "reach beyond the buffer"),
+    ({"data": bytearray(64), "offset": -8}, ValueError, "reach beyond the buffer"),
+    ({"strides": None, "shape": (2**40, 2**40)}, ValueError, "the shape is too large"),
+    ({"typestr": "<f8\0"}, TypeError, "not supported"),
+    ({"typestr": "<f 8"}, TypeError, "not supported"),
     ({"data": None}, ValueError, "data must be an address and a flag, or a buffer"),
     ({"data": "text"}, ValueError, "data must be an address and a flag, or a buffer"),
     ({"data": ("text", False)}, TypeError, "int"),
@@ -252,6 +258,20 @@ def test_bad_array_interfaces(changes, error, text):
     assert x.tolist() == [4, 16]
 
 
+def test_an_array_interface_that_changes_while_it_is_read():
+    """Somebody's __index__ empties the dict: what is read from it stays alive."""
+    x = np.array([4.0, 16.0, 64.0])
+    bad = Interface(x)
+
+    class Length:
+        def __index__(self):
+            bad.__array_interface__.clear()
+            return 3
+
+    bad.__array_interface__.update(shape=(Length(),), strides=tuple([8]))
+    assert gorsqrt.rsqrt(bad).tolist() == [0.5, 0.25, 0.125]
+
+
 def test_a_class_with_an_array_interface_is_no_array():
     with pytest.raises(TypeError, match="must be an array"):
         gorsqrt.rsqrt(Interface)
@@ -265,6 +285,13 @@ def test_results_of_memoryview_serve_other_consumers():
     assert turned.f_contiguous
     with pytest.raises(BufferError, match="not contiguous in C order"):
         io.BytesIO().write(turned.obj)
+    view, get = (ctypes.c_char * 128)(), ctypes.pythonapi.PyObject_GetBuffer
+    get.argtypes = ctypes.py_object, ctypes.c_void_p, ctypes.c_int
+    c_order, f_order, any_order = 0x38, 0x58, 0x98
+    mixed = gorsqrt.rsqrt(memoryview(np.ones((2, 3, 4)).transpose(1, 0, 2)))
+    for memory, flags in ((turned, c_order), (flat, f_order), (mixed, any_order)):
+        with pytest.raises(BufferError, match="not contiguous"):
+            get(memory.obj, view, flags)
 
 
 @pytest.mark.spec("2.4", "3.1")

@@ -177,7 +177,12 @@ def test_default_dtype():
         with pytest.raises(TypeError) as caught:
             gorsqrt.set_default_dtype(bad)
         assert str(caught.value) == "only floating-point types are supported as the default type"
-    for bad in (5, None, [np.float32], "float", "single", "float128", object(), float):
+
+    class float32:  # noqa: N801
+        name = "float32"
+
+    strange = ("\ud800", "float64\0", np.dtype(">f8"), float32, float32())
+    for bad in (5, None, [np.float32], "float", "single", "float128", object(), float, *strange):
         with pytest.raises(TypeError) as caught:
             gorsqrt.set_default_dtype(bad)
         assert str(caught.value) == "invalid dtype object: only floating-point types are supported as the default type"

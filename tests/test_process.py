@@ -21,14 +21,14 @@ import gorsqrt
 from gorsqrt import _gorsqrt
 
 
-def python(code, *arguments, seconds=120, **environment):
+def python(code, *arguments, **environment):
     """Runs a program in a fresh interpreter; its output. It must end well, and soon."""
     done = subprocess.run(
         [sys.executable, *arguments, "-c", textwrap.dedent(code)],
         env={**os.environ, **environment},
         capture_output=True,
         text=True,
-        timeout=seconds,
+        timeout=300,
     )
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
@@ -253,182 +253,383 @@ def test_spawned_processes():
 # Fork.
 
 
-# What a child does: through the express lane, through Go, and refused; with the answers and words that the parent has.
-IN_CHILD = """
-import os, signal, threading, traceback
+# In a subprocess, since Python warns of forks beside threads. A child that hangs is ended by its alarm.
+FORK = """
+import os, signal, sys, threading, traceback
 from array import array
 import numpy as np
 import gorsqrt
+from gorsqrt import _gorsqrt
 
-x = np.full(50_000, 16.0)
+def fork(work, seconds=60):
+    "Runs work in a child and waits until it has ended well."
+    child = os.fork()
+    if child == 0:
+        signal.alarm(seconds)
+        try:
+            work()
+        except BaseException:
+            traceback.print_exc()
+            os._exit(1)
+        os._exit(0)
+    status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    assert status == 0, "hung" if status == -signal.SIGALRM else status
 
 def refusal(call):
     try:
         call()
     except Exception as error:
-        return type(error), str(error)
+        return f"{type(error).__name__}: {error}"
     raise AssertionError("not refused")
 
-REFUSED = [lambda: gorsqrt.rsqrt(x, out=x[:5]), lambda: gorsqrt.rsqrt(5), lambda: gorsqrt.rsqrt_(np.arange(3)),
-           lambda: gorsqrt.rsqrt(np.ones(3, np.longdouble))]
-WORDS = [refusal(call) for call in REFUSED]
+def asks_go():
+    assert (gorsqrt.rsqrt(np.full(20, 16.0)[::2]) == 0.25).all()
 
-def work():
-    assert (gorsqrt.rsqrt(x) == 0.25).all()
-    assert gorsqrt.rsqrt(array("f", [4])) == array("f", [0.5])
+def needs_no_go():
+    "Served without a copy of the library: none of its threads is there."
+    x = np.full(1000, 16.0)
     out = np.empty_like(x)
+    assert gorsqrt.rsqrt(array("f", [4])) == array("f", [0.5])
+    assert (gorsqrt.rsqrt(x) == 0.25).all()
     assert (gorsqrt.rsqrt(input=x, out=out) == 0.25).all()
-    assert (gorsqrt.rsqrt_(out) == 2).all()
-    assert (gorsqrt.rsqrt(x[::2]) == 0.25).all()
-    assert (gorsqrt.rsqrt(x[::-3].reshape(-1, 1).T) == 0.25).all()
-    assert gorsqrt.rsqrt(np.arange(1, 5) ** 4).tolist()[1] == 0.25
-    assert [refusal(call) for call in REFUSED] == WORDS
+    assert (gorsqrt.rsqrt_(input=out) == 2).all()
 
-def in_child(function):
-    child = os.fork()
-    if child == 0:
-        signal.alarm(60)
-        try:
-            function()
-        except BaseException:
-            traceback.print_exc()
-            os._exit(1)
-        os._exit(0)
-    status = os.waitpid(child, 0)[1]
-    assert status == 0, f"a child ended with {status}: " + ("it hung" if os.WTERMSIG(status) == signal.SIGALRM else "see above")
+def threads():
+    return len(os.listdir("/proc/self/task"))
 """
 
 
+def forks(code):
+    return python(FORK + textwrap.dedent(code))
+
+
 @pytest.mark.spec("8.2")
-def test_a_thousand_forks_while_threads_compute():
-    """Never a hang, whatever the parent's threads do at the fork: some are in Go, some in C, some wait for the GIL."""
-    python(
-        IN_CHILD
-        + textwrap.dedent("""
+def test_fork_beside_threads_that_compute():
+    """SPEC 8.2: right answers, the parent's errors, and never a hang, whatever the parent's threads do at the fork."""
+    forks("""
+        x = np.full(5000, 16.0)
+        wrong = [
+            lambda: gorsqrt.rsqrt(x, out=np.empty(3)),
+            lambda: gorsqrt.rsqrt(x[1:], out=x[:-1]),
+            lambda: gorsqrt.rsqrt_(np.arange(3)),
+            lambda: gorsqrt.rsqrt(np.ones(3, np.longdouble)),
+            lambda: gorsqrt.rsqrt(5),
+        ]
+        said = [refusal(call) for call in wrong]
         stop = False
-        def busy(call):
+        def compute():
             while not stop:
-                call()
-        calls = [lambda: gorsqrt.rsqrt(x[::2]), lambda: gorsqrt.rsqrt(x), lambda: gorsqrt.show_config("dicts")]
-        threads = [threading.Thread(target=busy, args=(call,)) for call in calls]
-        for thread in threads:
+                gorsqrt.rsqrt(x[::2])
+                gorsqrt.rsqrt(x)
+                refusal(wrong[0])
+        def start_threads():
+            while not stop:
+                thread = threading.Thread(target=asks_go)
+                thread.start()
+                thread.join()
+        def in_child():
+            needs_no_go()
+            assert threads() == 1
+            assert (gorsqrt.rsqrt(x[::2]) == 0.25).all()
+            out = np.empty((3, 4), "f").T
+            assert (gorsqrt.rsqrt(np.full((4, 3), 4.0, "f"), out=out) == 0.5).all()
+            assert [refusal(call) for call in wrong] == said
+            assert threads() > 1
+        sys.setswitchinterval(1e-4)
+        busy = [threading.Thread(target=work) for work in (compute, compute, start_threads)]
+        for thread in busy:
             thread.start()
         try:
             for _ in range(1000):
-                in_child(work)
+                fork(in_child)
         finally:
             stop = True
-            for thread in threads:
+            for thread in busy:
                 thread.join()
-        """),
-        "-W",
-        "ignore::DeprecationWarning",
-        seconds=600,
-    )
+    """)
 
 
 @pytest.mark.spec("8.2")
-def test_nested_forks_and_management_in_children():
-    """Each generation loads a copy of its own, with the settings of the one before; Go's garbage collector runs in it."""
-    settings = """
-import gorsqrt
-gorsqrt._gorsqrt.binding_SetTier("scalar")
-gorsqrt.set_default_dtype("float64")
-"""
-    python(
-        settings
-        + IN_CHILD
-        + textwrap.dedent("""
-        def generation(left):
-            for _ in range(300):
-                config = gorsqrt.show_config("dicts")
-            assert config["tier"] == "scalar"
-            assert gorsqrt.get_default_dtype() == "float64"
-            assert gorsqrt.rsqrt(np.array([4])).dtype == np.float64
-            work()
-            assert refusal(lambda: gorsqrt._gorsqrt.binding_SetTier("none"))[0] is RuntimeError
-            if left:
-                in_child(lambda: generation(left - 1))
-            worker = threading.Thread(target=work)
-            worker.start()
-            worker.join()
-        generation(4)
-
-        def changes_its_settings():
-            gorsqrt.set_default_dtype("float16")
-            assert gorsqrt.rsqrt(np.array([4])).dtype == np.float16
-            in_child(lambda: gorsqrt.rsqrt(np.array([4])).dtype == np.float16 or os._exit(2))
-        in_child(changes_its_settings)
-        assert gorsqrt.get_default_dtype() == "float64"
-        """)
-    )
+def test_fork_in_a_forked_child():
+    """Each generation loads a copy of its own, also where the one before did without."""
+    forks("""
+        def generation(n, ask):
+            needs_no_go()
+            if n in ask:
+                asks_go()
+            if n > 0:
+                fork(lambda: generation(n - 1, ask))
+            asks_go()
+        for ask in ((3, 2, 1, 0), (2, 0), ()):
+            fork(lambda: generation(3, ask))
+        asks_go()
+    """)
 
 
 @pytest.mark.spec("8.2")
-def test_a_child_that_may_not_load_a_copy_says_so():
-    """A limit of no bytes a file refuses the copy; what needs none still works."""
-    python(
-        IN_CHILD
-        + textwrap.dedent("""
+def test_end_of_a_thread_that_forked():
+    """A child ends with the thread that forked, whatever Go that thread had called before: the parent's, or a child's copy."""
+    forks("""
+        children = []
+        def work():
+            asks_go()
+            children.append(os.fork())
+            if children[-1] == 0 and len(children) % 2:
+                asks_go()
+                child = os.fork()
+                if child:
+                    os._exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) != 0)
+            if children[-1] == 0:
+                signal.alarm(60)
+        for _ in range(50):
+            thread = threading.Thread(target=work)
+            thread.start()
+            thread.join()
+            assert os.waitpid(children[-1], 0)[1] == 0
+    """)
+
+
+@pytest.mark.spec("8.2")
+def test_management_in_a_forked_child():
+    """The instruction set is the parent's, at the fork, and can be changed."""
+    forks("""
+        config = gorsqrt.show_config("dicts")
+        def in_child(tier):
+            assert gorsqrt.show_config("dicts") == config | {"tier": tier}
+            assert refusal(lambda: _gorsqrt.binding_SetTier("x")) == said
+            assert _gorsqrt.binding_SetTier(config["tiers"][0]) == config["tiers"][0]
+            asks_go()
+            fork(lambda: show(config["tiers"][0]))
+            assert refusal(lambda: _gorsqrt.binding_Install("gorsqrt._gorsqrt")).startswith("RuntimeError: gorsqrt: can't")
+        def show(tier):
+            assert gorsqrt.show_config("dicts")["tier"] == tier
+        said = refusal(lambda: _gorsqrt.binding_SetTier("x"))
+        for tier in config["tiers"]:
+            _gorsqrt.binding_SetTier(tier)
+            fork(lambda: in_child(tier))
+    """)
+
+
+@pytest.mark.spec("8.2", "8.3")
+def test_signals_in_a_forked_child():
+    """A copy takes Go's signals as the import did, and no others: what was set since stays, and SIGPIPE in any case."""
+    forks("""
+        def caught():
+            status = dict(line.split(":", 1) for line in open("/proc/self/status").read().splitlines())
+            return {name: int(status[name], 16) & (1 << 31) - 1 for name in ("SigIgn", "SigCgt", "SigBlk")}
+        def in_child(got=()):
+            before = caught()
+            needs_no_go()
+            asks_go()
+            signal.raise_signal(signal.SIGURG)
+            assert caught() | {"SigCgt": 0} == before | {"SigCgt": 0}
+            return before, caught()
+        parent = caught()
+        def plain():
+            before, after = in_child()
+            assert after == parent, (after, parent)
+            signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+            fork(broken_pipe)
+        def broken_pipe():
+            asks_go()
+            child = os.fork()
+            if child == 0:
+                reader, writer = os.pipe()
+                os.close(reader)
+                asks_go()
+                os.write(writer, b"x")
+                os._exit(1)
+            assert os.WTERMSIG(os.waitpid(child, 0)[1]) == signal.SIGPIPE
+        fork(plain)
+        calls = []
+        signal.signal(signal.SIGURG, lambda *_: calls.append(1))
+        def with_handler():
+            in_child()
+            assert calls == [1]
+        fork(with_handler)
+    """)
+
+
+@pytest.mark.spec("8.2", "8.3")
+def test_faulthandler_in_a_forked_child():
+    code = FORK + textwrap.dedent("""
+        import faulthandler
+        faulthandler.enable()
+        child = os.fork()
+        if child == 0:
+            signal.alarm(60)
+            asks_go()
+            faulthandler._sigsegv()
+        sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) != -signal.SIGSEGV)
+    """)
+    for moved in (code, "import faulthandler; faulthandler.enable()\n" + code.replace("faulthandler.enable()\nchild", "child")):
+        done = subprocess.run([sys.executable, "-c", moved], capture_output=True, text=True, timeout=60)
+        assert (done.returncode, "Fatal Python error: Segmentation fault" in done.stderr) == (0, True), done.stderr
+
+
+@pytest.mark.spec("8.2")
+def test_forked_child_that_may_not_load_a_copy():
+    """SPEC 8.2: one clear error, each time; what needs no Go goes on, and so does all when the copy may be loaded."""
+    forks("""
         import resource
-        def limited():
-            resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
-            assert (gorsqrt.rsqrt(x) == 0.25).all()
-            for call in (lambda: gorsqrt.rsqrt(x[::2]), lambda: gorsqrt.show_config("dicts"), lambda: gorsqrt.rsqrt_(x[::2])):
-                kind, words = refusal(call)
-                assert kind is RuntimeError, (kind, words)
-                assert "forked child" in words and "spawn or forkserver" in words, words
-            assert refusal(lambda: gorsqrt.rsqrt(5)) == WORDS[1]
-        in_child(limited)
-        """)
-    )
+        def in_child(limit, value, reason):
+            before = resource.getrlimit(limit)
+            resource.setrlimit(limit, (value, before[1]))
+            for call in (asks_go, asks_go, lambda: gorsqrt.show_config("dicts"), lambda: gorsqrt.set_default_dtype("float64")):
+                said = refusal(call)
+                assert said.startswith("RuntimeError: gorsqrt: in a forked child process"), said
+                assert said.endswith("or start processes with the spawn or forkserver method"), said
+                assert reason in said, said
+            needs_no_go()
+            resource.setrlimit(limit, before)
+            asks_go()
+        import json  # for show_config
+        fork(lambda: in_child(resource.RLIMIT_NOFILE, 0, "(memfd_create: Too many open files)"))
+        fork(lambda: in_child(resource.RLIMIT_FSIZE, 1 << 16, "(memfd: File too large)"))
+    """)
+
+
+@pytest.mark.spec("8.2")
+def test_fork_while_a_thread_is_in_the_dynamic_loader():
+    """Of the loader's two states that a child can't mend, one is recognised at once and the other after ten seconds."""
+    forks("""
+        import ctypes, time
+        said = "(dlopen: a thread of the parent process was in the dynamic loader when it forked)"
+        def in_child():
+            needs_no_go()
+            for _ in range(2):
+                assert said in refusal(asks_go)
+        state = ctypes.c_int.from_address(ctypes.addressof(ctypes.c_int.in_dll(ctypes.CDLL(None), "_r_debug")) + 24)
+        state.value = 1  # RT_ADD, as within dlopen
+        fork(in_child)
+        state.value = 0
+        fork(asks_go)
+
+        inside, leave = threading.Event(), threading.Event()
+        @ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_size_t, ctypes.c_void_p)
+        def visit(*_):
+            inside.set()
+            leave.wait()
+            return 1
+        thread = threading.Thread(target=lambda: ctypes.CDLL(None).dl_iterate_phdr(visit, None))
+        thread.start()
+        inside.wait()
+        start = time.monotonic()
+        fork(in_child)
+        assert 9 < time.monotonic() - start < 50
+        leave.set()
+        thread.join()
+        fork(asks_go)
+    """)
 
 
 @pytest.mark.spec("8.2")
 @pytest.mark.parametrize("method", ["fork", "forkserver"])
-def test_multiprocessing(method, tmp_path):
-    script = tmp_path / "pool.py"
-    script.write_text(
-        textwrap.dedent(f"""
+def test_multiprocessing(method):
+    """The forkserver, too, forks from a process that has imported gorsqrt."""
+    python(f"""
         import multiprocessing
         import numpy as np
         import gorsqrt
-        if __name__ == "__main__":
-            gorsqrt.rsqrt(np.ones(9)[::2])
-            arrays = [np.full((3, 4), 4.0**i).T[::2] for i in range(20)]
-            with multiprocessing.get_context("{method}").Pool(3) as pool:
-                for i, result in enumerate(pool.map(gorsqrt.rsqrt, arrays)):
-                    assert (result == 2.0**-i).all()
-        """)
-    )
-    subprocess.run([sys.executable, script], check=True, timeout=120)
+        context = multiprocessing.get_context("{method}")
+        if "{method}" == "forkserver":
+            context.set_forkserver_preload(["numpy", "gorsqrt"])
+        arrays = [np.full((30, 4), 4.0**i).T[::2] for i in range(20)]
+        gorsqrt.rsqrt(arrays[0])
+        with context.Pool(2) as pool:
+            for i, result in enumerate(pool.map(gorsqrt.rsqrt, arrays)):
+                assert (result == 2.0**-i).all()
+    """)
 
 
 @pytest.mark.spec("8.2")
-def test_data_loader(tmp_path):
-    """torch's workers are forked; their collation runs torch in them too."""
-    script = tmp_path / "loader.py"
-    script.write_text(
-        textwrap.dedent("""
+def test_torch_dataloader():
+    """Two epochs of forked workers whose items are computed from strided arrays."""
+    python("""
         import numpy as np
         import torch
         import gorsqrt
-
-        class Rows(torch.utils.data.Dataset):
-            x = np.arange(1.0, 401).reshape(100, 4).astype(np.float32)
+        class Squares(torch.utils.data.Dataset):
             def __len__(self):
-                return 100
+                return 64
             def __getitem__(self, i):
-                return gorsqrt.rsqrt(self.x[i][::-1])
+                return gorsqrt.rsqrt(np.full((8, 8), (i + 1.0) ** 2, "f")[:, ::2])
+        loader = torch.utils.data.DataLoader(Squares(), batch_size=8, num_workers=2, multiprocessing_context="fork")
+        gorsqrt.rsqrt(np.ones((4, 4))[:, ::2])
+        for _ in range(2):
+            result = torch.cat(list(loader))
+            assert torch.equal(result, (1 / torch.arange(1.0, 65)).reshape(64, 1, 1).expand(64, 8, 4))
+    """)
 
-        if __name__ == "__main__":
-            gorsqrt.rsqrt(Rows.x.T)
-            loader = torch.utils.data.DataLoader(Rows(), batch_size=10, num_workers=2, multiprocessing_context="fork")
-            found = torch.cat([batch for epoch in range(3) for batch in loader])
-            assert torch.equal(found[200:], torch.rsqrt(torch.from_numpy(Rows.x.copy())).flip(1))
-        """)
-    )
-    subprocess.run([sys.executable, script], check=True, timeout=300)
+
+@pytest.mark.spec("8.2")
+def test_settings_in_a_forked_child():
+    """The default dtype is the parent's, at the fork, and can be changed; Go's garbage collector runs in each generation."""
+    forks("""
+        gorsqrt.set_default_dtype("float64")
+        def generation(left):
+            for _ in range(300):
+                gorsqrt.show_config("dicts")
+            assert gorsqrt.get_default_dtype() == "float64"
+            assert gorsqrt.rsqrt(np.array([4])).dtype == np.float64
+            if left:
+                fork(lambda: generation(left - 1))
+        generation(2)
+        def in_child():
+            gorsqrt.set_default_dtype("float16")
+            assert gorsqrt.rsqrt(np.array([4])).dtype == np.float16
+            fork(lambda: gorsqrt.get_default_dtype() == "float16" or os._exit(2))
+        fork(in_child)
+        assert gorsqrt.get_default_dtype() == "float64"
+    """)
+
+
+@pytest.mark.spec("8.2", "8.3")
+def test_fork_after_a_refused_import():
+    """A subinterpreter's attempt has loaded the library, and Go; neither SIGPIPE nor a child notices."""
+    python("""
+        import os, signal
+        from pathlib import Path
+        try:
+            import _interpreters as interpreters
+        except ImportError:
+            import _xxsubinterpreters as interpreters
+        sub = interpreters.create()
+        interpreters.run_string(sub, "try:\\n import gorsqrt\\nexcept ImportError:\\n pass")
+        interpreters.destroy(sub)
+        status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
+        assert int(status["SigIgn"], 16) >> signal.SIGPIPE - 1 & 1
+        child = os.fork()
+        if child == 0:
+            signal.alarm(30)
+            try:
+                import gorsqrt
+                os._exit(0)
+            except ImportError as error:
+                os._exit("forked child" not in str(error))
+        assert os.waitpid(child, 0)[1] == 0
+    """)
+
+
+@pytest.mark.spec("8.2")
+def test_an_operand_that_forks():
+    """The attribute of an argument forks: the child's call asks its own copy, not the Go that was."""
+    forks("""
+        x = np.full(4, 16.0)
+        class Forks:
+            @property
+            def __array_interface__(self):
+                children.append(os.fork())
+                if children[-1] == 0:
+                    signal.alarm(60)
+                return x.__array_interface__
+        for _ in range(20):
+            children = []
+            result = gorsqrt.rsqrt(Forks()).tolist()
+            if children[-1] == 0:
+                os._exit(result != [0.25] * 4)
+            assert os.waitpid(children[-1], 0)[1] == 0
+    """)
 
 
 # Signals.

@@ -23,8 +23,6 @@ static void raise_refusal(const char *function, bool in_place, gorsqrt_refusal *
 }
 
 static PyObject *decide_fresh(const char *function, PyObject *input, container in) {
-    const gorsqrt_go *const go = go_ask();
-    if (go == NULL) return NULL;
     operand x;
     PyObject *result = NULL;
     if (operand_take(&x, input, in) == 0) {
@@ -33,7 +31,10 @@ static PyObject *decide_fresh(const char *function, PyObject *input, container i
         int32_t dtype;
         gorsqrt_refusal refusal;
         void *data = NULL;
-        if (go->decide_fresh(&plan, strides, &dtype, &x.array, &refusal)) {
+        const gorsqrt_go *const go = go_ask(); /* last: taking an operand may run Python code, and that may fork */
+        if (go == NULL) {
+            result = NULL;
+        } else if (go->decide_fresh(&plan, strides, &dtype, &x.array, &refusal)) {
             raise_refusal(function, false, &refusal);
         } else {
             result = result_new(&x, dtype, strides, &data);
@@ -46,15 +47,16 @@ static PyObject *decide_fresh(const char *function, PyObject *input, container i
 }
 
 static PyObject *decide_out(const char *function, bool in_place, PyObject *input, container in, PyObject *out, container to) {
-    const gorsqrt_go *const go = go_ask();
-    if (go == NULL) return NULL;
     operand x, y;
     PyObject *result = NULL;
     if (operand_take(&x, input, in) == 0) {
         if (operand_take(&y, out, to) == 0) {
             gorsqrt_plan plan;
             gorsqrt_refusal refusal;
-            if (go->decide_into(&plan, &y.array, &x.array, &refusal)) {
+            const gorsqrt_go *const go = go_ask(); /* last: taking an operand may run Python code, and that may fork */
+            if (go == NULL) {
+                result = NULL;
+            } else if (go->decide_into(&plan, &y.array, &x.array, &refusal)) {
                 raise_refusal(function, in_place, &refusal);
             } else if (run(&plan, y.array.data, x.array.data) == 0) {
                 result = Py_NewRef(out);
@@ -151,7 +153,7 @@ static PyObject *rsqrt(PyObject *module, PyObject *const *args, Py_ssize_t nargs
 
     arguments a;
     if (read_arguments(&a, "rsqrt", true, args, nargs, kwnames) < 0) return NULL;
-    if (kwnames) result = a.out ? express_out(a.input, a.out) : express_fresh(a.input);
+    result = a.out ? express_out(a.input, a.out) : express_fresh(a.input);
     if (result || PyErr_Occurred()) return result;
     return a.out ? decide_out("rsqrt", false, a.input, a.in, a.out, a.to) : decide_fresh("rsqrt", a.input, a.in);
 }
@@ -163,7 +165,7 @@ static PyObject *rsqrt_inplace(PyObject *module, PyObject *const *args, Py_ssize
 
     arguments a;
     if (read_arguments(&a, "rsqrt_", false, args, nargs, kwnames) < 0) return NULL;
-    if (kwnames) result = express_in_place(a.input);
+    result = express_in_place(a.input);
     if (result || PyErr_Occurred()) return result;
     return decide_out("rsqrt_", true, a.input, a.in, a.input, a.in);
 }

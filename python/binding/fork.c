@@ -22,6 +22,7 @@
 #include <unistd.h>
 
 /* gopy's, in python/generated. */
+void GoPyInit(void);
 char *binding_Config(void);
 char *binding_Install(char *module);
 char *binding_SetTier(char *name);
@@ -112,6 +113,10 @@ static void after_fork_in_child(void) {
 void fork_install(void) {
     map_own_file();
     loader = dlsym(RTLD_DEFAULT, "_r_debug");
+}
+
+/* From the load on, since another thread may fork before the import ends. */
+__attribute__((constructor(102))) static void watch_forks(void) {
     pthread_atfork(NULL, NULL, after_fork_in_child);
 }
 
@@ -246,6 +251,20 @@ char *guarded_get_default_dtype(void) {
 char *guarded_set_default_dtype(char *name) {
     const gorsqrt_go *const go = go_ask();
     return go ? go->gopy_set_default_dtype(name) : NULL;
+}
+
+bool guarded_init(void) {
+    if (lost || go_now != &go_here) {
+        PyErr_SetString(PyExc_ImportError, "gorsqrt can't be imported in a forked child process whose parent has loaded it");
+        return false;
+    }
+    GoPyInit(); /* answers when Go's runtime has begun, and so has taken its signals */
+    call_once_per_process();
+    if (PyInterpreterState_GetID(PyInterpreterState_Get()) != 0) {
+        PyErr_SetString(PyExc_ImportError, "gorsqrt can be imported in the main interpreter only");
+        return false;
+    }
+    return true;
 }
 
 char *guarded_install(char *module) {

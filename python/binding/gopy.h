@@ -3,6 +3,11 @@
 #ifndef GORSQRT_GOPY_H
 #define GORSQRT_GOPY_H
 
+#include <stdbool.h>
+
+/* PyInit's first question: whether this process and interpreter may have the module. False with an ImportError set. */
+bool guarded_init(void);
+
 char *guarded_config(void);
 char *guarded_install(char *module);
 char *guarded_set_tier(char *name);

@@ -1,6 +1,8 @@
 /* What an argument is, and where its memory lies. */
 #include "binding.h"
 
+#include <string.h>
+
 PyTypeObject *array_array_type;
 
 /* Whether a type is array.array or a subclass. The module is looked up again for every other type but memoryview, since it may
@@ -98,13 +100,14 @@ static int name_type(operand *o, PyObject *object) {
     return o->array.type ? 0 : -1;
 }
 
-/* Strides for an operand that came without. */
-static void c_order(operand *o, int64_t item_size) {
+/* Strides for an operand that came without; false where they overflow. */
+static bool c_order(operand *o, int64_t item_size) {
     for (int d = o->array.ndim - 1; d >= 0; d--) {
         o->strides[d] = item_size;
-        item_size *= o->array.shape[d];
+        if (__builtin_mul_overflow(item_size, o->array.shape[d], &item_size)) return false;
     }
     o->array.strides = o->strides;
+    return true;
 }
 
 static int take_buffer(operand *o) {
@@ -118,7 +121,10 @@ static int take_buffer(operand *o) {
     o->array.dtype = format_dtype(o->view.format, o->view.itemsize);
     o->array.type = o->view.format ? o->view.format : "B";
     if (o->view.strides == NULL && o->view.ndim <= GORSQRT_MAX_NDIM) { /* ctypes among others */
-        c_order(o, o->view.itemsize);
+        if (!c_order(o, o->view.itemsize)) {
+            PyErr_SetString(PyExc_ValueError, "the buffer's shape is too large");
+            return -1;
+        }
     }
     return 0;
 }
@@ -171,11 +177,15 @@ static int read_tuple(PyObject *tuple, int64_t *places) {
     return (int)length;
 }
 
-static int32_t typestr_dtype(const char *typestr) {
-    if (typestr[0] != '<' && typestr[0] != '|') return GORSQRT_DTYPES;
-    char *end;
-    int64_t const size = strtol(typestr + 2, &end, 10);
-    if (end == typestr + 2 || *end != 0) return GORSQRT_DTYPES;
+/* The dtype of a typestr such as "<f4", of this many characters. */
+static int32_t typestr_dtype(const char *typestr, Py_ssize_t length) {
+    if (length < 3 || length > 4 || strlen(typestr) != (size_t)length) return GORSQRT_DTYPES;
+    int64_t size = 0;
+    for (const char *digit = typestr + 2; *digit; digit++) {
+        if (*digit < '0' || *digit > '9') return GORSQRT_DTYPES;
+        size = 10 * size + (*digit - '0');
+    }
+    if (typestr[0] != '<' && typestr[0] != '|' && !(typestr[0] == '>' && size == 1)) return GORSQRT_DTYPES;
     switch (typestr[1]) {
         case 'b': return size == 1 ? GORSQRT_BOOL : GORSQRT_DTYPES;
         case 'i': return signed_dtype(size);
@@ -186,44 +196,61 @@ static int32_t typestr_dtype(const char *typestr) {
     }
 }
 
+/* Whether every item lies within a buffer of `length` bytes whose first item is at `skip`. */
+static bool lies_within(const gorsqrt_array *a, int64_t skip, int64_t length) {
+    int64_t low = skip, high;
+    if (skip < 0 || skip > length) return false;
+    if (a->dtype == GORSQRT_DTYPES) return true; /* refused later, and never read */
+    for (int d = 0; d < a->ndim; d++) {
+        if (a->shape[d] == 0) return true;
+    }
+    if (__builtin_add_overflow(skip, gorsqrt_item_size[a->dtype], &high)) return false;
+    for (int d = 0; d < a->ndim; d++) {
+        int64_t reach;
+        if (__builtin_mul_overflow(a->shape[d] - 1, a->strides[d], &reach)) return false;
+        int64_t *const end = reach < 0 ? &low : &high;
+        if (__builtin_add_overflow(*end, reach, end)) return false;
+    }
+    return low >= 0 && high <= length;
+}
+
 /* Where the memory is: (address, read-only), or an object with a buffer, which is held until the operand is released. */
 static int read_interface_data(operand *o, PyObject *data, PyObject *offset) {
     if (data && PyTuple_Check(data) && PyTuple_Size(data) == 2) {
         /* The object promises that its memory stays while it lives, and the caller keeps it alive. */
         o->array.data = PyLong_AsVoidPtr(PyTuple_GetItem(data, 0));
-        o->array.read_only = PyObject_IsTrue(PyTuple_GetItem(data, 1));
-        return PyErr_Occurred() ? -1 : 0;
+        if (PyErr_Occurred()) return -1;
+        int const read_only = PyObject_IsTrue(PyTuple_GetItem(data, 1));
+        o->array.read_only = read_only;
+        return read_only < 0 ? -1 : 0;
     }
-    PyObject *exporter = data && data != Py_None ? data : o->object;
-    if (!PyObject_CheckBuffer(exporter)) {
+    if (data == NULL || !PyObject_CheckBuffer(data)) {
         PyErr_SetString(PyExc_ValueError, "__array_interface__: data must be an address and a flag, or a buffer");
         return -1;
     }
     int64_t const skip = offset ? PyLong_AsLongLong(offset) : 0;
-    if (PyErr_Occurred() || PyObject_GetBuffer(exporter, &o->view, PyBUF_SIMPLE) < 0) return -1;
-    o->array.data = (char *)o->view.buf + skip;
-    o->array.read_only = o->view.readonly;
-    int64_t low = skip, high = skip + (o->array.dtype == GORSQRT_DTYPES ? 0 : gorsqrt_item_size[o->array.dtype]);
-    for (int d = 0; d < o->array.ndim; d++) {
-        if (o->array.shape[d] == 0) return 0;
-        int64_t const reach = (o->array.shape[d] - 1) * o->array.strides[d];
-        *(reach < 0 ? &low : &high) += reach;
-    }
-    if (low < 0 || high > o->view.len) {
+    if (PyErr_Occurred() || PyObject_GetBuffer(data, &o->view, PyBUF_SIMPLE) < 0) return -1;
+    if (!lies_within(&o->array, skip, o->view.len)) {
         PyErr_SetString(PyExc_ValueError, "__array_interface__: shape and strides reach beyond the buffer");
         return -1;
     }
+    o->array.data = (char *)o->view.buf + skip;
+    o->array.read_only = o->view.readonly;
     return 0;
 }
 
 static int take_array_interface(operand *o) {
-    PyObject *interface = PyObject_GetAttrString(o->object, "__array_interface__");
-    if (interface == NULL) return -1;
-    o->owned = interface;
-    if (!PyDict_Check(interface)) {
+    PyObject *given = PyObject_GetAttrString(o->object, "__array_interface__");
+    if (given == NULL) return -1;
+    if (!PyDict_Check(given)) {
+        Py_DECREF(given);
         PyErr_SetString(PyExc_TypeError, "__array_interface__ must be a dict");
         return -1;
     }
+    /* A copy, which nobody else can change: its items are borrowed while numbers are read, which may run anybody's code. */
+    PyObject *interface = o->owned = PyDict_Copy(given);
+    Py_DECREF(given);
+    if (interface == NULL) return -1;
     PyObject *shape = PyDict_GetItemString(interface, "shape"), *typestr = PyDict_GetItemString(interface, "typestr");
     PyObject *strides = PyDict_GetItemString(interface, "strides"), *mask = PyDict_GetItemString(interface, "mask");
     if (shape == NULL || typestr == NULL || !PyUnicode_Check(typestr) || (mask && mask != Py_None)) {
@@ -240,9 +267,10 @@ static int take_array_interface(operand *o) {
             return -1;
         }
     }
-    o->array.type = PyUnicode_AsUTF8AndSize(typestr, NULL); /* lives in the dict, which is owned */
+    Py_ssize_t length;
+    o->array.type = PyUnicode_AsUTF8AndSize(typestr, &length); /* lives in the dict, which is owned */
     if (o->array.type == NULL) return -1;
-    o->array.dtype = PyUnicode_GetLength(typestr) < 3 ? GORSQRT_DTYPES : typestr_dtype(o->array.type);
+    o->array.dtype = typestr_dtype(o->array.type, length);
     if (strides && strides != Py_None) {
         int const entries = read_tuple(strides, o->strides);
         if (entries >= 0 && entries != ndim)
@@ -250,7 +278,10 @@ static int take_array_interface(operand *o) {
         if (entries != ndim) return -1;
         o->array.strides = o->strides;
     } else {
-        c_order(o, o->array.dtype == GORSQRT_DTYPES ? 1 : gorsqrt_item_size[o->array.dtype]);
+        if (!c_order(o, o->array.dtype == GORSQRT_DTYPES ? 1 : gorsqrt_item_size[o->array.dtype])) {
+            PyErr_SetString(PyExc_ValueError, "__array_interface__: the shape is too large");
+            return -1;
+        }
     }
     return read_interface_data(o, PyDict_GetItemString(interface, "data"), PyDict_GetItemString(interface, "offset"));
 }
@@ -261,6 +292,8 @@ int operand_take(operand *o, PyObject *object, container container) {
     o->view.obj = NULL;
     o->owned = NULL;
     o->array.ndim = 0;
+    o->array.shape = o->shape;
+    o->array.strides = o->strides;
     o->array.device = container == CUDA_ARRAY;
     switch (container) {
         case NUMPY_ARRAY: return take_numpy_array(o);

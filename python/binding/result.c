@@ -15,7 +15,7 @@ typedef struct {
     PyObject_HEAD char *block;
     int64_t *shape, *strides, bytes;
     int32_t dtype, ndim;
-    bool c_contiguous;
+    bool c_contiguous, f_contiguous;
 } memory;
 
 static PyTypeObject *memory_type;
@@ -23,9 +23,13 @@ static PyTypeObject *memory_type;
 /* A memoryview asks for everything and answers whoever asks it, but its .obj hands this object to anybody. */
 static int memory_getbuffer(PyObject *self, Py_buffer *view, int flags) {
     memory *m = (memory *)self;
-    if (!m->c_contiguous && (flags & PyBUF_STRIDES) != PyBUF_STRIDES) {
+    bool const wants_c = (flags & PyBUF_STRIDES) != PyBUF_STRIDES || (flags & PyBUF_C_CONTIGUOUS) == PyBUF_C_CONTIGUOUS;
+    bool const wants_f = (flags & PyBUF_F_CONTIGUOUS) == PyBUF_F_CONTIGUOUS;
+    bool const wants_any = (flags & PyBUF_ANY_CONTIGUOUS) == PyBUF_ANY_CONTIGUOUS;
+    if ((wants_c && !m->c_contiguous) || (wants_f && !m->f_contiguous) || (wants_any && !m->c_contiguous && !m->f_contiguous)) {
         view->obj = NULL;
-        PyErr_SetString(PyExc_BufferError, "the memory is not contiguous in C order");
+        PyErr_SetString(PyExc_BufferError,
+                        wants_c ? "the memory is not contiguous in C order" : "the memory is not contiguous");
         return -1;
     }
     view->obj = Py_NewRef(self);
@@ -62,11 +66,21 @@ static PyObject *memory_view(int32_t dtype, int ndim, const int64_t *shape, cons
     m->dtype = dtype;
     m->ndim = ndim;
     m->bytes = gorsqrt_item_size[dtype];
-    m->c_contiguous = true;
-    bool fits = true;
+    m->c_contiguous = m->f_contiguous = true;
+    bool fits = true, none = false;
+    int64_t step = m->bytes;
+    for (int d = 0; d < ndim; d++) {
+        none |= shape[d] == 0;
+        m->f_contiguous &= shape[d] == 1 || strides[d] == step;
+        step = (int64_t)((uint64_t)step * (uint64_t)shape[d]); /* means nothing where the product is refused below */
+    }
     for (int d = ndim - 1; d >= 0; d--) {
         m->c_contiguous &= shape[d] == 1 || strides[d] == m->bytes;
         fits &= !__builtin_mul_overflow(m->bytes, shape[d], &m->bytes);
+    }
+    if (none) {
+        m->c_contiguous = m->f_contiguous = fits = true;
+        m->bytes = 0;
     }
     int64_t elements = 0;
     fits &= !__builtin_add_overflow(m->bytes, 2 * ndim * (int64_t)sizeof *shape + ALIGNMENT, &elements);

@@ -38,6 +38,6 @@ void signals_without_go(void) {
     for (int i = 0; i < GO_SIGNALS; i++) {
         struct sigaction now;
         sigaction(number[i], NULL, &now);
-        if (now.sa_handler == gos[i]) sigaction(number[i], &outside[i], NULL);
+        if (gos[i] && now.sa_handler == gos[i]) sigaction(number[i], &outside[i], NULL);
     }
 }

@@ -2289,8 +2289,7 @@ __attribute__ ((visibility("default")))
 MOD_INIT(_gorsqrt)
 {
     PyObject *m;
-    if (PyInterpreterState_GetID(PyInterpreterState_Get()) != 0) {
-        PyErr_SetString(PyExc_ImportError, "gorsqrt can be imported in the main interpreter only");
+    if (!guarded_init()) {
         return MOD_ERROR;
     }
     #if PY_VERSION_HEX >= 0x03000000

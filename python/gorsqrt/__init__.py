@@ -32,10 +32,18 @@ def set_default_dtype(d):
     TypeError
         d is another dtype, or none.
     """
-    name = d if isinstance(d, str) else getattr(d, "name", None) or getattr(d, "__name__", None) or str(d)
+    name = d
+    if not isinstance(d, str):
+        owner = (d if isinstance(d, type) else type(d)).__module__.partition(".")[0]
+        known = owner in ("numpy", "ml_dtypes", "torch") and getattr(d, "isnative", True)
+        name = (getattr(d, "name", None) or getattr(d, "__name__", None) or str(d)) if known else ""
     try:
         _gorsqrt.binding_SetDefaultDType(str(name).removeprefix("torch."))
+    except ValueError:  # characters that no name has
+        raise TypeError("invalid dtype object: only floating-point types are supported as the default type") from None
     except RuntimeError as error:
+        if "are supported as the default type" not in str(error):
+            raise
         raise TypeError(str(error)) from None
 
 
