@@ -41,7 +41,7 @@ sanitize: develop ## the C under gcc's address and undefined-behaviour sanitizer
 	$(GO) test -run=^$$ -fuzz=FuzzApply -fuzztime=20s ./rsqrt
 
 exhaustive: develop ## all 2^32 float32 inputs on every tier
-	$(GO) test -tags exhaustive -run TestEveryFloat32 -v ./cgo
+	$(GO) test -count=1 -tags exhaustive -run TestEveryFloat32 -v ./cgo
 
 neon: develop ## the Go tests for aarch64, cross-compiled and run under qemu
 	GOARCH=arm64 CC=aarch64-linux-gnu-gcc GORSQRT_REQUIRE_TIERS='scalar neon' \

@@ -1,5 +1,6 @@
 /* What the C of this package shares. A call walks from call.c to express.c, and where that has no answer through intake.c to Go
- * (binding.go, in a forked child by way of fork.c), result.c and run.c. Built against CPython's limited API of 3.11, so that one library serves every later version. */
+ * (binding.go, in a forked child by way of fork.c), result.c and run.c. Built against CPython's limited API of 3.11, so that one
+ * library serves every later version. */
 #ifndef GORSQRT_BINDING_H
 #define GORSQRT_BINDING_H
 
@@ -31,9 +32,9 @@ typedef struct {
 /* fork.c: the library's Go, as C sees it. */
 
 typedef struct {
-    gorsqrt_kernel
-        *express[GORSQRT_COMPUTED]; /* the kernels in use by dtype: Go fills in these three at install and whenever */
-    char tier[16];                  /* a setting changes */
+    /* The kernels in use by dtype, and the settings: Go fills in these three at install and whenever a setting changes. */
+    gorsqrt_kernel *express[GORSQRT_COMPUTED];
+    char tier[16];
     int32_t default_dtype;
     bool (*decide_into)(gorsqrt_plan *plan, gorsqrt_array *dst, gorsqrt_array *src, gorsqrt_refusal *refusal);
     bool (*decide_fresh)(gorsqrt_plan *plan, int64_t *strides, int32_t *dtype, gorsqrt_array *src, gorsqrt_refusal *refusal);
@@ -109,7 +110,7 @@ typedef struct {
     container container;
     gorsqrt_array array;
     Py_buffer view;  /* held until operand_release where view.obj is set: the exporter can't move its memory meanwhile */
-    PyObject *owned; /* keeps array.type or a scalar's array alive; may be NULL */
+    PyObject *owned; /* keeps array.type, a scalar's array or an interface's dict alive; may be NULL */
     int64_t shape[GORSQRT_MAX_NDIM], strides[GORSQRT_MAX_NDIM]; /* for exporters that have none in memory */
 } operand;
 

@@ -152,8 +152,8 @@ static int fresh_file(void) {
 
 /* Loads a copy into *copy, if all goes well. A thread's function: it needs no GIL. */
 static void *load(void *copy) {
-    static int
-        loaded; /* copies, in this process and its ancestors: each must have a name of its own, or the loader takes the last */
+    /* Copies so far, in this process and its ancestors: each has a name of its own, or the loader would take the last one. */
+    static int loaded;
     char name[512] = "/proc/self/fd/";
     int const fd = fresh_file();
     if (fd < 0) return NULL;

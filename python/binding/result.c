@@ -9,8 +9,8 @@ enum { ALIGNMENT = 64 }; /* bytes: a cache line, and the widest vector */
 static const char *const format[GORSQRT_COMPUTED] = {
     [GORSQRT_F16] = "e", [GORSQRT_F32] = "f", [GORSQRT_F64] = "d", [GORSQRT_C64] = "Zf", [GORSQRT_C128] = "Zd"};
 
-/* What a resulting memoryview looks into. Owns one block: the elements, then shape and strides. The block is freed with the object, which every view of it keeps
- * alive. */
+/* What a resulting memoryview looks into. Owns one block: the elements, then shape and strides. The block is freed with the
+ * object, which every view of it keeps alive. */
 typedef struct {
     PyObject_HEAD char *block;
     int64_t *shape, *strides, bytes;
@@ -82,11 +82,11 @@ static PyObject *memory_view(int32_t dtype, int ndim, const int64_t *shape, cons
         m->c_contiguous = m->f_contiguous = fits = true;
         m->bytes = 0;
     }
-    int64_t elements = 0;
-    fits &= !__builtin_add_overflow(m->bytes, 2 * ndim * (int64_t)sizeof *shape + ALIGNMENT, &elements);
-    elements = m->bytes / ALIGNMENT * ALIGNMENT + ALIGNMENT;
+    int64_t const extra = 2 * ndim * (int64_t)sizeof *shape + ALIGNMENT;
+    fits &= m->bytes <= INT64_MAX - extra;
+    int64_t const elements = fits ? m->bytes / ALIGNMENT * ALIGNMENT + ALIGNMENT : 0;
     void *block;
-    if (!fits || posix_memalign(&block, ALIGNMENT, (size_t)(elements + 2 * ndim * (int64_t)sizeof *shape)) != 0) {
+    if (!fits || posix_memalign(&block, ALIGNMENT, (size_t)(m->bytes + extra)) != 0) {
         Py_DECREF(m);
         return PyErr_NoMemory();
     }
