@@ -57,12 +57,12 @@ func (t DType) Size() int { return cgo.Size(int(t)) }
 func (t DType) real() bool    { return t <= F64 }
 func (t DType) complex() bool { return t == C64 || t == C128 }
 
-// computed is the dtype that an element of this one is computed in.
-func (t DType) computed() DType {
+// computed is the dtype that an element of this one is computed in, where booleans and integers are cast to another first.
+func (t DType) computed(integers DType) DType {
 	if t.real() || t.complex() {
 		return t
 	}
-	return DefaultDType()
+	return integers
 }
 
 // Supported lists the names of all dtypes: "float16, bfloat16, … and uint64".

@@ -10,6 +10,8 @@ const (
 	RuntimeError ErrorKind = iota
 	TypeError
 	ValueError
+	// OtherShape is a RuntimeError, unless the destination's container can be resized: nothing else was wrong.
+	OtherShape
 )
 
 // Operand is one of the two arrays of a call.
@@ -48,7 +50,7 @@ func readOnly() *Error {
 }
 
 func otherShape(dst, src Array) *Error {
-	return errorf(RuntimeError, Dst, "has shape %s, which does not match the required output shape %s; "+
+	return errorf(OtherShape, Dst, "has shape %s, which does not match the required output shape %s; "+
 		"this container cannot be resized", list(dst.Shape), list(src.Shape))
 }
 

@@ -6,8 +6,9 @@ import (
 
 const maxNDim = cgo.MaxNDim
 
-// PlanInto decides how 1/√src is written to dst, or why it can't be; see [Apply]. The memory is not touched.
-func PlanInto(plan *cgo.Plan, dst, src Array) error {
+// PlanInto decides how 1/√src is written to dst, or why it can't be; see [Apply]. Booleans and integers are computed in the dtype
+// integers. The memory is not touched.
+func PlanInto(plan *cgo.Plan, dst, src Array, integers DType) error {
 	if dst.Device != src.Device {
 		return errTwoDevices
 	}
@@ -34,8 +35,9 @@ func PlanInto(plan *cgo.Plan, dst, src Array) error {
 	if shared == yes && (dst.DType == src.DType || dst.dense() && src.dense()) {
 		return errPartialOverlap
 	}
-	if !fill(plan, src.DType.computed(), dst, src) {
-		return noCast(src.DType.computed(), dst.DType)
+	compute := src.DType.computed(integers)
+	if !fill(plan, compute, dst, src) {
+		return noCast(compute, dst.DType)
 	}
 	if !equal(dst.Shape, src.Shape) {
 		return otherShape(dst, src)
@@ -48,15 +50,15 @@ func PlanInto(plan *cgo.Plan, dst, src Array) error {
 }
 
 // PlanFresh decides how 1/√src is written to a fresh block of memory: in which dtype, which it returns, and with which
-// strides, which it writes to strides[:len(src.Shape)].
-func PlanFresh(plan *cgo.Plan, strides []int, src Array) (DType, error) {
+// strides, which it writes to strides[:len(src.Shape)]. Booleans and integers are computed in the dtype integers.
+func PlanFresh(plan *cgo.Plan, strides []int, src Array, integers DType) (DType, error) {
 	if src.Device != CPU {
 		return 0, onDevice(Src)
 	}
 	if len(src.Shape) > maxNDim {
 		return 0, TooManyDims(Src, len(src.Shape))
 	}
-	dst := Array{DType: src.DType.computed(), Shape: src.Shape, Strides: strides[:len(src.Shape)]}
+	dst := Array{DType: src.DType.computed(integers), Shape: src.Shape, Strides: strides[:len(src.Shape)]}
 	like, size := src.Strides, src.DType.Size()
 	if dst.DType != src.DType {
 		// torch casts into a block of its own first, and that one's layout is then preserved.

@@ -84,7 +84,7 @@ func elements[T any](dtype DType, dst, src []T) {
 // byte, and where dst is read-only, it returns an [*Error] and has written nothing.
 func Apply(dst, src Array) error {
 	var plan cgo.Plan
-	if err := PlanInto(&plan, dst, src); err != nil {
+	if err := PlanInto(&plan, dst, src, DefaultDType()); err != nil {
 		return err
 	}
 	return cgo.Execute(&plan, dst.Data, src.Data)

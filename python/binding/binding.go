@@ -175,7 +175,7 @@ func gorsqrtDecideInto(plan *C.gorsqrt_plan, dst, src *C.gorsqrt_array, refusal 
 			return err
 		}
 		// The plan is the caller's, on its stack, for this call; it holds no Go pointer.
-		return rsqrt.PlanInto((*cgo.Plan)(unsafe.Pointer(plan)), y, x)
+		return rsqrt.PlanInto((*cgo.Plan)(unsafe.Pointer(plan)), y, x, integers(src))
 	})
 }
 
@@ -190,7 +190,7 @@ func gorsqrtDecideFresh(plan *C.gorsqrt_plan, strides *C.int64_t, dtype *C.int32
 		}
 		// Both are the caller's, on its stack, for this call.
 		places := unsafe.Slice((*int)(unsafe.Pointer(strides)), cgo.MaxNDim)
-		result, err := rsqrt.PlanFresh((*cgo.Plan)(unsafe.Pointer(plan)), places, x)
+		result, err := rsqrt.PlanFresh((*cgo.Plan)(unsafe.Pointer(plan)), places, x, integers(src))
 		*dtype = C.int32_t(result)
 		return err
 	})
@@ -229,6 +229,14 @@ func array(operand rsqrt.Operand, a *C.gorsqrt_array) (rsqrt.Array, error) {
 	}, nil
 }
 
+// integers is the dtype that a source of booleans or integers is computed in.
+func integers(src *C.gorsqrt_array) rsqrt.DType {
+	if src.default_dtype < 0 {
+		return rsqrt.DefaultDType()
+	}
+	return rsqrt.DType(src.default_dtype)
+}
+
 // refused runs a decision and writes its error, or its panic, down for C.
 func refused(refusal *C.gorsqrt_refusal, decide func() error) C.bool {
 	err := func() (err error) {
@@ -249,6 +257,7 @@ var (
 	_ = [1]struct{}{}[C.RUNTIME_ERROR-rsqrt.RuntimeError]
 	_ = [1]struct{}{}[C.TYPE_ERROR-rsqrt.TypeError]
 	_ = [1]struct{}{}[C.VALUE_ERROR-rsqrt.ValueError]
+	_ = [1]struct{}{}[C.OTHER_SHAPE-rsqrt.OtherShape]
 	_ = [1]struct{}{}[C.NEITHER-rsqrt.Neither]
 	_ = [1]struct{}{}[C.SRC-rsqrt.Src]
 	_ = [1]struct{}{}[C.DST-rsqrt.Dst]

@@ -19,10 +19,11 @@ typedef struct {
     int32_t dtype, ndim;
     int32_t read_only;
     int32_t device; /* rsqrt.Device; not 0: nothing else here is filled in */
+    int32_t default_dtype; /* what it is computed in where it is of booleans or integers; -1: gorsqrt's default */
 } gorsqrt_array;
 
 /* Why Go refused a call: rsqrt.Error, with rsqrt's numbers of the kinds and operands. */
-enum { RUNTIME_ERROR, TYPE_ERROR, VALUE_ERROR };
+enum { RUNTIME_ERROR, TYPE_ERROR, VALUE_ERROR, OTHER_SHAPE };
 enum { NEITHER, SRC, DST };
 typedef struct {
     int32_t kind, operand;
@@ -70,10 +71,28 @@ void signals_settle_import(void);
 /* Takes Go's handlers off. Safe in a child of fork. */
 void signals_without_go(void);
 
+/* Which container an object is. */
+typedef enum {
+    NOT_AN_ARRAY,
+    NUMPY_ARRAY,
+    NUMPY_SCALAR,
+    ARRAY_ARRAY,
+    BUFFER,
+    ARRAY_INTERFACE,
+    CUDA_ARRAY,
+    TORCH_TENSOR,
+    TORCH_KERNEL, /* a tensor that torch's dispatcher hands to a kernel: whether it is ordinary, torch has seen to */
+} container;
+
 /* call.c: gives back what loading Go's runtime took from the process, and learns of forks; then adds rsqrt and rsqrt_ to the
  * module of this name: 0, or -1 with an exception set. */
 void call_once_per_process(void);
 int call_install(const char *module, const char *rsqrt_doc, const char *rsqrt_inplace_doc);
+
+/* Calls that Go decides, of arguments that have been recognised; in place out is the input. NULL with an exception set; call_into
+ * answers with out. */
+PyObject *call_fresh(PyObject *input, container in);
+PyObject *call_into(const char *function, bool in_place, PyObject *input, container in, PyObject *out, container to);
 
 /* express.c. Each answers NULL without an exception where the call needs a decision. */
 
@@ -90,9 +109,7 @@ int run_plain(int32_t dtype, int64_t n, void *dst, const void *src);
 
 /* intake.c: objects to arrays. */
 
-typedef enum { NOT_AN_ARRAY, NUMPY_ARRAY, NUMPY_SCALAR, ARRAY_ARRAY, BUFFER, ARRAY_INTERFACE, CUDA_ARRAY } container;
-
-/* Which container an object is, without an effect on it. */
+/* Which container an object is, without an effect on it. NOT_AN_ARRAY also with an exception set. */
 container recognise(PyObject *object);
 
 /* An attribute of a module that somebody else has imported; NULL where there is none, without an exception. */
@@ -114,9 +131,13 @@ typedef struct {
     int64_t shape[GORSQRT_MAX_NDIM], strides[GORSQRT_MAX_NDIM]; /* for exporters that have none in memory */
 } operand;
 
-/* Fills in an operand. 0, or -1 with an exception set; the operand must be released in either case. */
-int operand_take(operand *o, PyObject *object, container container);
+/* Fills in an operand, for its memory to be written or only read. 0, or -1 with an exception set; the operand must be released in
+ * either case. */
+int operand_take(operand *o, PyObject *object, container container, bool written);
 void operand_release(operand *o);
+
+/* Names an element type that has no kernel: str(type). 0, or -1 with an exception set. */
+int operand_name_type(operand *o, PyObject *type);
 
 /* result.c: fresh containers of uninitialised memory. *data is the first element and lives as long as the object. NULL with an
  * exception set. */
@@ -133,6 +154,40 @@ PyObject *result_numpy(PyTypeObject *type, int32_t dtype, int ndim, const int64_
 PyObject *result_array_array(int32_t dtype, int64_t n, void **data); /* of f32 or f64 */
 
 int result_install(void);
+
+/* torch.c: tensors of torch, once somebody else has imported it. */
+
+extern PyTypeObject *torch_tensor, *torch_parameter; /* NULL until torch is found */
+
+/* Whether a type is Tensor or a subclass; -1 with an exception set. */
+int torch_is_tensor(PyTypeObject *type);
+
+/* A tensor. Strides count elements. All of it holds as long as the GIL is ours and the tensor lives. */
+typedef struct {
+    void *data;
+    const int64_t *shape, *strides;
+    int64_t n, ndim;
+    int32_t dtype;
+} torch_look;
+
+/* Whether a tensor may be read, or also written, without torch's dispatcher; if so, looks at it. Sets no exception. */
+bool torch_is_ordinary(PyObject *object, bool written, torch_look *t);
+
+bool torch_is_contiguous(const torch_look *t);
+
+/* Fills in an operand from a strided tensor in the CPU's memory, ordinary or not. As operand_take. */
+int torch_take(operand *o, bool written);
+
+/* Counts a write into an ordinary tensor, as autograd wants to know. 0, or -1 with an exception set. */
+int torch_written(PyObject *object);
+
+/* A fresh tensor; strides in elements. As result_new. */
+PyObject *torch_result(int32_t dtype, int ndim, const int64_t *shape, const int64_t *strides, void **data);
+
+/* What gorsqrt/torch.py makes of a call with a tensor that is not ordinary. out: NULL where there is none. */
+PyObject *torch_call(const char *function, PyObject *input, PyObject *out);
+
+int torch_install(PyObject *module);
 
 /* numpy.c: numpy's C API, found when somebody else has imported numpy. */
 

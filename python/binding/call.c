@@ -11,7 +11,8 @@ static PyObject *name_input, *name_out;
 /* Raises what Go refused with. In place the destination is the input. */
 static void raise_refusal(const char *function, bool in_place, gorsqrt_refusal *refusal) {
     PyObject *const exceptions[] = {
-        [RUNTIME_ERROR] = PyExc_RuntimeError, [TYPE_ERROR] = PyExc_TypeError, [VALUE_ERROR] = PyExc_ValueError};
+        [RUNTIME_ERROR] = PyExc_RuntimeError, [TYPE_ERROR] = PyExc_TypeError, [VALUE_ERROR] = PyExc_ValueError,
+        [OTHER_SHAPE] = PyExc_RuntimeError};
     PyObject *const exception = exceptions[refusal->kind];
     if (refusal->operand == NEITHER) {
         PyErr_SetString(exception, refusal->text);
@@ -22,10 +23,10 @@ static void raise_refusal(const char *function, bool in_place, gorsqrt_refusal *
     free(refusal->text);
 }
 
-static PyObject *decide_fresh(const char *function, PyObject *input, container in) {
+PyObject *call_fresh(PyObject *input, container in) {
     operand x;
     PyObject *result = NULL;
-    if (operand_take(&x, input, in) == 0) {
+    if (operand_take(&x, input, in, false) == 0) {
         gorsqrt_plan plan;
         int64_t strides[GORSQRT_MAX_NDIM];
         int32_t dtype;
@@ -35,7 +36,7 @@ static PyObject *decide_fresh(const char *function, PyObject *input, container i
         if (go == NULL) {
             result = NULL;
         } else if (go->decide_fresh(&plan, strides, &dtype, &x.array, &refusal)) {
-            raise_refusal(function, false, &refusal);
+            raise_refusal("rsqrt", false, &refusal);
         } else {
             result = result_new(&x, dtype, strides, &data);
         }
@@ -46,25 +47,31 @@ static PyObject *decide_fresh(const char *function, PyObject *input, container i
     return result;
 }
 
-static PyObject *decide_out(const char *function, bool in_place, PyObject *input, container in, PyObject *out, container to) {
+PyObject *call_into(const char *function, bool in_place, PyObject *input, container in, PyObject *out, container to) {
     operand x, y;
     PyObject *result = NULL;
-    if (operand_take(&x, input, in) == 0) {
-        if (operand_take(&y, out, to) == 0) {
+    /* First what is written: that may move a tensor's memory, which the input may be a view of. */
+    if (operand_take(&y, out, to, true) == 0) {
+        if (operand_take(&x, input, in, in_place) == 0) {
             gorsqrt_plan plan;
             gorsqrt_refusal refusal;
             const gorsqrt_go *const go = go_ask(); /* last: taking an operand may run Python code, and that may fork */
             if (go == NULL) {
                 result = NULL;
             } else if (go->decide_into(&plan, &y.array, &x.array, &refusal)) {
-                raise_refusal(function, in_place, &refusal);
-            } else if (run(&plan, y.array.data, x.array.data) == 0) {
+                if (refusal.kind == OTHER_SHAPE && to == TORCH_TENSOR) {
+                    free(refusal.text);
+                    result = torch_call(function, input, out); /* resizes it */
+                } else {
+                    raise_refusal(function, in_place, &refusal);
+                }
+            } else if ((to != TORCH_TENSOR || torch_written(out) == 0) && run(&plan, y.array.data, x.array.data) == 0) {
                 result = Py_NewRef(out);
             }
         }
-        operand_release(&y);
+        operand_release(&x);
     }
-    operand_release(&x);
+    operand_release(&y);
     return result;
 }
 
@@ -125,11 +132,11 @@ static int read_arguments(arguments *a, const char *function, bool takes_out, Py
         return -1;
     }
     if ((a->in = recognise(a->input)) == NOT_AN_ARRAY) {
-        not_an_array(function, "input", nargs == 1 ? " (position 1)" : "", a->input);
+        if (!PyErr_Occurred()) not_an_array(function, "input", nargs == 1 ? " (position 1)" : "", a->input);
         return -1;
     }
     if (a->out && (a->to = recognise(a->out)) == NOT_AN_ARRAY) {
-        not_an_array(function, "out", "", a->out);
+        if (!PyErr_Occurred()) not_an_array(function, "out", "", a->out);
         return -1;
     }
     if (unexpected) {
@@ -139,6 +146,12 @@ static int read_arguments(arguments *a, const char *function, bool takes_out, Py
         return -1;
     }
     return 0;
+}
+
+/* Whether an argument is torch's business. */
+static bool is_torchs(PyObject *object, container container, bool written) {
+    torch_look unused;
+    return container == TORCH_TENSOR && !torch_is_ordinary(object, written, &unused);
 }
 
 static PyObject *rsqrt(PyObject *module, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames) {
@@ -155,7 +168,8 @@ static PyObject *rsqrt(PyObject *module, PyObject *const *args, Py_ssize_t nargs
     if (read_arguments(&a, "rsqrt", true, args, nargs, kwnames) < 0) return NULL;
     result = a.out ? express_out(a.input, a.out) : express_fresh(a.input);
     if (result || PyErr_Occurred()) return result;
-    return a.out ? decide_out("rsqrt", false, a.input, a.in, a.out, a.to) : decide_fresh("rsqrt", a.input, a.in);
+    if (is_torchs(a.input, a.in, false) || (a.out && is_torchs(a.out, a.to, true))) return torch_call("rsqrt", a.input, a.out);
+    return a.out ? call_into("rsqrt", false, a.input, a.in, a.out, a.to) : call_fresh(a.input, a.in);
 }
 
 static PyObject *rsqrt_inplace(PyObject *module, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames) {
@@ -167,7 +181,8 @@ static PyObject *rsqrt_inplace(PyObject *module, PyObject *const *args, Py_ssize
     if (read_arguments(&a, "rsqrt_", false, args, nargs, kwnames) < 0) return NULL;
     result = express_in_place(a.input);
     if (result || PyErr_Occurred()) return result;
-    return decide_out("rsqrt_", true, a.input, a.in, a.input, a.in);
+    if (is_torchs(a.input, a.in, true)) return torch_call("rsqrt_", a.input, NULL);
+    return call_into("rsqrt_", true, a.input, a.in, a.input, a.in);
 }
 
 /* Install. */
@@ -196,6 +211,6 @@ int call_install(const char *module_name, const char *rsqrt_doc, const char *rsq
     methods[1].ml_meth = (PyCFunction)(void (*)(void))rsqrt_inplace;
     methods[1].ml_doc = rsqrt_inplace_doc;
     PyObject *module = PyImport_AddModule(module_name);
-    if (name_input == NULL || name_out == NULL || module == NULL || result_install() < 0) return -1;
+    if (name_input == NULL || name_out == NULL || module == NULL || result_install() < 0 || torch_install(module) < 0) return -1;
     return PyModule_AddFunctions(module, methods);
 }

@@ -8,15 +8,16 @@ typedef struct {
     const int64_t *shape;
     int64_t n;
     int32_t dtype, ndim;
-    bool read_only;
-    PyObject *descr; /* numpy's, borrowed; NULL for array.array */
+    bool read_only, tensor;
+    PyObject *descr; /* numpy's, borrowed; NULL for others */
     Py_buffer view;  /* held until plain_release where view.obj is set */
 } plain;
 
 /* Whether the object is one of the containers that this lane knows, and plain; if so, plain_release must follow. Sets no
  * exception. */
-static bool plain_take(plain *p, PyObject *object) {
+static bool plain_take(plain *p, PyObject *object, bool written) {
     PyTypeObject *type = Py_TYPE(object);
+    p->tensor = false;
     if (type == numpy.array_type) {
         const numpy_array *a = (const numpy_array *)object;
         p->dtype = numpy_dtype(a->descr);
@@ -29,6 +30,22 @@ static bool plain_take(plain *p, PyObject *object) {
         p->view.obj = NULL;
         p->n = 1;
         for (int d = 0; d < a->nd; d++) p->n *= a->dimensions[d];
+        return true;
+    }
+    if (type == torch_tensor || type == torch_parameter) {
+        torch_look t;
+        if (!torch_is_ordinary(object, written, &t) || t.dtype >= GORSQRT_COMPUTED || t.ndim > GORSQRT_MAX_NDIM ||
+            !torch_is_contiguous(&t))
+            return false;
+        p->data = t.data;
+        p->shape = t.shape;
+        p->n = t.n;
+        p->dtype = t.dtype;
+        p->ndim = (int32_t)t.ndim;
+        p->read_only = false;
+        p->tensor = true;
+        p->descr = NULL;
+        p->view.obj = NULL;
         return true;
     }
     if (type == array_array_type) {
@@ -58,12 +75,20 @@ static void plain_release(plain *p) {
 
 static PyObject *like_plain(const plain *p, void **data) {
     if (p->descr) return result_numpy(numpy.array_type, p->dtype, p->ndim, p->shape, NULL, NULL, data);
+    if (p->tensor) {
+        int64_t strides[GORSQRT_MAX_NDIM], step = 1;
+        for (int d = p->ndim - 1; d >= 0; d--) {
+            strides[d] = step;
+            step *= p->shape[d] > 1 ? p->shape[d] : 1;
+        }
+        return torch_result(p->dtype, p->ndim, p->shape, strides, data);
+    }
     return result_array_array(p->dtype, p->n, data);
 }
 
 PyObject *express_fresh(PyObject *input) {
     plain x;
-    if (!plain_take(&x, input)) return NULL;
+    if (!plain_take(&x, input, false)) return NULL;
     void *data;
     PyObject *result = like_plain(&x, &data);
     if (result && run_plain(x.dtype, x.n, data, x.data) < 0) Py_CLEAR(result);
@@ -73,27 +98,29 @@ PyObject *express_fresh(PyObject *input) {
 
 PyObject *express_in_place(PyObject *input) {
     plain x;
-    if (!plain_take(&x, input)) return NULL;
+    if (!plain_take(&x, input, true)) return NULL;
     PyObject *result = NULL;
-    if (!x.read_only && run_plain(x.dtype, x.n, x.data, x.data) == 0) result = Py_NewRef(input);
+    if (!x.read_only && (!x.tensor || torch_written(input) == 0) && run_plain(x.dtype, x.n, x.data, x.data) == 0)
+        result = Py_NewRef(input);
     plain_release(&x);
     return result;
 }
 
 PyObject *express_out(PyObject *input, PyObject *out) {
     plain x, y;
-    if (!plain_take(&x, input)) return NULL;
+    if (!plain_take(&y, out, true)) return NULL;
     PyObject *result = NULL;
-    if (plain_take(&y, out)) {
+    if (plain_take(&x, input, false)) {
         bool same = y.dtype == x.dtype && y.ndim == x.ndim && !y.read_only;
         for (int d = 0; same && d < x.ndim; d++) same = y.shape[d] == x.shape[d];
         uintptr_t const from = (uintptr_t)x.data, to = (uintptr_t)y.data;
         uintptr_t const bytes = (uintptr_t)(x.n * gorsqrt_item_size[x.dtype]);
-        if (same && (from == to || from + bytes <= to || to + bytes <= from) && run_plain(x.dtype, x.n, y.data, x.data) == 0) {
+        if (same && (from == to || from + bytes <= to || to + bytes <= from) && (!y.tensor || torch_written(out) == 0) &&
+            run_plain(x.dtype, x.n, y.data, x.data) == 0) {
             result = Py_NewRef(out);
         }
-        plain_release(&y);
+        plain_release(&x);
     }
-    plain_release(&x);
+    plain_release(&y);
     return result;
 }

@@ -30,10 +30,12 @@ container recognise(PyObject *object) {
     if (PyObject_CheckBuffer(object)) {
         return is_array_array(type) ? ARRAY_ARRAY : BUFFER;
     }
+    int const tensor = torch_is_tensor(type);
+    if (tensor != 0) return tensor < 0 ? NOT_AN_ARRAY : TORCH_TENSOR;
     /* Of the type, not the object: a class that has the attribute is no array, and neither is what answers to every name. */
     if (PyType_Check(object)) return NOT_AN_ARRAY;
     if (PyObject_HasAttrString((PyObject *)type, "__array_interface__")) return ARRAY_INTERFACE;
-    /* Also of the object: torch's tensors have it by their type, and only those in CUDA memory by themselves. */
+    /* Also of the object: a type may have it for those of its objects that are in CUDA memory. */
     if (PyObject_HasAttrString((PyObject *)type, "__cuda_array_interface__") &&
         PyObject_HasAttrString(object, "__cuda_array_interface__")) {
         return CUDA_ARRAY;
@@ -93,9 +95,8 @@ int32_t format_dtype(const char *format, int64_t item_size) {
     }
 }
 
-/* Names an element type that has no kernel: str(object). */
-static int name_type(operand *o, PyObject *object) {
-    o->owned = PyObject_Str(object);
+int operand_name_type(operand *o, PyObject *type) {
+    o->owned = PyObject_Str(type);
     o->array.type = o->owned ? PyUnicode_AsUTF8AndSize(o->owned, NULL) : NULL;
     return o->array.type ? 0 : -1;
 }
@@ -139,7 +140,7 @@ static int take_numpy_array(operand *o) {
     o->array.ndim = a->nd;
     o->array.read_only = !(a->flags & NUMPY_WRITEABLE);
     o->array.dtype = numpy_dtype(a->descr);
-    return o->array.dtype == GORSQRT_DTYPES ? name_type(o, a->descr) : 0;
+    return o->array.dtype == GORSQRT_DTYPES ? operand_name_type(o, a->descr) : 0;
 }
 
 static int take_numpy_scalar(operand *o) {
@@ -152,7 +153,7 @@ static int take_numpy_scalar(operand *o) {
     o->array.dtype = numpy_dtype(a->descr);
     int failed = 0;
     if (o->array.dtype == GORSQRT_DTYPES) {
-        failed = name_type(o, a->descr);
+        failed = operand_name_type(o, a->descr);
         Py_DECREF(array);
     } else {
         o->owned = array;
@@ -286,7 +287,7 @@ static int take_array_interface(operand *o) {
     return read_interface_data(o, PyDict_GetItemString(interface, "data"), PyDict_GetItemString(interface, "offset"));
 }
 
-int operand_take(operand *o, PyObject *object, container container) {
+int operand_take(operand *o, PyObject *object, container container, bool written) {
     o->object = object;
     o->container = container;
     o->view.obj = NULL;
@@ -295,10 +296,13 @@ int operand_take(operand *o, PyObject *object, container container) {
     o->array.shape = o->shape;
     o->array.strides = o->strides;
     o->array.device = container == CUDA_ARRAY;
+    o->array.default_dtype = -1;
     switch (container) {
         case NUMPY_ARRAY: return take_numpy_array(o);
         case NUMPY_SCALAR: return take_numpy_scalar(o);
         case CUDA_ARRAY: return 0;
+        case TORCH_TENSOR:
+        case TORCH_KERNEL: return torch_take(o, written);
         case ARRAY_INTERFACE: return take_array_interface(o);
         default: return take_buffer(o);
     }

@@ -146,6 +146,12 @@ PyObject *result_new(const operand *input, int32_t dtype, const int64_t *strides
             PyTypeObject *type = Py_TYPE(input->object);
             return result_numpy(type, dtype, a->ndim, a->shape, strides, type == numpy.array_type ? NULL : input->object, data);
         }
+        case TORCH_TENSOR:
+        case TORCH_KERNEL: {
+            int64_t steps[GORSQRT_MAX_NDIM];
+            for (int d = 0; d < a->ndim; d++) steps[d] = strides[d] / gorsqrt_item_size[dtype];
+            return torch_result(dtype, a->ndim, a->shape, steps, data);
+        }
         case NUMPY_SCALAR: return result_numpy(numpy.array_type, dtype, 0, NULL, NULL, NULL, data);
         case ARRAY_ARRAY:
             if ((dtype == GORSQRT_F32 || dtype == GORSQRT_F64) && a->ndim == 1)

@@ -1,0 +1,389 @@
+/* torch's tensors, without torch at build time or at import.
+ *
+ * An ordinary tensor is read and written directly, by torch's own C functions, found when somebody else has imported torch.
+ * Ordinary is what leaves torch nothing to do but the arithmetic: exactly a Tensor or Parameter, strided, in the CPU's memory,
+ * without a gradient to record, while no mode, transform, trace or dual level is active. Everything else is left to
+ * gorsqrt/torch.py and torch's dispatcher.
+ *
+ * Two words tell most of it. A tensor's dispatch keys say what it is: conjugated, meta, sparse, a wrapper, made in inference mode
+ * …; the calling thread's say what is active: dispatch modes, transforms of functorch, tracing, autocast, inference mode. What
+ * they are for ordinary tensors, and where a tensor has them, gorsqrt/_torch_door.py finds out from the installed torch; until it
+ * has, no tensor is ordinary. */
+#include "binding.h"
+
+#include <dlfcn.h>
+#include <string.h>
+
+/* The address of an at::Tensor, which is one pointer to a TensorImpl. */
+typedef void *handle;
+
+/* torch's own functions. Those of its stable ABI answer 0 where all went well; the last ones are NULL where torch is too old. */
+static struct {
+    int32_t (*get_dim)(handle, int64_t *);
+    int32_t (*get_sizes)(handle, const int64_t **);
+    int32_t (*get_strides)(handle, const int64_t **);
+    int32_t (*get_numel)(handle, int64_t *);
+    int32_t (*get_dtype)(handle, int32_t *);
+    int32_t (*get_layout)(handle, int32_t *);
+    int32_t (*get_device_type)(handle, int32_t *);
+    int32_t (*get_data)(handle, void **);
+    bool (*grad_mode)(void);
+    int64_t (*function_modes)(void);
+    int32_t (*empty_strided)(int64_t, const int64_t *, const int64_t *, int32_t, int32_t, int32_t, handle *);
+    int32_t (*delete_tensor)(handle);
+    int32_t (*get_const_data)(handle, const void **);
+    int32_t (*to_pyobject)(handle, PyTypeObject *, PyObject **);
+} api;
+
+static const struct {
+    void *place;
+    const char *name;
+    bool needed;
+} functions[] = {
+    {&api.get_dim, "aoti_torch_get_dim", true},
+    {&api.get_sizes, "aoti_torch_get_sizes", true},
+    {&api.get_strides, "aoti_torch_get_strides", true},
+    {&api.get_numel, "aoti_torch_get_numel", true},
+    {&api.get_dtype, "aoti_torch_get_dtype", true},
+    {&api.get_layout, "aoti_torch_get_layout", true},
+    {&api.get_device_type, "aoti_torch_get_device_type", true},
+    {&api.get_data, "aoti_torch_get_data_ptr", true},
+    {&api.grad_mode, "aoti_torch_grad_mode_is_enabled", true},
+    {&api.function_modes, "_ZN2at4impl22PythonTorchFunctionTLS9stack_lenEv", true},
+    {&api.empty_strided, "aoti_torch_empty_strided", true},
+    {&api.delete_tensor, "aoti_torch_delete_tensor_object", true},
+    {&api.get_const_data, "torch_get_const_data_ptr", false},
+    {&api.to_pyobject, "torch_tensor_to_pyobject", false},
+};
+
+/* The dtypes by torch's names: its number of each, its functions that say them, and its objects of those that are computed. */
+static const char *const dtype_name[GORSQRT_DTYPES] = {
+    [GORSQRT_F16] = "float16",   [GORSQRT_BF16] = "bfloat16",    [GORSQRT_F32] = "float32", [GORSQRT_F64] = "float64",
+    [GORSQRT_C64] = "complex64", [GORSQRT_C128] = "complex128",  [GORSQRT_BOOL] = "bool",   [GORSQRT_I8] = "int8",
+    [GORSQRT_U8] = "uint8",      [GORSQRT_I16] = "int16",        [GORSQRT_U16] = "uint16",  [GORSQRT_I32] = "int32",
+    [GORSQRT_U32] = "uint32",    [GORSQRT_I64] = "int64",        [GORSQRT_U64] = "uint64",
+};
+enum { NUMBERS = 64 }; /* torch has some 48 dtypes */
+static int8_t dtype_of[NUMBERS];
+static int32_t number_of[GORSQRT_DTYPES];
+static PyObject *dtype_object[GORSQRT_COMPUTED];
+
+static int32_t cpu, strided;
+static PyObject *name_requires_grad, *name_cdata, *get_default_dtype, *empty_strided;
+
+/* What the door needs; of no use until `open`. */
+static struct {
+    bool open, shut;               /* shut: this torch is not one that the door knows; torch.py serves all tensors */
+    Py_ssize_t tensor_at, keys_at; /* bytes from a Python object to its at::Tensor, and from a TensorImpl to its keys */
+    uint64_t keys, inference_keys; /* of an ordinary tensor, and of one made in inference mode */
+    uint64_t inference[2];         /* the thread's words in inference mode; outside both are 0 */
+    PyObject *level_dict, *level_name; /* where torch.autograd.forward_ad keeps its level: -1 where none is active */
+    PyCFunction increment_version;
+    PyObject *increment_self;
+} door;
+
+PyTypeObject *torch_tensor, *torch_parameter;
+
+/* Two words of the calling thread, c10's thread-local raw_local_dispatch_key_set. dlsym gives the address that a variable has in
+ * the thread that asks, which holds for as long as that lives. */
+static void *c10;
+static const uint64_t *thread_keys(void) {
+    static _Thread_local const uint64_t *keys;
+    if (keys == NULL) keys = dlsym(c10, "_ZN3c104impl26raw_local_dispatch_key_setE");
+    return keys;
+}
+
+/* The library that torch has loaded, by name; NULL where there is none of it. It is never unloaded. */
+static void *loaded(const char *name) {
+    return dlopen(name, RTLD_LAZY | RTLD_NOLOAD);
+}
+
+/* Finds torch's functions and types once torch is whole. 1, 0 where there is no torch, -1 with an exception set. */
+static int find(void) {
+    PyObject *tensor = imported("torch", "Tensor"), *parameter = imported("torch.nn.parameter", "Parameter");
+    PyObject *modules[] = {imported("torch", "get_default_dtype"), imported("torch", "empty_strided")};
+    int found = tensor && parameter && modules[0] && modules[1];
+    /* In a forked child the loader may be out of order for good: who has a Go, or gets one, may use it. */
+    if (found && go_ask() == NULL) found = -1;
+    if (found == 1) {
+        void *const cpu_library = loaded("libtorch_cpu.so");
+        c10 = loaded("libc10.so");
+        found = cpu_library && c10;
+        for (size_t i = 0; found && i < sizeof functions / sizeof *functions; i++) {
+            void *const function = dlsym(cpu_library, functions[i].name);
+            memcpy(functions[i].place, &function, sizeof function);
+            found = function || !functions[i].needed;
+        }
+        memset(dtype_of, GORSQRT_DTYPES, sizeof dtype_of);
+        for (int t = 0; found && t < GORSQRT_DTYPES; t++) {
+            char name[40] = "aoti_torch_dtype_";
+            int32_t (*const number)(void) = (int32_t (*)(void))dlsym(cpu_library, strcat(name, dtype_name[t]));
+            if (number == NULL) continue; /* a dtype that this torch lacks */
+            number_of[t] = number();
+            if (number_of[t] >= 0 && number_of[t] < NUMBERS) dtype_of[number_of[t]] = (int8_t)t;
+            if (t < GORSQRT_COMPUTED) dtype_object[t] = imported("torch", dtype_name[t]);
+        }
+        int32_t (*const get_cpu)(void) = found ? (int32_t (*)(void))dlsym(cpu_library, "aoti_torch_device_type_cpu") : NULL;
+        int32_t (*const get_strided)(void) = found ? (int32_t (*)(void))dlsym(cpu_library, "aoti_torch_layout_strided") : NULL;
+        found = get_cpu && get_strided;
+        if (found) {
+            cpu = get_cpu();
+            strided = get_strided();
+            get_default_dtype = Py_NewRef(modules[0]);
+            empty_strided = Py_NewRef(modules[1]);
+            torch_parameter = (PyTypeObject *)Py_NewRef(parameter);
+            torch_tensor = (PyTypeObject *)Py_NewRef(tensor);
+        }
+    }
+    Py_XDECREF(tensor);
+    Py_XDECREF(parameter);
+    Py_XDECREF(modules[0]);
+    Py_XDECREF(modules[1]);
+    return found;
+}
+
+/* Whether torch is there and its functions are known. 1, 0, or -1 with an exception set. */
+static int torch_find(void) {
+    return torch_tensor ? 1 : find();
+}
+
+int torch_is_tensor(PyTypeObject *type) {
+    int const found = torch_find();
+    return found <= 0 ? found : PyType_IsSubtype(type, torch_tensor);
+}
+
+/* What can be read of any strided tensor in the CPU's memory. The arrays are torch's, and hold while the tensor does and nobody
+ * changes its shape: as long as the GIL is ours. */
+static bool look(torch_look *t, handle tensor, bool written) {
+    int32_t number;
+    if (api.get_dim(tensor, &t->ndim) || api.get_sizes(tensor, &t->shape) || api.get_strides(tensor, &t->strides) ||
+        api.get_numel(tensor, &t->n) || api.get_dtype(tensor, &number))
+        return false;
+    t->dtype = number >= 0 && number < NUMBERS ? dtype_of[number] : GORSQRT_DTYPES;
+    /* The memory is the storage's, which the tensor owns; another thread that resizes it meanwhile is in error, as with torch's
+     * own functions. Asking for it to be written ends a copy-on-write. */
+    if (written || api.get_const_data == NULL) return api.get_data(tensor, &t->data) == 0;
+    return api.get_const_data(tensor, (const void **)&t->data) == 0;
+}
+
+/* What is ordinary. */
+
+/* Lets _torch_door.py find out what the door needs. Where it can't now, since a mode or transform is active, the next call asks
+ * again. Sets no exception. */
+static void open_door(void) {
+    PyObject *module = PyImport_ImportModule("gorsqrt._torch_door");
+    PyObject *done = module ? PyObject_CallMethod(module, "open_door", NULL) : NULL;
+    if (done == NULL) door.shut = true;
+    PyErr_Clear();
+    Py_XDECREF(done);
+    Py_XDECREF(module);
+}
+
+/* Whether a gradient of the tensor would have to be recorded. Where that can't be told, it would. */
+static bool needs_grad(PyObject *object) {
+    if (!api.grad_mode()) return false;
+    PyObject *required = PyObject_GetAttr(object, name_requires_grad);
+    PyErr_Clear();
+    Py_XDECREF(required);
+    return required != Py_False;
+}
+
+bool torch_is_ordinary(PyObject *object, bool written, torch_look *t) {
+    PyTypeObject *const type = Py_TYPE(object);
+    if (type != torch_tensor && type != torch_parameter) return false;
+    if (!door.open) {
+        if (!door.shut) open_door();
+        if (!door.open) return false;
+    }
+    const uint64_t *const active = thread_keys();
+    bool const inference = active[0] == door.inference[0] && active[1] == door.inference[1];
+    if ((active[0] || active[1]) && !inference) return false;
+    if (api.function_modes() != 0) return false;
+    /* The object owns the TensorImpl for as long as it lives, and the caller keeps it alive. */
+    const char *const impl = *(const char *const *)((const char *)object + door.tensor_at);
+    uint64_t keys;
+    memcpy(&keys, impl + door.keys_at, sizeof keys);
+    if (keys != door.keys && (keys != door.inference_keys || (written && !inference))) return false;
+    PyObject *level = PyDict_GetItemWithError(door.level_dict, door.level_name); /* borrowed */
+    bool const dual = level == NULL || PyLong_AsLong(level) != -1;
+    if (dual) PyErr_Clear();
+    if (dual || needs_grad(object)) return false;
+    return look(t, (char *)object + door.tensor_at, written) && t->dtype != GORSQRT_DTYPES && (t->data || t->n == 0);
+}
+
+/* Reading and writing. */
+
+bool torch_is_contiguous(const torch_look *t) {
+    int64_t step = 1;
+    for (int64_t d = t->ndim - 1; d >= 0; d--) {
+        if (t->shape[d] != 1 && t->strides[d] != step) return t->n == 0;
+        step *= t->shape[d];
+    }
+    return true;
+}
+
+/* torch's default dtype, what its booleans and integers are computed in; -1 with an exception set. */
+static int32_t torchs_default_dtype(void) {
+    PyObject *now = PyObject_CallObject(get_default_dtype, NULL);
+    int32_t dtype = now ? 0 : -1;
+    while (now && dtype < GORSQRT_COMPUTED && dtype_object[dtype] != now) dtype++;
+    Py_XDECREF(now);
+    return dtype;
+}
+
+int torch_take(operand *o, bool written) {
+    PyObject *cdata = PyObject_GetAttr(o->object, name_cdata);
+    /* A Tensor that owns nothing: the object does, and the caller keeps it alive. */
+    void *impl = cdata ? PyLong_AsVoidPtr(cdata) : NULL;
+    Py_XDECREF(cdata);
+    if (impl == NULL) return -1;
+    int32_t layout = strided, device = cpu;
+    torch_look t;
+    if (api.get_layout(&impl, &layout) || api.get_device_type(&impl, &device) || layout != strided || device != cpu ||
+        !look(&t, &impl, written)) {
+        PyErr_SetString(PyExc_RuntimeError, "gorsqrt: a tensor's memory can't be read: it is not a strided one on the CPU");
+        return -1;
+    }
+    o->array.data = t.data;
+    o->array.ndim = (int32_t)t.ndim;
+    o->array.shape = t.shape;
+    o->array.dtype = t.dtype;
+    o->array.read_only = 0;
+    if (t.n > 0 && t.data == NULL) {
+        PyErr_SetString(PyExc_RuntimeError, "gorsqrt: a tensor has no memory");
+        return -1;
+    }
+    if (t.dtype == GORSQRT_DTYPES) {
+        PyObject *dtype = PyObject_GetAttrString(o->object, "dtype");
+        int const failed = dtype ? operand_name_type(o, dtype) : -1;
+        Py_XDECREF(dtype);
+        return failed;
+    }
+    if (t.ndim <= GORSQRT_MAX_NDIM) {
+        for (int64_t d = 0; d < t.ndim; d++) o->strides[d] = t.strides[d] * gorsqrt_item_size[t.dtype];
+    }
+    if (t.dtype >= GORSQRT_COMPUTED) o->array.default_dtype = torchs_default_dtype();
+    return PyErr_Occurred() ? -1 : 0;
+}
+
+int torch_written(PyObject *object) {
+    const char *const impl = *(const char *const *)((const char *)object + door.tensor_at);
+    uint64_t keys;
+    memcpy(&keys, impl + door.keys_at, sizeof keys);
+    if (keys == door.inference_keys) return 0; /* these have no version */
+    PyObject *tensors = PyTuple_Pack(1, object);
+    PyObject *done = tensors ? door.increment_version(door.increment_self, tensors) : NULL;
+    Py_XDECREF(tensors);
+    Py_XDECREF(done);
+    return done ? 0 : -1;
+}
+
+/* torch.empty_strided, called as in Python. */
+static PyObject *empty_by_python(int32_t dtype, int ndim, const int64_t *shape, const int64_t *strides) {
+    PyObject *sizes = PyTuple_New(ndim), *steps = PyTuple_New(ndim), *result = NULL;
+    for (int d = 0; sizes && steps && d < ndim; d++) {
+        PyTuple_SetItem(sizes, d, PyLong_FromLongLong(shape[d]));
+        PyTuple_SetItem(steps, d, PyLong_FromLongLong(strides[d]));
+    }
+    PyObject *options = Py_BuildValue("{sOss}", "dtype", dtype_object[dtype], "device", "cpu");
+    PyObject *arguments = sizes && steps ? PyTuple_Pack(2, sizes, steps) : NULL;
+    if (options && arguments && !PyErr_Occurred()) result = PyObject_Call(empty_strided, arguments, options);
+    Py_XDECREF(arguments);
+    Py_XDECREF(options);
+    Py_XDECREF(sizes);
+    Py_XDECREF(steps);
+    return result;
+}
+
+/* The result is torch's in every respect: its allocator's, whose blocks are aligned to 64 bytes, and its own to resize. */
+PyObject *torch_result(int32_t dtype, int ndim, const int64_t *shape, const int64_t *strides, void **data) {
+    PyObject *result = NULL;
+    handle tensor;
+    if (api.to_pyobject && api.empty_strided(ndim, shape, strides, number_of[dtype], cpu, -1, &tensor) == 0) {
+        if (api.get_data(tensor, data) || api.to_pyobject(tensor, NULL, &result)) result = NULL;
+        api.delete_tensor(tensor);
+        if (result) return result;
+        PyErr_Clear();
+    }
+    /* Also where that failed, so that the error is torch's. */
+    result = empty_by_python(dtype, ndim, shape, strides);
+    PyObject *address = result ? PyObject_CallMethod(result, "data_ptr", NULL) : NULL;
+    if (address) *data = PyLong_AsVoidPtr(address);
+    if (address == NULL || PyErr_Occurred()) Py_CLEAR(result);
+    Py_XDECREF(address);
+    return result;
+}
+
+/* For gorsqrt/_torch_door.py and gorsqrt/torch.py. */
+
+static PyObject *thread_keys_py(PyObject *module, PyObject *unused) {
+    (void)module, (void)unused;
+    const uint64_t *const keys = c10 ? thread_keys() : NULL;
+    if (keys == NULL) {
+        PyErr_SetString(PyExc_RuntimeError, "gorsqrt: this torch does not show what is active in a thread");
+        return NULL;
+    }
+    return Py_BuildValue("KK", (unsigned long long)keys[0], (unsigned long long)keys[1]);
+}
+
+static PyObject *open_py(PyObject *module, PyObject *args) {
+    (void)module;
+    unsigned long long keys, inference_keys, inference[2];
+    Py_ssize_t tensor_at, keys_at;
+    PyObject *level_dict, *increment;
+    if (!PyArg_ParseTuple(args, "nnKK(KK)O!O", &tensor_at, &keys_at, &keys, &inference_keys, &inference[0], &inference[1],
+                          &PyDict_Type, &level_dict, &increment))
+        return NULL;
+    if (PyCFunction_GetFlags(increment) != METH_O) {
+        if (!PyErr_Occurred()) PyErr_SetString(PyExc_TypeError, "gorsqrt: torch._C._increment_version is not as it was");
+        return NULL;
+    }
+    door.increment_version = PyCFunction_GetFunction(increment);
+    door.increment_self = PyCFunction_GetSelf(increment);
+    door.tensor_at = tensor_at;
+    door.keys_at = keys_at;
+    door.keys = keys;
+    door.inference_keys = inference_keys;
+    door.inference[0] = inference[0];
+    door.inference[1] = inference[1];
+    door.level_dict = Py_NewRef(level_dict);
+    Py_INCREF(increment); /* for ever, as all that torch_find holds */
+    door.open = true;
+    Py_RETURN_NONE;
+}
+
+static PyObject *fresh_py(PyObject *module, PyObject *input) {
+    (void)module;
+    return call_fresh(input, TORCH_KERNEL);
+}
+
+static PyObject *into_py(PyObject *module, PyObject *args) {
+    (void)module;
+    PyObject *out, *input;
+    if (!PyArg_ParseTuple(args, "OO", &out, &input)) return NULL;
+    return call_into("rsqrt", out == input, input, TORCH_KERNEL, out, TORCH_KERNEL);
+}
+
+PyObject *torch_call(const char *function, PyObject *input, PyObject *out) {
+    PyObject *module = PyImport_ImportModule("gorsqrt.torch");
+    PyObject *callable = module ? PyObject_GetAttrString(module, function) : NULL;
+    PyObject *result = callable ? PyObject_CallFunctionObjArgs(callable, input, out, NULL) : NULL;
+    Py_XDECREF(callable);
+    Py_XDECREF(module);
+    return result;
+}
+
+int torch_install(PyObject *module) {
+    /* Static: the functions refer to it for as long as the process lives. */
+    static PyMethodDef methods[] = {
+        {"torch_thread_keys", thread_keys_py, METH_NOARGS, "torch's dispatch keys of this thread: (included, excluded)."},
+        {"torch_open", open_py, METH_VARARGS, "Lets ordinary tensors be read and written directly."},
+        {"torch_fresh", fresh_py, METH_O, "1/sqrt(input) of a strided tensor on the CPU, as if torch recorded nothing."},
+        {"torch_into", into_py, METH_VARARGS, "(out, input): 1/sqrt(input) written to out, likewise."},
+        {NULL, NULL, 0, NULL},
+    };
+    name_requires_grad = PyUnicode_InternFromString("requires_grad");
+    name_cdata = PyUnicode_InternFromString("_cdata");
+    door.level_name = PyUnicode_InternFromString("_current_level");
+    return PyModule_AddFunctions(module, methods);
+}

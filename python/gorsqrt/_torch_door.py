@@ -1,0 +1,53 @@
+"""What the installed torch looks like from C: found out once, before python/binding/torch.c reads the first tensor directly."""
+
+import ctypes
+
+import torch
+
+from . import _gorsqrt
+
+_WORD = ctypes.sizeof(ctypes.c_uint64)
+
+
+def _words(address, size):
+    """The words of a block of memory, which the caller keeps alive."""
+    return ctypes.cast(address, ctypes.POINTER(ctypes.c_uint64))[: size // _WORD]
+
+
+def _keys(tensor):
+    return torch._C._dispatch_keys(tensor).raw_repr()
+
+
+def _impl(tensor):
+    """The words of a tensor's TensorImpl, as long as its block on the heap."""
+    libc = ctypes.CDLL(None)
+    libc.malloc_usable_size.argtypes, libc.malloc_usable_size.restype = [ctypes.c_void_p], ctypes.c_size_t
+    return _words(tensor._cdata, libc.malloc_usable_size(tensor._cdata))
+
+
+def _places(tensors, words, wanted):
+    """Where, in bytes, each tensor's words have what is wanted of it: one place, the same in all."""
+    places = [{_WORD * i for i, word in enumerate(words(x)) if word == wanted(x)} for x in tensors]
+    (place,) = set.intersection(*places)
+    return place
+
+
+def open_door():
+    """Tell torch.c what an ordinary tensor is. Nothing happens while modes or transforms are active."""
+    with torch.inference_mode(False):
+        if _gorsqrt.torch_thread_keys() != (0, 0) or torch._C._len_torch_function_stack():
+            return
+        tensors = [torch.empty(3), torch.empty(2, dtype=torch.complex64).conj(), torch.empty(2, 2, device="meta")]
+        with torch.inference_mode():
+            tensors.append(torch.empty(3))
+            inference_thread = _gorsqrt.torch_thread_keys()
+        size = torch.Tensor.__basicsize__
+        _gorsqrt.torch_open(
+            _places(tensors, lambda x: _words(id(x), size), lambda x: x._cdata),
+            _places(tensors, _impl, _keys),
+            _keys(tensors[0]),
+            _keys(tensors[-1]),
+            inference_thread,
+            vars(torch.autograd.forward_ad),
+            torch._C._increment_version,
+        )
