@@ -18,7 +18,7 @@ typedef struct {
     const char *type;               /* the element type as the container names it, where dtype is GORSQRT_DTYPES */
     int32_t dtype, ndim;
     int32_t read_only;
-    int32_t device; /* rsqrt.Device; not 0: nothing else here is filled in */
+    int32_t device;        /* rsqrt.Device; not 0: nothing else here is filled in */
     int32_t default_dtype; /* what it is computed in where it is of booleans or integers; -1: gorsqrt's default */
 } gorsqrt_array;
 
@@ -178,8 +178,8 @@ bool torch_is_contiguous(const torch_look *t);
 /* Fills in an operand from a strided tensor in the CPU's memory, ordinary or not. As operand_take. */
 int torch_take(operand *o, bool written);
 
-/* Counts a write into an ordinary tensor, as autograd wants to know. 0, or -1 with an exception set. */
-int torch_written(PyObject *object);
+/* Counts a write into an ordinary tensor, as autograd wants to know. */
+void torch_written(PyObject *object);
 
 /* A fresh tensor; strides in elements. As result_new. */
 PyObject *torch_result(int32_t dtype, int ndim, const int64_t *shape, const int64_t *strides, void **data);

@@ -10,9 +10,10 @@ static PyObject *name_input, *name_out;
 
 /* Raises what Go refused with. In place the destination is the input. */
 static void raise_refusal(const char *function, bool in_place, gorsqrt_refusal *refusal) {
-    PyObject *const exceptions[] = {
-        [RUNTIME_ERROR] = PyExc_RuntimeError, [TYPE_ERROR] = PyExc_TypeError, [VALUE_ERROR] = PyExc_ValueError,
-        [OTHER_SHAPE] = PyExc_RuntimeError};
+    PyObject *const exceptions[] = {[RUNTIME_ERROR] = PyExc_RuntimeError,
+                                    [TYPE_ERROR] = PyExc_TypeError,
+                                    [VALUE_ERROR] = PyExc_ValueError,
+                                    [OTHER_SHAPE] = PyExc_RuntimeError};
     PyObject *const exception = exceptions[refusal->kind];
     if (refusal->operand == NEITHER) {
         PyErr_SetString(exception, refusal->text);
@@ -65,8 +66,9 @@ PyObject *call_into(const char *function, bool in_place, PyObject *input, contai
                 } else {
                     raise_refusal(function, in_place, &refusal);
                 }
-            } else if ((to != TORCH_TENSOR || torch_written(out) == 0) && run(&plan, y.array.data, x.array.data) == 0) {
-                result = Py_NewRef(out);
+            } else {
+                if (run(&plan, y.array.data, x.array.data) == 0) result = Py_NewRef(out);
+                if (to == TORCH_TENSOR) torch_written(out);
             }
         }
         operand_release(&x);
@@ -157,16 +159,19 @@ static bool is_torchs(PyObject *object, container container, bool written) {
 static PyObject *rsqrt(PyObject *module, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames) {
     (void)module;
     PyObject *result = NULL;
+    bool tried = true;
     if (nargs == 1 && kwnames == NULL) {
         result = express_fresh(args[0]);
     } else if (nargs == 1 && PyTuple_Size(kwnames) == 1 && PyTuple_GetItem(kwnames, 0) == name_out) {
         result = express_out(args[0], args[1]);
+    } else {
+        tried = false;
     }
     if (result || PyErr_Occurred()) return result;
 
     arguments a;
     if (read_arguments(&a, "rsqrt", true, args, nargs, kwnames) < 0) return NULL;
-    result = a.out ? express_out(a.input, a.out) : express_fresh(a.input);
+    if (!tried) result = a.out ? express_out(a.input, a.out) : express_fresh(a.input);
     if (result || PyErr_Occurred()) return result;
     if (is_torchs(a.input, a.in, false) || (a.out && is_torchs(a.out, a.to, true))) return torch_call("rsqrt", a.input, a.out);
     return a.out ? call_into("rsqrt", false, a.input, a.in, a.out, a.to) : call_fresh(a.input, a.in);
@@ -211,6 +216,7 @@ int call_install(const char *module_name, const char *rsqrt_doc, const char *rsq
     methods[1].ml_meth = (PyCFunction)(void (*)(void))rsqrt_inplace;
     methods[1].ml_doc = rsqrt_inplace_doc;
     PyObject *module = PyImport_AddModule(module_name);
-    if (name_input == NULL || name_out == NULL || module == NULL || result_install() < 0 || torch_install(module) < 0) return -1;
+    if (name_input == NULL || name_out == NULL || module == NULL || result_install() < 0 || torch_install(module) < 0)
+        return -1;
     return PyModule_AddFunctions(module, methods);
 }

@@ -100,8 +100,8 @@ PyObject *express_in_place(PyObject *input) {
     plain x;
     if (!plain_take(&x, input, true)) return NULL;
     PyObject *result = NULL;
-    if (!x.read_only && (!x.tensor || torch_written(input) == 0) && run_plain(x.dtype, x.n, x.data, x.data) == 0)
-        result = Py_NewRef(input);
+    if (!x.read_only && run_plain(x.dtype, x.n, x.data, x.data) == 0) result = Py_NewRef(input);
+    if (x.tensor) torch_written(input);
     plain_release(&x);
     return result;
 }
@@ -115,9 +115,9 @@ PyObject *express_out(PyObject *input, PyObject *out) {
         for (int d = 0; same && d < x.ndim; d++) same = y.shape[d] == x.shape[d];
         uintptr_t const from = (uintptr_t)x.data, to = (uintptr_t)y.data;
         uintptr_t const bytes = (uintptr_t)(x.n * gorsqrt_item_size[x.dtype]);
-        if (same && (from == to || from + bytes <= to || to + bytes <= from) && (!y.tensor || torch_written(out) == 0) &&
-            run_plain(x.dtype, x.n, y.data, x.data) == 0) {
-            result = Py_NewRef(out);
+        if (same && (from == to || from + bytes <= to || to + bytes <= from)) {
+            if (run_plain(x.dtype, x.n, y.data, x.data) == 0) result = Py_NewRef(out);
+            if (y.tensor) torch_written(out);
         }
         plain_release(&x);
     }

@@ -17,7 +17,8 @@
 /* The address of an at::Tensor, which is one pointer to a TensorImpl. */
 typedef void *handle;
 
-/* torch's own functions. Those of its stable ABI answer 0 where all went well; the last ones are NULL where torch is too old. */
+/* torch's own functions. Those of its stable C ABI answer 0 where all went well; the last ones are NULL where torch is too old.
+ * Three are C++'s, known by their mangled names. */
 static struct {
     int32_t (*get_dim)(handle, int64_t *);
     int32_t (*get_sizes)(handle, const int64_t **);
@@ -29,6 +30,8 @@ static struct {
     int32_t (*get_data)(handle, void **);
     bool (*grad_mode)(void);
     int64_t (*function_modes)(void);
+    bool (*requires_grad)(const void *impl);
+    void (*bump_version)(handle);
     int32_t (*empty_strided)(int64_t, const int64_t *, const int64_t *, int32_t, int32_t, int32_t, handle *);
     int32_t (*delete_tensor)(handle);
     int32_t (*get_const_data)(handle, const void **);
@@ -38,30 +41,32 @@ static struct {
 static const struct {
     void *place;
     const char *name;
-    bool needed;
+    bool optional;
 } functions[] = {
-    {&api.get_dim, "aoti_torch_get_dim", true},
-    {&api.get_sizes, "aoti_torch_get_sizes", true},
-    {&api.get_strides, "aoti_torch_get_strides", true},
-    {&api.get_numel, "aoti_torch_get_numel", true},
-    {&api.get_dtype, "aoti_torch_get_dtype", true},
-    {&api.get_layout, "aoti_torch_get_layout", true},
-    {&api.get_device_type, "aoti_torch_get_device_type", true},
-    {&api.get_data, "aoti_torch_get_data_ptr", true},
-    {&api.grad_mode, "aoti_torch_grad_mode_is_enabled", true},
-    {&api.function_modes, "_ZN2at4impl22PythonTorchFunctionTLS9stack_lenEv", true},
-    {&api.empty_strided, "aoti_torch_empty_strided", true},
-    {&api.delete_tensor, "aoti_torch_delete_tensor_object", true},
-    {&api.get_const_data, "torch_get_const_data_ptr", false},
-    {&api.to_pyobject, "torch_tensor_to_pyobject", false},
+    {&api.get_dim, "aoti_torch_get_dim"},
+    {&api.get_sizes, "aoti_torch_get_sizes"},
+    {&api.get_strides, "aoti_torch_get_strides"},
+    {&api.get_numel, "aoti_torch_get_numel"},
+    {&api.get_dtype, "aoti_torch_get_dtype"},
+    {&api.get_layout, "aoti_torch_get_layout"},
+    {&api.get_device_type, "aoti_torch_get_device_type"},
+    {&api.get_data, "aoti_torch_get_data_ptr"},
+    {&api.grad_mode, "aoti_torch_grad_mode_is_enabled"},
+    {&api.function_modes, "_ZN2at4impl22PythonTorchFunctionTLS9stack_lenEv"},
+    {&api.requires_grad, "_ZNK3c1010TensorImpl13requires_gradEv"},
+    {&api.bump_version, "_ZN5torch8autograd4impl12bump_versionERKN2at6TensorE"},
+    {&api.empty_strided, "aoti_torch_empty_strided"},
+    {&api.delete_tensor, "aoti_torch_delete_tensor_object"},
+    {&api.get_const_data, "torch_get_const_data_ptr", true},
+    {&api.to_pyobject, "torch_tensor_to_pyobject", true},
 };
 
 /* The dtypes by torch's names: its number of each, its functions that say them, and its objects of those that are computed. */
 static const char *const dtype_name[GORSQRT_DTYPES] = {
-    [GORSQRT_F16] = "float16",   [GORSQRT_BF16] = "bfloat16",    [GORSQRT_F32] = "float32", [GORSQRT_F64] = "float64",
-    [GORSQRT_C64] = "complex64", [GORSQRT_C128] = "complex128",  [GORSQRT_BOOL] = "bool",   [GORSQRT_I8] = "int8",
-    [GORSQRT_U8] = "uint8",      [GORSQRT_I16] = "int16",        [GORSQRT_U16] = "uint16",  [GORSQRT_I32] = "int32",
-    [GORSQRT_U32] = "uint32",    [GORSQRT_I64] = "int64",        [GORSQRT_U64] = "uint64",
+    [GORSQRT_F16] = "float16",   [GORSQRT_BF16] = "bfloat16",   [GORSQRT_F32] = "float32", [GORSQRT_F64] = "float64",
+    [GORSQRT_C64] = "complex64", [GORSQRT_C128] = "complex128", [GORSQRT_BOOL] = "bool",   [GORSQRT_I8] = "int8",
+    [GORSQRT_U8] = "uint8",      [GORSQRT_I16] = "int16",       [GORSQRT_U16] = "uint16",  [GORSQRT_I32] = "int32",
+    [GORSQRT_U32] = "uint32",    [GORSQRT_I64] = "int64",       [GORSQRT_U64] = "uint64",
 };
 enum { NUMBERS = 64 }; /* torch has some 48 dtypes */
 static int8_t dtype_of[NUMBERS];
@@ -69,17 +74,15 @@ static int32_t number_of[GORSQRT_DTYPES];
 static PyObject *dtype_object[GORSQRT_COMPUTED];
 
 static int32_t cpu, strided;
-static PyObject *name_requires_grad, *name_cdata, *get_default_dtype, *empty_strided;
+static PyObject *name_cdata, *get_default_dtype, *empty_strided;
 
 /* What the door needs; of no use until `open`. */
 static struct {
-    bool open, shut;               /* shut: this torch is not one that the door knows; torch.py serves all tensors */
-    Py_ssize_t tensor_at, keys_at; /* bytes from a Python object to its at::Tensor, and from a TensorImpl to its keys */
-    uint64_t keys, inference_keys; /* of an ordinary tensor, and of one made in inference mode */
-    uint64_t inference[2];         /* the thread's words in inference mode; outside both are 0 */
+    bool open, shut;                   /* shut: this torch is not one that the door knows; torch.py serves all tensors */
+    Py_ssize_t tensor_at, keys_at;     /* bytes from a Python object to its at::Tensor, and from a TensorImpl to its keys */
+    uint64_t keys, inference_keys;     /* of an ordinary tensor, and of one made in inference mode */
+    uint64_t inference[2];             /* the thread's words in inference mode; outside both are 0 */
     PyObject *level_dict, *level_name; /* where torch.autograd.forward_ad keeps its level: -1 where none is active */
-    PyCFunction increment_version;
-    PyObject *increment_self;
 } door;
 
 PyTypeObject *torch_tensor, *torch_parameter;
@@ -110,9 +113,9 @@ static int find(void) {
         c10 = loaded("libc10.so");
         found = cpu_library && c10;
         for (size_t i = 0; found && i < sizeof functions / sizeof *functions; i++) {
-            void *const function = dlsym(cpu_library, functions[i].name);
+            void *const function = dlsym(cpu_library, functions[i].name); /* also of what cpu_library depends on: libc10 */
             memcpy(functions[i].place, &function, sizeof function);
-            found = function || !functions[i].needed;
+            found = function || functions[i].optional;
         }
         memset(dtype_of, GORSQRT_DTYPES, sizeof dtype_of);
         for (int t = 0; found && t < GORSQRT_DTYPES; t++) {
@@ -179,15 +182,6 @@ static void open_door(void) {
     Py_XDECREF(module);
 }
 
-/* Whether a gradient of the tensor would have to be recorded. Where that can't be told, it would. */
-static bool needs_grad(PyObject *object) {
-    if (!api.grad_mode()) return false;
-    PyObject *required = PyObject_GetAttr(object, name_requires_grad);
-    PyErr_Clear();
-    Py_XDECREF(required);
-    return required != Py_False;
-}
-
 bool torch_is_ordinary(PyObject *object, bool written, torch_look *t) {
     PyTypeObject *const type = Py_TYPE(object);
     if (type != torch_tensor && type != torch_parameter) return false;
@@ -207,7 +201,7 @@ bool torch_is_ordinary(PyObject *object, bool written, torch_look *t) {
     PyObject *level = PyDict_GetItemWithError(door.level_dict, door.level_name); /* borrowed */
     bool const dual = level == NULL || PyLong_AsLong(level) != -1;
     if (dual) PyErr_Clear();
-    if (dual || needs_grad(object)) return false;
+    if (dual || (api.grad_mode() && api.requires_grad(impl))) return false;
     return look(t, (char *)object + door.tensor_at, written) && t->dtype != GORSQRT_DTYPES && (t->data || t->n == 0);
 }
 
@@ -232,10 +226,15 @@ static int32_t torchs_default_dtype(void) {
 }
 
 int torch_take(operand *o, bool written) {
-    PyObject *cdata = PyObject_GetAttr(o->object, name_cdata);
     /* A Tensor that owns nothing: the object does, and the caller keeps it alive. */
-    void *impl = cdata ? PyLong_AsVoidPtr(cdata) : NULL;
-    Py_XDECREF(cdata);
+    void *impl;
+    if (door.open) {
+        memcpy(&impl, (const char *)o->object + door.tensor_at, sizeof impl);
+    } else {
+        PyObject *cdata = PyObject_GetAttr(o->object, name_cdata);
+        impl = cdata ? PyLong_AsVoidPtr(cdata) : NULL;
+        Py_XDECREF(cdata);
+    }
     if (impl == NULL) return -1;
     int32_t layout = strided, device = cpu;
     torch_look t;
@@ -266,16 +265,11 @@ int torch_take(operand *o, bool written) {
     return PyErr_Occurred() ? -1 : 0;
 }
 
-int torch_written(PyObject *object) {
-    const char *const impl = *(const char *const *)((const char *)object + door.tensor_at);
+void torch_written(PyObject *object) {
+    handle const tensor = (char *)object + door.tensor_at;
     uint64_t keys;
-    memcpy(&keys, impl + door.keys_at, sizeof keys);
-    if (keys == door.inference_keys) return 0; /* these have no version */
-    PyObject *tensors = PyTuple_Pack(1, object);
-    PyObject *done = tensors ? door.increment_version(door.increment_self, tensors) : NULL;
-    Py_XDECREF(tensors);
-    Py_XDECREF(done);
-    return done ? 0 : -1;
+    memcpy(&keys, *(const char *const *)tensor + door.keys_at, sizeof keys);
+    if (keys != door.inference_keys) api.bump_version(tensor); /* those have no version */
 }
 
 /* torch.empty_strided, called as in Python. */
@@ -329,25 +323,14 @@ static PyObject *thread_keys_py(PyObject *module, PyObject *unused) {
 static PyObject *open_py(PyObject *module, PyObject *args) {
     (void)module;
     unsigned long long keys, inference_keys, inference[2];
-    Py_ssize_t tensor_at, keys_at;
-    PyObject *level_dict, *increment;
-    if (!PyArg_ParseTuple(args, "nnKK(KK)O!O", &tensor_at, &keys_at, &keys, &inference_keys, &inference[0], &inference[1],
-                          &PyDict_Type, &level_dict, &increment))
+    if (!PyArg_ParseTuple(args, "nnKK(KK)O!", &door.tensor_at, &door.keys_at, &keys, &inference_keys, &inference[0],
+                          &inference[1], &PyDict_Type, &door.level_dict))
         return NULL;
-    if (PyCFunction_GetFlags(increment) != METH_O) {
-        if (!PyErr_Occurred()) PyErr_SetString(PyExc_TypeError, "gorsqrt: torch._C._increment_version is not as it was");
-        return NULL;
-    }
-    door.increment_version = PyCFunction_GetFunction(increment);
-    door.increment_self = PyCFunction_GetSelf(increment);
-    door.tensor_at = tensor_at;
-    door.keys_at = keys_at;
     door.keys = keys;
     door.inference_keys = inference_keys;
     door.inference[0] = inference[0];
     door.inference[1] = inference[1];
-    door.level_dict = Py_NewRef(level_dict);
-    Py_INCREF(increment); /* for ever, as all that torch_find holds */
+    Py_INCREF(door.level_dict); /* for ever, as all that is held here */
     door.open = true;
     Py_RETURN_NONE;
 }
@@ -382,7 +365,6 @@ int torch_install(PyObject *module) {
         {"torch_into", into_py, METH_VARARGS, "(out, input): 1/sqrt(input) written to out, likewise."},
         {NULL, NULL, 0, NULL},
     };
-    name_requires_grad = PyUnicode_InternFromString("requires_grad");
     name_cdata = PyUnicode_InternFromString("_cdata");
     door.level_name = PyUnicode_InternFromString("_current_level");
     return PyModule_AddFunctions(module, methods);
