@@ -20,6 +20,7 @@ typedef void *handle;
 /* torch's own functions. Those of its stable C ABI answer 0 where all went well; the last ones are NULL where torch is too old.
  * Three are C++'s, known by their mangled names. */
 static struct {
+    int32_t (*cpu)(void), (*strided)(void);
     int32_t (*get_dim)(handle, int64_t *);
     int32_t (*get_sizes)(handle, const int64_t **);
     int32_t (*get_strides)(handle, const int64_t **);
@@ -43,6 +44,8 @@ static const struct {
     const char *name;
     bool optional;
 } functions[] = {
+    {&api.cpu, "aoti_torch_device_type_cpu"},
+    {&api.strided, "aoti_torch_layout_strided"},
     {&api.get_dim, "aoti_torch_get_dim"},
     {&api.get_sizes, "aoti_torch_get_sizes"},
     {&api.get_strides, "aoti_torch_get_strides"},
@@ -73,15 +76,17 @@ static int8_t dtype_of[NUMBERS];
 static int32_t number_of[GORSQRT_DTYPES];
 static PyObject *dtype_object[GORSQRT_COMPUTED];
 
+static bool known; /* all that is needed of the above */
 static int32_t cpu, strided;
 static PyObject *name_cdata, *get_default_dtype, *empty_strided;
 
 /* What the door needs; of no use until `open`. */
 static struct {
-    bool open, shut;                   /* shut: this torch is not one that the door knows; torch.py serves all tensors */
+    bool open, shut;                   /* shut: this torch is not one that the door knows: torch.py serves all tensors */
     Py_ssize_t tensor_at, keys_at;     /* bytes from a Python object to its at::Tensor, and from a TensorImpl to its keys */
     uint64_t keys, inference_keys;     /* of an ordinary tensor, and of one made in inference mode */
     uint64_t inference[2];             /* the thread's words in inference mode; outside both are 0 */
+    uint64_t autocast;                 /* what autocast, which leaves this operation on the CPU alone, changes of the second */
     PyObject *level_dict, *level_name; /* where torch.autograd.forward_ad keeps its level: -1 where none is active */
 } door;
 
@@ -101,57 +106,54 @@ static void *loaded(const char *name) {
     return dlopen(name, RTLD_LAZY | RTLD_NOLOAD);
 }
 
-/* Finds torch's functions and types once torch is whole. 1, 0 where there is no torch, -1 with an exception set. */
+/* Finds torch's functions and its numbers of the dtypes. False where this torch lacks one that is needed. */
+static bool find_functions(void) {
+    void *const library = loaded("libtorch_cpu.so");
+    c10 = loaded("libc10.so");
+    bool found = library && c10;
+    for (size_t i = 0; found && i < sizeof functions / sizeof *functions; i++) {
+        void *const function = dlsym(library, functions[i].name); /* also of what it depends on: libc10 */
+        memcpy(functions[i].place, &function, sizeof function);
+        found = function || functions[i].optional;
+    }
+    if (!found) return false;
+    cpu = api.cpu();
+    strided = api.strided();
+    memset(dtype_of, GORSQRT_DTYPES, sizeof dtype_of);
+    for (int t = 0; t < GORSQRT_DTYPES; t++) {
+        char name[40] = "aoti_torch_dtype_";
+        int32_t (*const number)(void) = (int32_t (*)(void))dlsym(library, strcat(name, dtype_name[t]));
+        if (number == NULL) continue; /* a dtype that this torch lacks */
+        number_of[t] = number();
+        if (number_of[t] >= 0 && number_of[t] < NUMBERS) dtype_of[number_of[t]] = (int8_t)t;
+        if (t < GORSQRT_COMPUTED) dtype_object[t] = imported("torch", dtype_name[t]);
+    }
+    return true;
+}
+
+/* Finds torch, once it is whole. 1, 0 where there is none, -1 with an exception set. */
 static int find(void) {
     PyObject *tensor = imported("torch", "Tensor"), *parameter = imported("torch.nn.parameter", "Parameter");
-    PyObject *modules[] = {imported("torch", "get_default_dtype"), imported("torch", "empty_strided")};
-    int found = tensor && parameter && modules[0] && modules[1];
+    get_default_dtype = imported("torch", "get_default_dtype");
+    empty_strided = imported("torch", "empty_strided");
+    int found = tensor && parameter && get_default_dtype && empty_strided;
     /* In a forked child the loader may be out of order for good: who has a Go, or gets one, may use it. */
     if (found && go_ask() == NULL) found = -1;
     if (found == 1) {
-        void *const cpu_library = loaded("libtorch_cpu.so");
-        c10 = loaded("libc10.so");
-        found = cpu_library && c10;
-        for (size_t i = 0; found && i < sizeof functions / sizeof *functions; i++) {
-            void *const function = dlsym(cpu_library, functions[i].name); /* also of what cpu_library depends on: libc10 */
-            memcpy(functions[i].place, &function, sizeof function);
-            found = function || functions[i].optional;
-        }
-        memset(dtype_of, GORSQRT_DTYPES, sizeof dtype_of);
-        for (int t = 0; found && t < GORSQRT_DTYPES; t++) {
-            char name[40] = "aoti_torch_dtype_";
-            int32_t (*const number)(void) = (int32_t (*)(void))dlsym(cpu_library, strcat(name, dtype_name[t]));
-            if (number == NULL) continue; /* a dtype that this torch lacks */
-            number_of[t] = number();
-            if (number_of[t] >= 0 && number_of[t] < NUMBERS) dtype_of[number_of[t]] = (int8_t)t;
-            if (t < GORSQRT_COMPUTED) dtype_object[t] = imported("torch", dtype_name[t]);
-        }
-        int32_t (*const get_cpu)(void) = found ? (int32_t (*)(void))dlsym(cpu_library, "aoti_torch_device_type_cpu") : NULL;
-        int32_t (*const get_strided)(void) = found ? (int32_t (*)(void))dlsym(cpu_library, "aoti_torch_layout_strided") : NULL;
-        found = get_cpu && get_strided;
-        if (found) {
-            cpu = get_cpu();
-            strided = get_strided();
-            get_default_dtype = Py_NewRef(modules[0]);
-            empty_strided = Py_NewRef(modules[1]);
-            torch_parameter = (PyTypeObject *)Py_NewRef(parameter);
-            torch_tensor = (PyTypeObject *)Py_NewRef(tensor);
-        }
+        known = find_functions();
+        torch_parameter = (PyTypeObject *)parameter;
+        torch_tensor = (PyTypeObject *)tensor;
+        return 1;
     }
     Py_XDECREF(tensor);
     Py_XDECREF(parameter);
-    Py_XDECREF(modules[0]);
-    Py_XDECREF(modules[1]);
+    Py_CLEAR(get_default_dtype);
+    Py_CLEAR(empty_strided);
     return found;
 }
 
-/* Whether torch is there and its functions are known. 1, 0, or -1 with an exception set. */
-static int torch_find(void) {
-    return torch_tensor ? 1 : find();
-}
-
 int torch_is_tensor(PyTypeObject *type) {
-    int const found = torch_find();
+    int const found = torch_tensor ? 1 : find();
     return found <= 0 ? found : PyType_IsSubtype(type, torch_tensor);
 }
 
@@ -186,12 +188,12 @@ bool torch_is_ordinary(PyObject *object, bool written, torch_look *t) {
     PyTypeObject *const type = Py_TYPE(object);
     if (type != torch_tensor && type != torch_parameter) return false;
     if (!door.open) {
-        if (!door.shut) open_door();
+        if (known && !door.shut) open_door();
         if (!door.open) return false;
     }
-    const uint64_t *const active = thread_keys();
-    bool const inference = active[0] == door.inference[0] && active[1] == door.inference[1];
-    if ((active[0] || active[1]) && !inference) return false;
+    uint64_t const included = thread_keys()[0], excluded = thread_keys()[1] & ~door.autocast;
+    bool const inference = included == door.inference[0] && excluded == door.inference[1];
+    if ((included || excluded) && !inference) return false;
     if (api.function_modes() != 0) return false;
     /* The object owns the TensorImpl for as long as it lives, and the caller keeps it alive. */
     const char *const impl = *(const char *const *)((const char *)object + door.tensor_at);
@@ -226,6 +228,10 @@ static int32_t torchs_default_dtype(void) {
 }
 
 int torch_take(operand *o, bool written) {
+    if (!known) {
+        PyErr_SetString(PyExc_RuntimeError, "gorsqrt: this version of torch is not one whose tensors can be read");
+        return -1;
+    }
     /* A Tensor that owns nothing: the object does, and the caller keeps it alive. */
     void *impl;
     if (door.open) {
@@ -322,14 +328,15 @@ static PyObject *thread_keys_py(PyObject *module, PyObject *unused) {
 
 static PyObject *open_py(PyObject *module, PyObject *args) {
     (void)module;
-    unsigned long long keys, inference_keys, inference[2];
-    if (!PyArg_ParseTuple(args, "nnKK(KK)O!", &door.tensor_at, &door.keys_at, &keys, &inference_keys, &inference[0],
-                          &inference[1], &PyDict_Type, &door.level_dict))
+    unsigned long long keys, inference_keys, inference[2], autocast;
+    if (!PyArg_ParseTuple(args, "nnKK(KK)KO!", &door.tensor_at, &door.keys_at, &keys, &inference_keys, &inference[0],
+                          &inference[1], &autocast, &PyDict_Type, &door.level_dict))
         return NULL;
     door.keys = keys;
     door.inference_keys = inference_keys;
     door.inference[0] = inference[0];
     door.inference[1] = inference[1];
+    door.autocast = autocast;
     Py_INCREF(door.level_dict); /* for ever, as all that is held here */
     door.open = true;
     Py_RETURN_NONE;
@@ -344,7 +351,13 @@ static PyObject *into_py(PyObject *module, PyObject *args) {
     (void)module;
     PyObject *out, *input;
     if (!PyArg_ParseTuple(args, "OO", &out, &input)) return NULL;
-    return call_into("rsqrt", out == input, input, TORCH_KERNEL, out, TORCH_KERNEL);
+    container const to = recognise(out), in = recognise(input);
+    if (to == NOT_AN_ARRAY || in == NOT_AN_ARRAY) {
+        if (!PyErr_Occurred()) PyErr_SetString(PyExc_TypeError, "torch_into(): both arguments must be arrays");
+        return NULL;
+    }
+    return call_into("rsqrt", out == input, input, in == TORCH_TENSOR ? TORCH_KERNEL : in, out,
+                     to == TORCH_TENSOR ? TORCH_KERNEL : to);
 }
 
 PyObject *torch_call(const char *function, PyObject *input, PyObject *out) {
@@ -362,7 +375,7 @@ int torch_install(PyObject *module) {
         {"torch_thread_keys", thread_keys_py, METH_NOARGS, "torch's dispatch keys of this thread: (included, excluded)."},
         {"torch_open", open_py, METH_VARARGS, "Lets ordinary tensors be read and written directly."},
         {"torch_fresh", fresh_py, METH_O, "1/sqrt(input) of a strided tensor on the CPU, as if torch recorded nothing."},
-        {"torch_into", into_py, METH_VARARGS, "(out, input): 1/sqrt(input) written to out, likewise."},
+        {"torch_into", into_py, METH_VARARGS, "(out, input): 1/sqrt(input) written to out, likewise; one may be no tensor."},
         {NULL, NULL, 0, NULL},
     };
     name_cdata = PyUnicode_InternFromString("_cdata");

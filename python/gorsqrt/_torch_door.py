@@ -32,6 +32,18 @@ def _places(tensors, words, wanted):
     return place
 
 
+def _autocast_keys():
+    """The excluded keys of this thread that autocast takes away, on the CPU and on CUDA devices."""
+    keys = 0
+    for device in ("cpu", "cuda"):
+        torch.set_autocast_enabled(device, True)
+        try:
+            keys |= _gorsqrt.torch_thread_keys()[1]
+        finally:
+            torch.set_autocast_enabled(device, False)
+    return keys
+
+
 def open_door():
     """Tell torch.c what an ordinary tensor is. Nothing happens while modes or transforms are active."""
     with torch.inference_mode(False):
@@ -48,5 +60,6 @@ def open_door():
             _keys(tensors[0]),
             _keys(tensors[-1]),
             inference_thread,
+            _autocast_keys(),
             vars(torch.autograd.forward_ad),
         )
