@@ -8,7 +8,7 @@ array('d', [0.5, 0.25, 0.2])
 The functions are C and Go; ``help(gorsqrt.rsqrt)`` documents them. Importing this module imports neither numpy nor torch.
 """
 
-from . import _gorsqrt
+from . import _gorsqrt, _watch
 
 __all__ = ["__version__", "get_default_dtype", "rsqrt", "rsqrt_", "set_default_dtype", "show_config"]
 
@@ -16,6 +16,14 @@ __version__ = _gorsqrt.binding_Install(f"{__name__}._gorsqrt")
 
 rsqrt, rsqrt_ = _gorsqrt.rsqrt, _gorsqrt.rsqrt_
 rsqrt.__module__ = rsqrt_.__module__ = __name__
+
+
+def __getattr__(name):
+    if name == "torch":
+        from importlib import import_module
+
+        return import_module(f"{__name__}.torch")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def set_default_dtype(d):
@@ -87,3 +95,6 @@ def show_config(mode="stdout"):
     for name, value in config.items():
         print(f"{name:12}{value}")
     return None
+
+
+_watch.watch()

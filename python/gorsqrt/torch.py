@@ -1,0 +1,436 @@
+"""Torch tensors that the fast door does not take: the registered ops, and torch.rsqrt itself for what they can't do.
+
+``gorsqrt.rsqrt`` and ``gorsqrt.rsqrt_`` come here by themselves; of this module only ``patch`` is called by a user:
+
+>>> import torch, gorsqrt
+>>> with gorsqrt.torch.patch():
+...     torch.tensor([4.0, 16.0]).rsqrt()
+tensor([0.5000, 0.2500])
+
+The ops are ``torch.ops.gorsqrt.rsqrt``, ``rsqrt_`` and ``rsqrt.out``. One principle decides what is written for them: what they can't
+do as torch does goes to torch.rsqrt, so that torch's errors and rules stay torch's; and writing is
+``out.copy_(gorsqrt.rsqrt(x))`` wherever a transform stands between the caller and the memory, so that copy_ carries its rules.
+"""
+
+import functools
+import threading
+
+import torch
+from torch import _C
+from torch._functorch.utils import enable_single_level_autograd_function
+from torch.autograd import forward_ad
+from torch.autograd.function import _SingleLevelFunction
+from torch.utils._python_dispatch import _disable_current_modes
+
+import gorsqrt
+
+from ._gorsqrt import torch_fresh, torch_into
+
+__all__ = ["patch"]
+
+# torch's own functions: torch.rsqrt may be ours while patched.
+_TORCH_RSQRT, _TORCH_RSQRT_ = _C._VariableFunctions.rsqrt, _C._VariableFunctions.rsqrt_
+
+_COMPUTED = frozenset({torch.float16, torch.bfloat16, torch.float32, torch.float64, torch.complex64, torch.complex128})
+_DTYPES = _COMPUTED | {torch.bool, torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64}
+_DTYPES |= {torch.uint16, torch.uint32, torch.uint64}
+_SAME_BITS = frozenset({torch.float32, torch.float64})  # as torch's kernel on the CPU
+
+
+# The ops.
+
+
+def _tags(kind):
+    """The tags of torch's own op of this kind, as far as this torch has them."""
+    known = (getattr(torch.Tag, name, None) for name in ("pointwise", "pt2_compliant_tag", kind))
+    return [tag for tag in known if tag is not None]
+
+
+_library = torch.library.Library("gorsqrt", "DEF")
+_library.define("rsqrt(Tensor self) -> Tensor", tags=_tags("core"))
+_library.define("rsqrt_(Tensor(a!) self) -> Tensor(a!)", tags=_tags("inplace"))
+_library.define("rsqrt.out(Tensor self, *, Tensor(a!) out) -> Tensor(a!)", tags=_tags("out"))
+_FRESH, _IN_PLACE, _OUT = torch.ops.gorsqrt.rsqrt.default, torch.ops.gorsqrt.rsqrt_.default, torch.ops.gorsqrt.rsqrt.out
+
+
+# The CPU's kernels, below autograd: plain strided tensors.
+
+
+def _cpu(x):
+    return torch_fresh(x) if x.dtype in _DTYPES else _TORCH_RSQRT(x)
+
+
+def _cpu_in_place(x):
+    if x.dtype not in _DTYPES:
+        return _TORCH_RSQRT_(x)
+    torch_into(x, x)
+    return x
+
+
+def _cpu_out(x, *, out):
+    if x.dtype not in _DTYPES or out.dtype not in _DTYPES:
+        return _TORCH_RSQRT(x, out=out)
+    if x.shape != out.shape:
+        _resize(out, x)
+    torch_into(out, x)
+    return out
+
+
+def _resize(out, x):
+    """Gives out x's shape by torch's rule and with torch's warning. Where torch fails half-way (memory that can't grow, which keeps
+    its old shape here) or crashes (memory shared between processes), it fails before."""
+    storage = out.untyped_storage()
+    needed = (out.storage_offset() + x.numel()) * out.element_size() if x.numel() else 0
+    fixed = needed > storage.nbytes() and (not storage.resizable() or out.is_shared())
+    if fixed and torch.can_cast(_result_dtype(x), out.dtype):
+        twin = torch.empty(out.shape, dtype=out.dtype, device="meta")
+        _TORCH_RSQRT(torch.empty(x.shape, dtype=x.dtype, device="meta"), out=twin)
+        raise RuntimeError("Trying to resize storage that is not resizable")
+    _TORCH_RSQRT(x, out=out)
+
+
+def _result_dtype(x):
+    return x.dtype if x.dtype in _COMPUTED else torch.get_default_dtype()
+
+
+_library.impl("rsqrt", _cpu, "CPU")
+_library.impl("rsqrt_", _cpu_in_place, "CPU")
+_library.impl("rsqrt.out", _cpu_out, "CPU")
+
+
+# Every other backend (meta, sparse, quantized, nested, mkldnn and the devices that have no kernel of ours): torch's kernel or its error.
+
+
+def _theirs(x):
+    return _TORCH_RSQRT(x)
+
+
+def _theirs_in_place(x):
+    return _TORCH_RSQRT_(x)
+
+
+def _theirs_out(x, *, out):
+    return _TORCH_RSQRT(x, out=out)
+
+
+for _name, _op, _kernel in (("rsqrt", _FRESH, _theirs), ("rsqrt_", _IN_PLACE, _theirs_in_place), ("rsqrt.out", _OUT, _theirs_out)):
+    for _key in ("CompositeExplicitAutograd", "NestedTensorCPU", "NestedTensorCUDA"):
+        _library.impl(_name, _kernel, _key)
+    torch.library.register_fake(_op, _kernel, lib=_library)
+
+
+# Derivatives.
+
+
+def _below_autograd(op, keyset, *args, **kwargs):
+    with _C._AutoDispatchBelowAutograd():
+        return op.redispatch(keyset & _C._after_autograd_keyset, *args, **kwargs)
+
+
+class Rsqrt(_SingleLevelFunction):
+    """y = x^(-1/2), dy = -1/2 conj(y^3) dx: torch's formula, in torch's order of operations. compute gives y from x, unrecorded.
+
+    One level only: the dispatcher has taken functorch's levels apart before it calls the Autograd kernel. apply switches both modes
+    of recording off, and the levels below need them as they were.
+    """
+
+    @staticmethod
+    def forward(compute, backward_mode, forward_mode, x):
+        with torch.set_grad_enabled(backward_mode), forward_ad._set_fwd_grad_enabled(forward_mode):
+            return compute(x)
+
+    @staticmethod
+    def setup_context(ctx, inputs, output):
+        ctx.forward_mode = inputs[2]
+        ctx.save_for_backward(output)
+        ctx.save_for_forward(output)
+
+    @staticmethod
+    def backward(ctx, grad):
+        (y,) = ctx.saved_tensors
+        return None, None, None, -0.5 * grad * y.pow(3).conj()
+
+    @staticmethod
+    def jvp(ctx, _compute, _backward_mode, _forward_mode, tangent):
+        (y,) = ctx.saved_tensors
+        with forward_ad._set_fwd_grad_enabled(ctx.forward_mode):
+            return (-0.5 * tangent.conj() * y.pow(3).conj()).conj()
+
+
+def _is_dual(x):
+    return forward_ad._current_level >= 0 and forward_ad.unpack_dual(x).tangent is not None
+
+
+def _recorded(*tensors):
+    """Whether a derivative of a function of these is asked for."""
+    return (torch.is_grad_enabled() and any(x.requires_grad for x in tensors)) or any(map(_is_dual, tensors))
+
+
+def _autograd(keyset, x):
+    if _recorded(x):
+        compute = functools.partial(_below_autograd, _FRESH, keyset)
+        with enable_single_level_autograd_function():
+            return Rsqrt.apply(compute, torch.is_grad_enabled(), _C._is_fwd_grad_enabled(), x)
+    return _below_autograd(_FRESH, keyset, x)
+
+
+def _autograd_in_place(keyset, x):
+    if _recorded(x):
+        return _by_copy(x)
+    return _below_autograd(_IN_PLACE, keyset, x)
+
+
+def _autograd_out(keyset, x, *, out):
+    if _recorded(x, out):
+        return _TORCH_RSQRT(x, out=out)
+    return _below_autograd(_OUT, keyset, x, out=out)
+
+
+_library.impl("rsqrt", _autograd, "Autograd", with_keyset=True)
+_library.impl("rsqrt_", _autograd_in_place, "Autograd", with_keyset=True)
+_library.impl("rsqrt.out", _autograd_out, "Autograd", with_keyset=True)
+
+
+# Version counters. A tensor of inference mode has none and is refused, before it is written.
+
+
+def _counted(written, write):
+    if written.is_inference():
+        written.as_strided((0,), (1,)).zero_()  # raises what torch raises, and writes nothing
+    with _C._AutoDispatchBelowADInplaceOrView():
+        write()
+    if not written.is_inference():
+        torch.autograd.graph.increment_version(written)
+    return written
+
+
+def _counted_in_place(keyset, x):
+    return _counted(x, lambda: _IN_PLACE.redispatch(keyset & _C._after_ADInplaceOrView_keyset, x))
+
+
+def _counted_out(keyset, x, *, out):
+    return _counted(out, lambda: _OUT.redispatch(keyset & _C._after_ADInplaceOrView_keyset, x, out=out))
+
+
+_library.impl("rsqrt_", _counted_in_place, "ADInplaceOrView", with_keyset=True)
+_library.impl("rsqrt.out", _counted_out, "ADInplaceOrView", with_keyset=True)
+
+
+# Transforms: in place and out= are a copy of the fresh result.
+
+
+def _by_copy(x):
+    return x.copy_(_FRESH(x)) if x.dtype in _COMPUTED else _TORCH_RSQRT_(x)
+
+
+def _out_by_copy(x, *, out):
+    if x.shape == out.shape and x.dtype in _DTYPES and out.dtype in _DTYPES and torch.can_cast(_result_dtype(x), out.dtype):
+        return out.copy_(_FRESH(x))
+    return _TORCH_RSQRT(x, out=out)
+
+
+torch.library.register_vmap(_FRESH, lambda info, in_dims, x: (_FRESH(x), in_dims[0]), lib=_library)
+_library.impl("rsqrt_", _by_copy, "FuncTorchBatched")
+_library.impl("rsqrt.out", _theirs_out, "FuncTorchBatched")
+_library.impl("rsqrt_", _by_copy, "Functionalize")
+_library.impl("rsqrt.out", _out_by_copy, "Functionalize")
+
+
+def _autocast(x):
+    with torch.autocast(x.device.type, enabled=False):
+        return _FRESH(x.float() if x.dtype in (torch.float16, torch.bfloat16) else x)
+
+
+for _key in ("AutocastCUDA", "AutocastXPU", "AutocastMPS", "AutocastMTIA", "AutocastMAIA"):  # torch's list for rsqrt: not the CPU
+    if hasattr(_C.DispatchKey, _key) and _C._dispatch_has_kernel_for_dispatch_key("aten::rsqrt", _key):
+        _library.impl("rsqrt", _autocast, _key)
+
+
+# The functions behind gorsqrt.rsqrt and gorsqrt.rsqrt_.
+
+# Below this many float32 or float64 elements torch.rsqrt, whose bits are the same on the CPU, records its gradient sooner than
+# Python's part of ours takes.
+_TORCH_BELOW = 1 << 14
+
+
+def rsqrt(input, out=None):
+    """gorsqrt.rsqrt where an argument is a tensor that is not ordinary, or a mode, a transform or a tracer is active."""
+    if _is_foreign(input) or _is_foreign(out):
+        return _TORCH_RSQRT(input, out=out)
+    if not isinstance(input, torch.Tensor) or not (out is None or isinstance(out, torch.Tensor)):
+        return _mixed(input, out)
+    if out is not None:
+        return _OUT(input, out=out)
+    if _is_plain(input):
+        if input.dtype in _SAME_BITS and input.numel() < _TORCH_BELOW:
+            return _TORCH_RSQRT(input)
+        if input.requires_grad and torch.is_grad_enabled():
+            return Rsqrt.apply(_cpu, True, False, input)
+    return _FRESH(input)
+
+
+def rsqrt_(input):
+    """gorsqrt.rsqrt_ where input is a tensor that is not ordinary, or a mode, a transform or a tracer is active."""
+    if _is_foreign(input) or (_is_plain(input) and input.dtype in _SAME_BITS and input.requires_grad):
+        return _TORCH_RSQRT_(input)
+    return _IN_PLACE(input)
+
+
+def _is_foreign(x):
+    """Whether x answers for torch functions itself, in ways that may know torch.rsqrt but not our ops. torch's own classes (fake,
+    functional, jagged, DTensor) take any pointwise op; masked tensors take a list."""
+    cls = type(x)
+    if cls is torch.Tensor or cls is torch.nn.Parameter or not hasattr(cls, "__torch_function__"):
+        return False
+    if cls.__module__.startswith("torch."):
+        return cls.__module__.startswith("torch.masked.")
+    function = getattr(cls.__torch_function__, "__func__", cls.__torch_function__)
+    if function not in (torch.Tensor.__torch_function__.__func__, _C._disabled_torch_function_impl):
+        return True
+    return getattr(cls, "__torch_dispatch__", _C._disabled_torch_dispatch_impl) is not _C._disabled_torch_dispatch_impl
+
+
+def _is_plain(x):
+    """Whether x is a strided tensor of the CPU that nothing stands around: at most it requires grad."""
+    return (
+        type(x) in (torch.Tensor, torch.nn.Parameter)
+        and x.is_cpu
+        and x.layout is torch.strided
+        and not (x.is_nested or x.is_conj() or x.is_neg() or x._is_zerotensor())
+        and not (_C._len_torch_function_stack() or _C._len_torch_dispatch_stack() or _C._are_functorch_transforms_active())
+        and forward_ad._current_level < 0
+        and _C._get_tracing_state() is None
+    )
+
+
+def _mixed(input, out):
+    """One of the two is a tensor and the other another container: computed on a plain tensor of the tensor's memory."""
+    is_input = isinstance(input, torch.Tensor)
+    tensor, other = (input, out) if is_input else (out, input)
+    name = f"rsqrt(): argument '{'input' if is_input else 'out'}'"
+    if _recorded(tensor):
+        return _TORCH_RSQRT(tensor, out=torch.empty(0))  # raises that out= records no derivative
+    if _C._are_functorch_transforms_active() or _C._dispatch_keys(tensor).has(_C.DispatchKey.Python) or tensor.is_meta:
+        shown = "a tensor under a transform" if _C._are_functorch_transforms_active() else f"a {type(tensor).__name__} without memory"
+        raise TypeError(f"{name} is {shown}, which can't be combined with {type(other).__module__}.{type(other).__qualname__}")
+    with _disable_current_modes(), _C.DisableTorchFunction():
+        plain = tensor.detach().as_subclass(torch.Tensor).resolve_conj().resolve_neg()
+        if is_input:
+            return gorsqrt.rsqrt(plain, out=other)
+        gorsqrt.rsqrt(other, out=plain)
+        if plain.data_ptr() != tensor.data_ptr() or plain.is_conj() != tensor.is_conj():
+            tensor.copy_(plain)
+        return tensor
+
+
+# torch.rsqrt through gorsqrt.
+
+
+class patch:  # noqa: N801
+    """Let torch.rsqrt, torch.rsqrt_, torch.Tensor.rsqrt and torch.Tensor.rsqrt_ go through gorsqrt, in all threads.
+
+    As a function it holds until ``undo`` is called on what it returns; as a context manager until the block ends. Uses may be
+    nested and may overlap: the last to end puts back what the first has found.
+
+    Examples
+    --------
+    >>> import torch, gorsqrt
+    >>> with gorsqrt.torch.patch():
+    ...     torch.rsqrt(torch.tensor([4.0, 16.0]))
+    tensor([0.5000, 0.2500])
+    >>> patched = gorsqrt.torch.patch()
+    >>> torch.tensor([4.0, 16.0]).rsqrt_()
+    tensor([0.5000, 0.2500])
+    >>> patched.undo()
+    """
+
+    _lock = threading.Lock()
+    _active = 0
+    _found: list = []  # noqa: RUF012
+
+    def __init__(self):
+        self._on = True
+        with patch._lock:
+            patch._active += 1
+            if patch._active == 1:
+                patch._found = [(owner, name, vars(owner).get(name, _ABSENT)) for owner, name in _PATCHED]
+                for (owner, name), function in _PATCHED.items():
+                    setattr(owner, name, function)
+
+    def undo(self):
+        """Undo this use of patch; a second call does nothing."""
+        with patch._lock:
+            if not self._on:
+                return
+            self._on = False
+            patch._active -= 1
+            if patch._active == 0:
+                for owner, name, function in patch._found:
+                    if function is _ABSENT:
+                        delattr(owner, name)
+                    else:
+                        setattr(owner, name, function)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.undo()
+
+
+def _method(self):
+    return gorsqrt.rsqrt(self)
+
+
+def _method_(self):
+    return gorsqrt.rsqrt_(self)
+
+
+_ABSENT = object()
+_PATCHED = {
+    (torch, "rsqrt"): gorsqrt.rsqrt,
+    (torch, "rsqrt_"): gorsqrt.rsqrt_,
+    (torch.Tensor, "rsqrt"): _method,
+    (torch.Tensor, "rsqrt_"): _method_,
+}
+for (_owner, _name), _function in _PATCHED.items():
+    if _owner is torch.Tensor:
+        _function.__name__, _function.__qualname__ = _name, f"Tensor.{_name}"
+        _function.__doc__ = getattr(torch.Tensor, _name).__doc__
+
+
+# torch.compile and DTensor, registered where and when they are imported.
+
+
+def register_dynamo():
+    """Have torch.compile and torch.export trace the two functions to the ops."""
+
+    @torch.compiler.substitute_in_graph(gorsqrt.rsqrt)
+    def traced_rsqrt(input, *, out=None):
+        if isinstance(input, torch.Tensor):
+            return torch.ops.gorsqrt.rsqrt(input) if out is None else torch.ops.gorsqrt.rsqrt.out(input, out=out)
+        if out is None:
+            return torch.ops.gorsqrt.rsqrt(torch.from_numpy(input)).numpy()
+        torch.ops.gorsqrt.rsqrt.out(torch.from_numpy(input), out=torch.from_numpy(out))
+        return out
+
+    @torch.compiler.substitute_in_graph(gorsqrt.rsqrt_)
+    def traced_rsqrt_(input):
+        if isinstance(input, torch.Tensor):
+            return torch.ops.gorsqrt.rsqrt_(input)
+        torch.ops.gorsqrt.rsqrt_(torch.from_numpy(input))
+        return input
+
+
+def register_dtensor():
+    """Let a DTensor keep its sharding: every op is pointwise."""
+    from torch.distributed.tensor import Replicate, Shard
+    from torch.distributed.tensor.experimental import register_sharding
+
+    @register_sharding([_FRESH, _IN_PLACE])
+    def unary(x):
+        return [([p], [p]) for p in (Replicate(), *map(Shard, range(x.ndim)))]
+
+    @register_sharding(_OUT)
+    def unary_out(x, out):
+        return [([p], [p, p]) for p in (Replicate(), *map(Shard, range(x.ndim)))]
