@@ -342,22 +342,27 @@ static PyObject *open_py(PyObject *module, PyObject *args) {
     Py_RETURN_NONE;
 }
 
+/* What a kernel is given; a kernel may be the first who asks for torch. NOT_AN_ARRAY with an exception set. */
+static container recognise_for_kernel(PyObject *object) {
+    container const found = recognise(object);
+    if (found == TORCH_TENSOR) return TORCH_KERNEL;
+    if (found == NOT_AN_ARRAY && !PyErr_Occurred()) PyErr_SetString(PyExc_TypeError, "gorsqrt: a kernel was given no array");
+    return found;
+}
+
 static PyObject *fresh_py(PyObject *module, PyObject *input) {
     (void)module;
-    return call_fresh(input, TORCH_KERNEL);
+    container const in = recognise_for_kernel(input);
+    return in == NOT_AN_ARRAY ? NULL : call_fresh(input, in);
 }
 
 static PyObject *into_py(PyObject *module, PyObject *args) {
     (void)module;
     PyObject *out, *input;
     if (!PyArg_ParseTuple(args, "OO", &out, &input)) return NULL;
-    container const to = recognise(out), in = recognise(input);
-    if (to == NOT_AN_ARRAY || in == NOT_AN_ARRAY) {
-        if (!PyErr_Occurred()) PyErr_SetString(PyExc_TypeError, "torch_into(): both arguments must be arrays");
-        return NULL;
-    }
-    return call_into("rsqrt", out == input, input, in == TORCH_TENSOR ? TORCH_KERNEL : in, out,
-                     to == TORCH_TENSOR ? TORCH_KERNEL : to);
+    container const to = recognise_for_kernel(out);
+    container const in = to == NOT_AN_ARRAY ? to : recognise_for_kernel(input);
+    return in == NOT_AN_ARRAY ? NULL : call_into("rsqrt", out == input, input, in, out, to);
 }
 
 PyObject *torch_call(const char *function, PyObject *input, PyObject *out) {

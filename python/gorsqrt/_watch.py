@@ -1,18 +1,17 @@
 """Registers gorsqrt with parts of torch that are imported later, or never, without importing them.
 
-Importing torch._dynamo or torch.distributed.tensor takes seconds, so gorsqrt.torch can't do that to register itself there. A finder
-at the head of sys.meta_path sees their names go by, and no other's; when both are there it goes away.
+Importing torch._dynamo or torch.distributed.tensor takes seconds, so gorsqrt can't do that to register itself there. A finder at the
+head of sys.meta_path sees their names go by, and those of other modules, which it leaves to the rest; when both are there it goes away.
 """
 
 import sys
 import warnings
-from importlib.util import find_spec
 
 HOOKS = {"torch._dynamo": "register_dynamo", "torch.distributed.tensor": "register_dtensor"}
 
 
 def register(name):
-    """Registers with the module of this name. An error of ours must not become an error of that import."""
+    """Registers with the module of this name. An error of ours must not become an error of that module's import."""
     try:
         from . import torch
 
@@ -22,28 +21,33 @@ def register(name):
 
 
 class Finder:
-    """Finds nothing; lends the modules of HOOKS a loader that registers once they are loaded."""
+    """Lends the modules of these names a loader that registers with them once they are loaded."""
 
     def __init__(self, names):
-        self.names = names
+        self.names = set(names)
 
     def find_spec(self, name, path=None, target=None):
         if name not in self.names:
             return None
-        self.names.discard(name)
-        spec = find_spec(name)
+        others = (finder.find_spec(name, path, target) for finder in list(sys.meta_path) if finder is not self)
+        spec = next(filter(None, others), None)
         if spec and spec.loader:
-            spec.loader = Loader(spec.loader)
+            spec.loader = Loader(spec.loader, self)
+        return spec
+
+    def loaded(self, name):
+        self.names.discard(name)
         if not self.names and self in sys.meta_path:
             sys.meta_path.remove(self)
-        return spec
+        register(name)
 
 
 class Loader:
-    """The loader that it is made from, which it puts back before the module can see it."""
+    """A module's own loader, which it puts back before the module can see it. The import lock of the module is held until it is
+    registered with, so that no thread finds it without."""
 
-    def __init__(self, loader):
-        self.loader = loader
+    def __init__(self, loader, finder):
+        self.loader, self.finder = loader, finder
 
     def create_module(self, spec):
         return self.loader.create_module(spec)
@@ -51,13 +55,14 @@ class Loader:
     def exec_module(self, module):
         module.__spec__.loader = module.__loader__ = self.loader
         self.loader.exec_module(module)
-        register(module.__name__)
+        self.finder.loaded(module.__name__)
 
 
 def watch():
     """Registers with what is imported already, and with the rest when it is."""
-    absent = {name for name in HOOKS if name not in sys.modules}
+    absent = [name for name in HOOKS if name not in sys.modules]
     if absent:
         sys.meta_path.insert(0, Finder(absent))
-    for name in HOOKS.keys() - absent:
-        register(name)
+    for name in HOOKS:
+        if name not in absent:
+            register(name)

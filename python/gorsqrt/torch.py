@@ -304,23 +304,31 @@ def _is_plain(x):
 
 
 def _mixed(input, out):
-    """One of the two is a tensor and the other another container: computed on a plain tensor of the tensor's memory."""
-    is_input = isinstance(input, torch.Tensor)
-    tensor, other = (input, out) if is_input else (out, input)
-    name = f"rsqrt(): argument '{'input' if is_input else 'out'}'"
+    """One of the two is a tensor and the other another container."""
+    tensor, other = (input, out) if isinstance(input, torch.Tensor) else (out, input)
     if _recorded(tensor):
-        return _TORCH_RSQRT(tensor, out=torch.empty(0))  # raises that out= records no derivative
-    if _C._are_functorch_transforms_active() or _C._dispatch_keys(tensor).has(_C.DispatchKey.Python) or tensor.is_meta:
-        shown = "a tensor under a transform" if _C._are_functorch_transforms_active() else f"a {type(tensor).__name__} without memory"
-        raise TypeError(f"{name} is {shown}, which can't be combined with {type(other).__module__}.{type(other).__qualname__}")
-    with _disable_current_modes(), _C.DisableTorchFunction():
-        plain = tensor.detach().as_subclass(torch.Tensor).resolve_conj().resolve_neg()
-        if is_input:
-            return gorsqrt.rsqrt(plain, out=other)
-        gorsqrt.rsqrt(other, out=plain)
-        if plain.data_ptr() != tensor.data_ptr() or plain.is_conj() != tensor.is_conj():
-            tensor.copy_(plain)
-        return tensor
+        return _TORCH_RSQRT(tensor, out=torch.empty(0))  # raises: no derivative is recorded with out=
+    if tensor.device.type != "cpu":
+        where = f"{input.device} and cpu" if tensor is input else f"cpu and {out.device}"
+        raise RuntimeError(f"Expected all tensors to be on the same device, but found at least two devices, {where}!")
+    if _C._are_functorch_transforms_active() or _C._dispatch_keys(tensor).has(_C.DispatchKey.Python):
+        which, kind = ("input", "out") if tensor is input else ("out", "input")
+        raise TypeError(
+            f"rsqrt(): argument '{which}' is a tensor of a transform or a wrapper without memory of its own; "
+            f"argument '{kind}' must then be a tensor, not {type(other).__module__}.{type(other).__qualname__}"
+        )
+    with torch.no_grad(), _disable_current_modes(), _C.DisableTorchFunction():
+        if tensor is input:
+            torch_into(other, input.resolve_conj().resolve_neg())
+            return other
+        shape = torch.Size(other.shape if hasattr(other, "shape") else memoryview(other).shape)
+        if shape == out.shape and not (out.is_conj() or out.is_neg() or out._is_zerotensor()):
+            return _counted(out, lambda: torch_into(out, other))
+        result = torch.empty(shape, dtype=out.dtype)
+        torch_into(result, other)
+        if shape != out.shape:
+            _resize(out, result)
+        return out.copy_(result)
 
 
 # torch.rsqrt through gorsqrt.
