@@ -185,7 +185,7 @@ void torch_written(PyObject *object);
 PyObject *torch_result(int32_t dtype, int ndim, const int64_t *shape, const int64_t *strides, void **data);
 
 /* What gorsqrt/torch.py makes of a call with a tensor that is not ordinary. out: NULL where there is none. */
-PyObject *torch_call(const char *function, PyObject *input, PyObject *out);
+PyObject *torch_call(bool in_place, PyObject *input, PyObject *out);
 
 int torch_install(PyObject *module);
 

@@ -62,7 +62,7 @@ PyObject *call_into(const char *function, bool in_place, PyObject *input, contai
             } else if (go->decide_into(&plan, &y.array, &x.array, &refusal)) {
                 if (refusal.kind == OTHER_SHAPE && to == TORCH_TENSOR) {
                     free(refusal.text);
-                    result = torch_call(function, input, out); /* resizes it */
+                    result = torch_call(in_place, input, out); /* resizes it */
                 } else {
                     raise_refusal(function, in_place, &refusal);
                 }
@@ -173,7 +173,7 @@ static PyObject *rsqrt(PyObject *module, PyObject *const *args, Py_ssize_t nargs
     if (read_arguments(&a, "rsqrt", true, args, nargs, kwnames) < 0) return NULL;
     if (!tried) result = a.out ? express_out(a.input, a.out) : express_fresh(a.input);
     if (result || PyErr_Occurred()) return result;
-    if (is_torchs(a.input, a.in, false) || (a.out && is_torchs(a.out, a.to, true))) return torch_call("rsqrt", a.input, a.out);
+    if (is_torchs(a.input, a.in, false) || (a.out && is_torchs(a.out, a.to, true))) return torch_call(false, a.input, a.out);
     return a.out ? call_into("rsqrt", false, a.input, a.in, a.out, a.to) : call_fresh(a.input, a.in);
 }
 
@@ -186,7 +186,7 @@ static PyObject *rsqrt_inplace(PyObject *module, PyObject *const *args, Py_ssize
     if (read_arguments(&a, "rsqrt_", false, args, nargs, kwnames) < 0) return NULL;
     result = express_in_place(a.input);
     if (result || PyErr_Occurred()) return result;
-    if (is_torchs(a.input, a.in, true)) return torch_call("rsqrt_", a.input, NULL);
+    if (is_torchs(a.input, a.in, true)) return torch_call(true, a.input, NULL);
     return call_into("rsqrt_", true, a.input, a.in, a.input, a.in);
 }
 

@@ -184,7 +184,8 @@ static void open_door(void) {
     Py_XDECREF(module);
 }
 
-bool torch_is_ordinary(PyObject *object, bool written, torch_look *t) {
+/* Whether a tensor is ordinary but for a gradient that is to be recorded, perhaps. */
+static bool is_plain(PyObject *object, bool written) {
     PyTypeObject *const type = Py_TYPE(object);
     if (type != torch_tensor && type != torch_parameter) return false;
     if (!door.open) {
@@ -203,8 +204,14 @@ bool torch_is_ordinary(PyObject *object, bool written, torch_look *t) {
     PyObject *level = PyDict_GetItemWithError(door.level_dict, door.level_name); /* borrowed */
     bool const dual = level == NULL || PyLong_AsLong(level) != -1;
     if (dual) PyErr_Clear();
-    if (dual || (api.grad_mode() && api.requires_grad(impl))) return false;
-    return look(t, (char *)object + door.tensor_at, written) && t->dtype != GORSQRT_DTYPES && (t->data || t->n == 0);
+    return !dual;
+}
+
+bool torch_is_ordinary(PyObject *object, bool written, torch_look *t) {
+    if (!is_plain(object, written)) return false;
+    handle const tensor = (char *)object + door.tensor_at;
+    if (api.grad_mode() && api.requires_grad(*(void **)tensor)) return false;
+    return look(t, tensor, written) && t->dtype != GORSQRT_DTYPES && (t->data || t->n == 0);
 }
 
 /* Reading and writing. */
@@ -365,13 +372,20 @@ static PyObject *into_py(PyObject *module, PyObject *args) {
     return in == NOT_AN_ARRAY ? NULL : call_into("rsqrt", out == input, input, in, out, to);
 }
 
-PyObject *torch_call(const char *function, PyObject *input, PyObject *out) {
-    PyObject *module = PyImport_ImportModule("gorsqrt.torch");
-    PyObject *callable = module ? PyObject_GetAttrString(module, function) : NULL;
-    PyObject *result = callable ? PyObject_CallFunctionObjArgs(callable, input, out, NULL) : NULL;
-    Py_XDECREF(callable);
-    Py_XDECREF(module);
-    return result;
+static PyObject *is_plain_py(PyObject *module, PyObject *tensor) {
+    (void)module;
+    return PyBool_FromLong(is_plain(tensor, false));
+}
+
+PyObject *torch_call(bool in_place, PyObject *input, PyObject *out) {
+    static PyObject *functions[2]; /* of gorsqrt.torch, held for ever */
+    PyObject **const function = &functions[in_place];
+    if (*function == NULL) {
+        PyObject *module = PyImport_ImportModule("gorsqrt.torch");
+        *function = module ? PyObject_GetAttrString(module, in_place ? "rsqrt_" : "rsqrt") : NULL;
+        Py_XDECREF(module);
+    }
+    return *function ? PyObject_CallFunctionObjArgs(*function, input, out, NULL) : NULL;
 }
 
 int torch_install(PyObject *module) {
@@ -379,6 +393,7 @@ int torch_install(PyObject *module) {
     static PyMethodDef methods[] = {
         {"torch_thread_keys", thread_keys_py, METH_NOARGS, "torch's dispatch keys of this thread: (included, excluded)."},
         {"torch_open", open_py, METH_VARARGS, "Lets ordinary tensors be read and written directly."},
+        {"torch_is_plain", is_plain_py, METH_O, "Whether a tensor is ordinary but for a gradient to record, perhaps."},
         {"torch_fresh", fresh_py, METH_O, "1/sqrt(input) of a strided tensor on the CPU, as if torch recorded nothing."},
         {"torch_into", into_py, METH_VARARGS, "(out, input): 1/sqrt(input) written to out, likewise; one may be no tensor."},
         {NULL, NULL, 0, NULL},
