@@ -24,7 +24,7 @@ from torch.utils._python_dispatch import _disable_current_modes
 
 import gorsqrt
 
-from ._gorsqrt import torch_fresh, torch_into
+from ._gorsqrt import torch_fresh, torch_into, torch_is_plain
 
 __all__ = ["patch"]
 
@@ -255,23 +255,20 @@ _TORCH_BELOW = 1 << 14
 
 def rsqrt(input, out=None):
     """gorsqrt.rsqrt where an argument is a tensor that is not ordinary, or a mode, a transform or a tracer is active."""
+    if out is None and torch_is_plain(input):  # a gradient is to be recorded, or the dtype has no kernel
+        if input.dtype in _COMPUTED and not (input.dtype in _SAME_BITS and input.numel() < _TORCH_BELOW):
+            return Rsqrt.apply(torch_fresh, True, False, input)
+        return _TORCH_RSQRT(input)
     if _is_foreign(input) or _is_foreign(out):
         return _TORCH_RSQRT(input, out=out)
     if not isinstance(input, torch.Tensor) or not (out is None or isinstance(out, torch.Tensor)):
         return _mixed(input, out)
-    if out is not None:
-        return _OUT(input, out=out)
-    if _is_plain(input):
-        if input.dtype in _SAME_BITS and input.numel() < _TORCH_BELOW:
-            return _TORCH_RSQRT(input)
-        if input.requires_grad and torch.is_grad_enabled():
-            return Rsqrt.apply(_cpu, True, False, input)
-    return _FRESH(input)
+    return _FRESH(input) if out is None else _OUT(input, out=out)
 
 
 def rsqrt_(input):
     """gorsqrt.rsqrt_ where input is a tensor that is not ordinary, or a mode, a transform or a tracer is active."""
-    if _is_foreign(input) or (_is_plain(input) and input.dtype in _SAME_BITS and input.requires_grad):
+    if _is_foreign(input) or (input.dtype in _SAME_BITS and torch_is_plain(input)):
         return _TORCH_RSQRT_(input)
     return _IN_PLACE(input)
 
@@ -288,19 +285,6 @@ def _is_foreign(x):
     if function not in (torch.Tensor.__torch_function__.__func__, _C._disabled_torch_function_impl):
         return True
     return getattr(cls, "__torch_dispatch__", _C._disabled_torch_dispatch_impl) is not _C._disabled_torch_dispatch_impl
-
-
-def _is_plain(x):
-    """Whether x is a strided tensor of the CPU that nothing stands around: at most it requires grad."""
-    return (
-        type(x) in (torch.Tensor, torch.nn.Parameter)
-        and x.is_cpu
-        and x.layout is torch.strided
-        and not (x.is_nested or x.is_conj() or x.is_neg() or x._is_zerotensor())
-        and not (_C._len_torch_function_stack() or _C._len_torch_dispatch_stack() or _C._are_functorch_transforms_active())
-        and forward_ad._current_level < 0
-        and _C._get_tracing_state() is None
-    )
 
 
 def _mixed(input, out):
