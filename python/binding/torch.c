@@ -51,7 +51,7 @@ static const struct {
     {&api.get_strides, "aoti_torch_get_strides"},
     {&api.get_numel, "aoti_torch_get_numel"},
     {&api.get_dtype, "aoti_torch_get_dtype"},
-    {&api.get_layout, "aoti_torch_get_layout"},
+    {&api.get_layout, "aoti_torch_get_layout", true},
     {&api.get_device_type, "aoti_torch_get_device_type"},
     {&api.get_data, "aoti_torch_get_data_ptr"},
     {&api.grad_mode, "aoti_torch_grad_mode_is_enabled"},
@@ -251,8 +251,8 @@ int torch_take(operand *o, bool written) {
     if (impl == NULL) return -1;
     int32_t layout = strided, device = cpu;
     torch_look t;
-    if (api.get_layout(&impl, &layout) || api.get_device_type(&impl, &device) || layout != strided || device != cpu ||
-        !look(&t, &impl, written)) {
+    if ((api.get_layout && api.get_layout(&impl, &layout)) || api.get_device_type(&impl, &device) || layout != strided ||
+        device != cpu || !look(&t, &impl, written)) {
         PyErr_SetString(PyExc_RuntimeError, "gorsqrt: a tensor's memory can't be read: it is not a strided one on the CPU");
         return -1;
     }
