@@ -80,14 +80,12 @@ def _cpu_out(x, *, out):
 
 
 def _resize(out, x):
-    """Gives out x's shape by torch's rule and with torch's warning. Where torch fails half-way (memory that can't grow, which keeps
-    its old shape here) or crashes (memory shared between processes), it fails before."""
+    """Gives out x's shape by torch's rule and with torch's warning. Where torch fails half-way (memory that can't grow: the new shape
+    over the old memory) or crashes (memory shared between processes), it fails before, and out keeps its shape."""
     storage = out.untyped_storage()
     needed = (out.storage_offset() + x.numel()) * out.element_size() if x.numel() else 0
-    fixed = needed > storage.nbytes() and (not storage.resizable() or out.is_shared())
-    if fixed and torch.can_cast(_result_dtype(x), out.dtype):
-        twin = torch.empty(out.shape, dtype=out.dtype, device="meta")
-        _TORCH_RSQRT(torch.empty(x.shape, dtype=x.dtype, device="meta"), out=twin)
+    if needed > storage.nbytes() and (not storage.resizable() or out.is_shared()):
+        _TORCH_RSQRT(x, out=torch.empty(out.shape, dtype=out.dtype))  # warns, or raises that it can't be cast
         raise RuntimeError("Trying to resize storage that is not resizable")
     _TORCH_RSQRT(x, out=out)
 
@@ -116,7 +114,11 @@ def _theirs_out(x, *, out):
     return _TORCH_RSQRT(x, out=out)
 
 
-for _name, _op, _kernel in (("rsqrt", _FRESH, _theirs), ("rsqrt_", _IN_PLACE, _theirs_in_place), ("rsqrt.out", _OUT, _theirs_out)):
+for _name, _op, _kernel in (
+    ("rsqrt", _FRESH, _theirs),
+    ("rsqrt_", _IN_PLACE, _theirs_in_place),
+    ("rsqrt.out", _OUT, _theirs_out),
+):
     for _key in ("CompositeExplicitAutograd", "NestedTensorCPU", "NestedTensorCUDA"):
         _library.impl(_name, _kernel, _key)
     torch.library.register_fake(_op, _kernel, lib=_library)
@@ -219,24 +221,37 @@ _library.impl("rsqrt_", _counted_in_place, "ADInplaceOrView", with_keyset=True)
 _library.impl("rsqrt.out", _counted_out, "ADInplaceOrView", with_keyset=True)
 
 
-# Transforms: in place and out= are a copy of the fresh result.
+# Transforms: in place and out= are a copy of the fresh result, or its replacement where memory does not count.
 
 
 def _by_copy(x):
     return x.copy_(_FRESH(x)) if x.dtype in _COMPUTED else _TORCH_RSQRT_(x)
 
 
-def _out_by_copy(x, *, out):
-    if x.shape == out.shape and x.dtype in _DTYPES and out.dtype in _DTYPES and torch.can_cast(_result_dtype(x), out.dtype):
-        return out.copy_(_FRESH(x))
+def _replaced(x, y):
+    """The functional tensor x with y's values; torch casts them."""
+    torch._functionalize_replace(x, torch._from_functional_tensor(y))
+    torch._functionalize_commit_update(x)
+    torch._functionalize_sync(x)
+    return x
+
+
+def _functional_in_place(x):
+    return _replaced(x, _FRESH(x)) if torch._is_functional_tensor(x) and x.dtype in _COMPUTED else _TORCH_RSQRT_(x)
+
+
+def _functional_out(x, *, out):
+    ours = x.shape == out.shape and x.dtype in _DTYPES and out.dtype in _DTYPES and torch.can_cast(_result_dtype(x), out.dtype)
+    if ours and torch._is_functional_tensor(x) and torch._is_functional_tensor(out):
+        return _replaced(out, _FRESH(x).to(out.dtype))
     return _TORCH_RSQRT(x, out=out)
 
 
 torch.library.register_vmap(_FRESH, lambda info, in_dims, x: (_FRESH(x), in_dims[0]), lib=_library)
 _library.impl("rsqrt_", _by_copy, "FuncTorchBatched")
 _library.impl("rsqrt.out", _theirs_out, "FuncTorchBatched")
-_library.impl("rsqrt_", _by_copy, "Functionalize")
-_library.impl("rsqrt.out", _out_by_copy, "Functionalize")
+_library.impl("rsqrt_", _functional_in_place, "Functionalize")
+_library.impl("rsqrt.out", _functional_out, "Functionalize")
 
 
 def _autocast(x):
@@ -244,12 +259,19 @@ def _autocast(x):
         return _FRESH(x.float() if x.dtype in (torch.float16, torch.bfloat16) else x)
 
 
-for _key in ("AutocastCUDA", "AutocastXPU", "AutocastMPS", "AutocastMTIA", "AutocastMAIA"):  # torch's list for rsqrt: not the CPU
+for _key in (
+    "AutocastCUDA",
+    "AutocastXPU",
+    "AutocastMPS",
+    "AutocastMTIA",
+    "AutocastMAIA",
+):  # torch's list for rsqrt: not the CPU
     if hasattr(_C.DispatchKey, _key) and _C._dispatch_has_kernel_for_dispatch_key("aten::rsqrt", _key):
         _library.impl("rsqrt", _autocast, _key)
 
 
 # The functions behind gorsqrt.rsqrt and gorsqrt.rsqrt_.
+
 
 def rsqrt(input, out=None):
     """gorsqrt.rsqrt where an argument is a tensor that is not ordinary, or a mode, a transform or a tracer is active."""
