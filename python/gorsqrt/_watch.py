@@ -1,7 +1,7 @@
 """Registers gorsqrt with parts of torch that are imported later, or never, without importing them.
 
-Importing torch._dynamo or torch.distributed.tensor takes seconds, so gorsqrt can't do that to register itself there. A finder at the
-head of sys.meta_path sees their names go by, and those of other modules, which it leaves to the rest; when both are there it goes away.
+Importing torch._dynamo or torch.distributed.tensor takes seconds, so gorsqrt can't do that to register itself there. A finder at
+the head of sys.meta_path sees their names go by, and leaves all other names to the rest; when both are there it goes away.
 """
 
 import sys
@@ -29,8 +29,9 @@ class Finder:
     def find_spec(self, name, path=None, target=None):
         if name not in self.names:
             return None
-        others = (finder.find_spec(name, path, target) for finder in list(sys.meta_path) if finder is not self)
-        spec = next(filter(None, others), None)
+        finders = list(sys.meta_path)
+        after = finders[finders.index(self) + 1 :] if self in finders else finders
+        spec = next(filter(None, (finder.find_spec(name, path, target) for finder in after)), None)
         if spec and spec.loader:
             spec.loader = Loader(spec.loader, self)
         return spec
@@ -59,7 +60,9 @@ class Loader:
 
 
 def watch():
-    """Registers with what is imported already, and with the rest when it is."""
+    """Registers with what is imported already, and with the rest when it is. Once: gorsqrt may be reloaded."""
+    if any(isinstance(finder, Finder) for finder in sys.meta_path):
+        return
     absent = [name for name in HOOKS if name not in sys.modules]
     if absent:
         sys.meta_path.insert(0, Finder(absent))

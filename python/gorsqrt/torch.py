@@ -221,29 +221,26 @@ _library.impl("rsqrt_", _counted_in_place, "ADInplaceOrView", with_keyset=True)
 _library.impl("rsqrt.out", _counted_out, "ADInplaceOrView", with_keyset=True)
 
 
-# Transforms: in place and out= are a copy of the fresh result, or its replacement where memory does not count.
+# Transforms: in place and out= are a copy of the fresh result.
 
 
 def _by_copy(x):
     return x.copy_(_FRESH(x)) if x.dtype in _COMPUTED else _TORCH_RSQRT_(x)
 
 
-def _replaced(x, y):
-    """The functional tensor x with y's values; torch casts them."""
-    torch._functionalize_replace(x, torch._from_functional_tensor(y))
+def _functional_in_place(x):
+    """Not by copy_, which becomes an aten::copy here that has no derivative."""
+    if not torch._is_functional_tensor(x) or x.dtype not in _COMPUTED:
+        return _TORCH_RSQRT_(x)
+    torch._functionalize_replace(x, torch._from_functional_tensor(_FRESH(x)))
     torch._functionalize_commit_update(x)
     torch._functionalize_sync(x)
     return x
 
 
-def _functional_in_place(x):
-    return _replaced(x, _FRESH(x)) if torch._is_functional_tensor(x) and x.dtype in _COMPUTED else _TORCH_RSQRT_(x)
-
-
 def _functional_out(x, *, out):
-    ours = x.shape == out.shape and x.dtype in _DTYPES and out.dtype in _DTYPES and torch.can_cast(_result_dtype(x), out.dtype)
-    if ours and torch._is_functional_tensor(x) and torch._is_functional_tensor(out):
-        return _replaced(out, _FRESH(x).to(out.dtype))
+    if x.shape == out.shape and x.dtype in _DTYPES and out.dtype in _DTYPES and torch.can_cast(_result_dtype(x), out.dtype):
+        return out.copy_(_FRESH(x))
     return _TORCH_RSQRT(x, out=out)
 
 
@@ -418,11 +415,18 @@ def register_dynamo():
 
     @torch.compiler.substitute_in_graph(gorsqrt.rsqrt)
     def traced_rsqrt(input, *, out=None):
-        if isinstance(input, torch.Tensor):
-            return torch.ops.gorsqrt.rsqrt(input) if out is None else torch.ops.gorsqrt.rsqrt.out(input, out=out)
+        array = None
+        if not isinstance(input, torch.Tensor):
+            input, array = torch.from_numpy(input), input
         if out is None:
-            return torch.ops.gorsqrt.rsqrt(torch.from_numpy(input)).numpy()
-        torch.ops.gorsqrt.rsqrt.out(torch.from_numpy(input), out=torch.from_numpy(out))
+            result = torch.ops.gorsqrt.rsqrt(input)
+            return result if array is None else result.numpy()
+        to = out if isinstance(out, torch.Tensor) else torch.from_numpy(out)
+        can_cast = to.is_complex() or (to.is_floating_point() and not input.is_complex())
+        if to.is_contiguous() or to.shape != input.shape or not can_cast:
+            torch.ops.gorsqrt.rsqrt.out(input, out=to)
+        else:  # Dynamo refuses an out= that is not contiguous
+            to.copy_(torch.ops.gorsqrt.rsqrt(input))
         return out
 
     @torch.compiler.substitute_in_graph(gorsqrt.rsqrt_)

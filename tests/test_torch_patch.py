@@ -1,0 +1,151 @@
+"""gorsqrt.torch.patch: torch's own names through gorsqrt, and back exactly."""
+
+import threading
+
+import pytest
+import torch
+
+import gorsqrt
+import gorsqrt.torch
+
+PLACES = [(torch, "rsqrt"), (torch, "rsqrt_"), (torch.Tensor, "rsqrt"), (torch.Tensor, "rsqrt_")]
+X = torch.tensor([4.0, 16.0, 0.53125], dtype=torch.bfloat16)
+OURS = torch.tensor([0.5, 0.25, 1.375], dtype=torch.bfloat16)
+THEIRS = torch.rsqrt(X)
+
+
+def found():
+    """What the patched places hold, in their owners' own dicts: an inherited attribute is none."""
+    return [vars(owner).get(name) for owner, name in PLACES]
+
+
+ORIGINAL = found()
+
+
+@pytest.fixture(autouse=True)
+def as_found():
+    yield
+    assert all(a is b for a, b in zip(found(), ORIGINAL, strict=True))
+
+
+def is_patched():
+    """Whether the call is ours, by a bit in which torch's short bfloat16 tensors differ."""
+    results = [torch.rsqrt(X), torch.rsqrt(X, out=torch.empty_like(X)), X.rsqrt(), torch.rsqrt_(X.clone()), X.clone().rsqrt_()]
+    ours = [torch.equal(y, OURS) for y in results]
+    assert len(set(ours)) == 1
+    return ours[0]
+
+
+def test_off_by_default():
+    assert not torch.equal(OURS, THEIRS)
+    assert not is_patched()
+
+
+def test_context_manager_and_nesting():
+    with gorsqrt.torch.patch() as outer:
+        assert is_patched()
+        with gorsqrt.torch.patch():
+            assert is_patched()
+        assert is_patched()
+        outer.undo()
+        assert not is_patched()
+    assert not is_patched()
+
+
+def test_function_and_overlap():
+    first = gorsqrt.torch.patch()
+    second = gorsqrt.torch.patch()
+    first.undo()
+    first.undo()
+    assert is_patched()
+    second.undo()
+    assert not is_patched()
+
+
+def test_undone_after_an_exception():
+    with pytest.raises(ZeroDivisionError), gorsqrt.torch.patch():
+        assert is_patched()
+        raise ZeroDivisionError
+    assert not is_patched()
+
+
+def test_somebody_elses_replacement_is_put_back(monkeypatch):
+    mine = torch.Tensor.rsqrt
+
+    def replacement(self):
+        return mine(self)
+
+    monkeypatch.setattr(torch.Tensor, "rsqrt", replacement)
+    with gorsqrt.torch.patch():
+        assert is_patched()
+    assert vars(torch.Tensor)["rsqrt"] is replacement
+
+
+def test_signatures_and_errors():
+    with gorsqrt.torch.patch():
+        out = torch.empty_like(X)
+        assert torch.rsqrt(input=X, out=out) is out
+        assert torch.Tensor.rsqrt(X).tolist() == OURS.tolist()
+        x = X.clone()
+        assert x.rsqrt_() is x
+        with pytest.raises(TypeError, match="takes 1 positional argument but 2 were given"):
+            X.rsqrt(X)
+        with pytest.raises(TypeError, match="argument 'input'"):
+            torch.rsqrt(5)
+        with pytest.raises(RuntimeError, match="a leaf Variable that requires grad"):
+            torch.ones(3, requires_grad=True).rsqrt_()
+        assert torch.Tensor.rsqrt.__name__ == "rsqrt"
+        assert "rsqrt" in torch.Tensor.rsqrt.__doc__
+
+
+def test_what_goes_to_torch_itself_does_not_come_back():
+    """Gradients, sparse tensors' errors, resizing and transforms call torch.rsqrt inside: the original."""
+    with gorsqrt.torch.patch():
+        x = torch.ones(3, requires_grad=True)
+        x.rsqrt().sum().backward()
+        assert x.grad.tolist() == [-0.5] * 3
+        with pytest.raises(NotImplementedError, match="aten::rsqrt"):
+            torch.ones(3).to_sparse().rsqrt()
+        assert torch.rsqrt(X, out=torch.empty(0, dtype=X.dtype)).tolist() == OURS.tolist()
+        assert torch.vmap(torch.rsqrt)(torch.ones(2, 2)).tolist() == [[1.0, 1.0]] * 2
+        assert torch.func.grad(lambda t: t.rsqrt())(torch.tensor(4.0)).item() == -0.0625
+
+
+def test_every_thread_sees_it():
+    seen = []
+    with gorsqrt.torch.patch():
+        thread = threading.Thread(target=lambda: seen.append(is_patched()))
+        thread.start()
+        thread.join()
+    assert seen == [True]
+
+
+def test_threads_that_patch_at_once():
+    def work():
+        for _ in range(200):
+            with gorsqrt.torch.patch():
+                assert torch.equal(torch.rsqrt(X), OURS)
+
+    errors = []
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    previous, threading.excepthook = threading.excepthook, lambda args: errors.append(args.exc_value)
+    try:
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    finally:
+        threading.excepthook = previous
+    assert errors == []
+    assert not is_patched()
+
+
+@pytest.mark.spec("7.8")
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@pytest.mark.filterwarnings("ignore::FutureWarning")
+def test_compiled_code():
+    torch._dynamo.reset()
+    with gorsqrt.torch.patch():
+        compiled = torch.compile(lambda x: torch.rsqrt(x), backend="aot_eager", fullgraph=True)
+        assert torch.equal(compiled(X), OURS)
+    torch._dynamo.reset()
