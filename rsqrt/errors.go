@@ -45,8 +45,12 @@ func Unsupported(operand Operand, dtype string) *Error {
 	return errorf(TypeError, operand, "has dtype %s, which is not supported; supported are %s", dtype, Supported())
 }
 
-func readOnly() *Error {
-	return errorf(ValueError, Dst, "is read-only; a writable array is needed")
+func readOnly(dst Array) *Error {
+	because := ""
+	if dst.Because != "" {
+		because = ", since " + dst.Because
+	}
+	return errorf(ValueError, Dst, "is read-only%s; a writable array is needed", because)
 }
 
 func otherShape(dst, src Array) *Error {
@@ -55,8 +59,9 @@ func otherShape(dst, src Array) *Error {
 }
 
 // onDevice is the refusal of an operand that is not in the CPU's memory.
-func onDevice(operand Operand) *Error {
-	return errorf(RuntimeError, operand, "is on a CUDA device, where this version of gorsqrt does not compute; copy it to the CPU")
+func onDevice(operand Operand, device Device) *Error {
+	name := map[Device]string{CUDA: "a CUDA device", Elsewhere: "a device that is neither the CPU nor CUDA's"}[device]
+	return errorf(RuntimeError, operand, "is on %s, where this version of gorsqrt does not compute; copy it to the CPU", name)
 }
 
 func noCast(result, output DType) *Error {

@@ -9,11 +9,13 @@ const maxNDim = cgo.MaxNDim
 // PlanInto decides how 1/√src is written to dst, or why it can't be; see [Apply]. Booleans and integers are computed in the dtype
 // integers. The memory is not touched.
 func PlanInto(plan *cgo.Plan, dst, src Array, integers DType) error {
-	if dst.Device != src.Device {
+	switch {
+	case src.Device == Elsewhere || src.Device != CPU && src.Device == dst.Device:
+		return onDevice(Src, src.Device)
+	case dst.Device == Elsewhere:
+		return onDevice(Dst, dst.Device)
+	case dst.Device != src.Device:
 		return errTwoDevices
-	}
-	if src.Device != CPU {
-		return onDevice(Src)
 	}
 	if len(src.Shape) > maxNDim {
 		return TooManyDims(Src, len(src.Shape))
@@ -22,7 +24,7 @@ func PlanInto(plan *cgo.Plan, dst, src Array, integers DType) error {
 		return TooManyDims(Dst, len(dst.Shape))
 	}
 	if dst.ReadOnly {
-		return readOnly()
+		return readOnly(dst)
 	}
 	effort := overlapEffort
 	itself, shared := overlapsItself(dst, &effort), no
@@ -53,7 +55,7 @@ func PlanInto(plan *cgo.Plan, dst, src Array, integers DType) error {
 // strides, which it writes to strides[:len(src.Shape)]. Booleans and integers are computed in the dtype integers.
 func PlanFresh(plan *cgo.Plan, strides []int, src Array, integers DType) (DType, error) {
 	if src.Device != CPU {
-		return 0, onDevice(Src)
+		return 0, onDevice(Src, src.Device)
 	}
 	if len(src.Shape) > maxNDim {
 		return 0, TooManyDims(Src, len(src.Shape))

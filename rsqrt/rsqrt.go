@@ -38,6 +38,8 @@ type Array struct {
 	Strides []int
 	// ReadOnly arrays are refused as destinations.
 	ReadOnly bool
+	// Because says why it is read-only, where that is more than a flag: "jax arrays are immutable".
+	Because string
 	// Device is where the memory is.
 	Device Device
 }
@@ -49,6 +51,7 @@ type Device int
 const (
 	CPU Device = iota
 	CUDA
+	Elsewhere
 )
 
 // Float32 writes 1/√src[i] to dst[i]. dst and src have one length, and are the same memory or share none; it panics where

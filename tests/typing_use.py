@@ -2,6 +2,9 @@
 
 from array import array
 
+import array_api_strict as xp
+import jax
+import jax.numpy
 import numpy as np
 
 import gorsqrt
@@ -12,6 +15,15 @@ into: array[float] = gorsqrt.rsqrt(ndarray, out=array("f", [0.0] * 6))
 from_array: array[float] = gorsqrt.rsqrt(array("d", [4.0]))
 from_bytes: memoryview[float] = gorsqrt.rsqrt(bytearray(8))
 in_place: memoryview[float] = gorsqrt.rsqrt_(memoryview(bytearray(8)).cast("f"))
+from_jax: jax.Array = gorsqrt.rsqrt(jax.numpy.ones(3))
+same_namespace = gorsqrt.rsqrt(xp.ones(3)) + gorsqrt.rsqrt(xp.ones(3), out=xp.zeros(3))
+
+
+class Producer:
+    def __dlpack__(self, *, max_version: tuple[int, int] | None = None, copy: bool | None = None) -> object: ...
+
+
+from_producer: memoryview[float] = gorsqrt.rsqrt(Producer())
 version: str = gorsqrt.__version__
 tiers: list[str] = gorsqrt.show_config("dicts")["tiers"]
 gorsqrt.rsqrt(4.0)  # type: ignore[call-overload]

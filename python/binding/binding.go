@@ -226,6 +226,7 @@ func array(operand rsqrt.Operand, a *C.gorsqrt_array) (rsqrt.Array, error) {
 		Shape:    unsafe.Slice((*int)(unsafe.Pointer(a.shape)), int(a.ndim)),
 		Strides:  unsafe.Slice((*int)(unsafe.Pointer(a.strides)), int(a.ndim)),
 		ReadOnly: a.read_only != 0,
+		Because:  C.GoString(a.because),
 	}, nil
 }
 
@@ -252,7 +253,7 @@ func refused(refusal *C.gorsqrt_refusal, decide func() error) C.bool {
 	return true
 }
 
-// Fails to compile where C's numbers of the exceptions and operands are not Go's.
+// Fails to compile where C's numbers of the exceptions, operands and devices are not Go's.
 var (
 	_ = [1]struct{}{}[C.RUNTIME_ERROR-rsqrt.RuntimeError]
 	_ = [1]struct{}{}[C.TYPE_ERROR-rsqrt.TypeError]
@@ -261,6 +262,8 @@ var (
 	_ = [1]struct{}{}[C.NEITHER-rsqrt.Neither]
 	_ = [1]struct{}{}[C.SRC-rsqrt.Src]
 	_ = [1]struct{}{}[C.DST-rsqrt.Dst]
+	_ = [1]struct{}{}[C.CUDA-rsqrt.CUDA]
+	_ = [1]struct{}{}[C.ELSEWHERE-rsqrt.Elsewhere]
 )
 
 // recovered makes an error of a panic.

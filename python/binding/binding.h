@@ -7,6 +7,7 @@
 #include <Python.h> /* first, as it asks */
 
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 
 #include "../../cgo/plan.h"
@@ -18,9 +19,12 @@ typedef struct {
     const char *type;               /* the element type as the container names it, where dtype is GORSQRT_DTYPES */
     int32_t dtype, ndim;
     int32_t read_only;
-    int32_t device;        /* rsqrt.Device; not 0: nothing else here is filled in */
+    const char *because;   /* why it is read-only, where the container has a reason of its own; NULL elsewhere */
+    int32_t device;        /* rsqrt.Device; not CPU: nothing else here need be filled in */
     int32_t default_dtype; /* what it is computed in where it is of booleans or integers; -1: gorsqrt's default */
 } gorsqrt_array;
+
+enum { CPU, CUDA, ELSEWHERE }; /* rsqrt.Device */
 
 /* Why Go refused a call: rsqrt.Error, with rsqrt's numbers of the kinds and operands. */
 enum { RUNTIME_ERROR, TYPE_ERROR, VALUE_ERROR, OTHER_SHAPE };
@@ -81,6 +85,9 @@ typedef enum {
     ARRAY_INTERFACE,
     CUDA_ARRAY,
     TORCH_TENSOR,
+    DLPACK,
+    ARRAY_API, /* DLPack, and a namespace that makes such arrays */
+    JAX_ARRAY,
     TORCH_KERNEL, /* a tensor that torch's dispatcher hands to a kernel: whether it is ordinary, torch has seen to */
 } container;
 
@@ -121,6 +128,9 @@ extern PyTypeObject *array_array_type;
 /* The dtype of a buffer's format, the syntax of Python's struct module, and item size; GORSQRT_DTYPES where it is none of ours. */
 int32_t format_dtype(const char *format, int64_t item_size);
 
+/* The dtype of a kind of numpy's ("biufc") and an item size; GORSQRT_DTYPES where it is none of ours. */
+int32_t kind_dtype(char kind, int64_t item_size);
+
 /* An argument of a call and what is held for it. `object` is borrowed from the caller, who keeps it alive. */
 typedef struct {
     PyObject *object;
@@ -128,6 +138,8 @@ typedef struct {
     gorsqrt_array array;
     Py_buffer view;  /* held until operand_release where view.obj is set: the exporter can't move its memory meanwhile */
     PyObject *owned; /* keeps array.type, a scalar's array or an interface's dict alive; may be NULL */
+    void *managed;   /* DLPack's tensor, whose deleter operand_release calls; may be NULL */
+    bool versioned;  /* which of DLPack's two structs that is */
     int64_t shape[GORSQRT_MAX_NDIM], strides[GORSQRT_MAX_NDIM]; /* for exporters that have none in memory */
 } operand;
 
@@ -139,8 +151,43 @@ void operand_release(operand *o);
 /* Names an element type that has no kernel: str(type). 0, or -1 with an exception set. */
 int operand_name_type(operand *o, PyObject *type);
 
+/* Strides for an operand that came without; false where they overflow. */
+bool operand_c_order(operand *o, int64_t item_size);
+
+/* dlpack.c. dlpack_take is operand_take for what has __dlpack__; dlpack_release calls the deleter, if there is one to call, and
+ * keeps the exception that is set, if any. */
+int dlpack_take(operand *o, bool written);
+void dlpack_release(operand *o);
+
+/* jax.c. jax_take is operand_take for jax's arrays and tracers as jax_compute needs them: without memory. jax_compute is 1/√x of
+ * one, of this dtype, by jax; NULL with an exception set. jax_install adds what the module gorsqrt.jax is made of. */
+int jax_take(operand *o);
+PyObject *jax_compute(const operand *o, int32_t dtype);
+int jax_install(PyObject *module);
+
+/* Whether one of jax's can be read as DLPack: 0, or -1 with an exception set. */
+int jax_needs_memory(const char *function, PyObject *array);
+
 /* result.c: fresh containers of uninitialised memory. *data is the first element and lives as long as the object. NULL with an
  * exception set. */
+
+/* The memory of a result that others look into, of any thread and whether they hold the GIL or not: one allocation that ends
+ * with this header, and is freed with the last reference. */
+typedef struct {
+    char *data;                      /* the first element */
+    int64_t *shape, *strides, bytes; /* ndim entries each; strides in bytes */
+    int32_t dtype, ndim;
+    atomic_long references;
+} block;
+
+void block_drop(block *b);
+
+/* The methods __dlpack__ and __dlpack_device__ of an object that holds a block: a capsule takes a reference of its own. */
+PyObject *dlpack_export(block *b, PyObject *args, PyObject *kwargs);
+PyObject *dlpack_cpu(void);
+
+/* A fresh block, to which nobody refers yet but the caller; NULL with an exception set. */
+block *block_new(int32_t dtype, int ndim, const int64_t *shape, const int64_t *strides);
 
 /* A container like input's, of this layout (bytes). */
 PyObject *result_new(const operand *input, int32_t dtype, const int64_t *strides, void **data);

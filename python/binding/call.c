@@ -38,10 +38,12 @@ PyObject *call_fresh(PyObject *input, container in) {
             result = NULL;
         } else if (go->decide_fresh(&plan, strides, &dtype, &x.array, &refusal)) {
             raise_refusal("rsqrt", false, &refusal);
+        } else if (in == JAX_ARRAY) {
+            result = jax_compute(&x, dtype);
         } else {
             result = result_new(&x, dtype, strides, &data);
         }
-        if (result && run(&plan, data, x.array.data) < 0) Py_CLEAR(result);
+        if (data && run(&plan, data, x.array.data) < 0) Py_CLEAR(result);
         if (result) result = result_finish(&x, result);
     }
     operand_release(&x);
@@ -51,6 +53,10 @@ PyObject *call_fresh(PyObject *input, container in) {
 PyObject *call_into(const char *function, bool in_place, PyObject *input, container in, PyObject *out, container to) {
     operand x, y;
     PyObject *result = NULL;
+    if (in == JAX_ARRAY && to != JAX_ARRAY) {
+        if (jax_needs_memory(function, input) < 0) return NULL;
+        in = DLPACK;
+    }
     /* First what is written: that may move a tensor's memory, which the input may be a view of. */
     if (operand_take(&y, out, to, true) == 0) {
         if (operand_take(&x, input, in, in_place) == 0) {
@@ -216,7 +222,8 @@ int call_install(const char *module_name, const char *rsqrt_doc, const char *rsq
     methods[1].ml_meth = (PyCFunction)(void (*)(void))rsqrt_inplace;
     methods[1].ml_doc = rsqrt_inplace_doc;
     PyObject *module = PyImport_AddModule(module_name);
-    if (name_input == NULL || name_out == NULL || module == NULL || result_install() < 0 || torch_install(module) < 0)
+    if (name_input == NULL || name_out == NULL || module == NULL || result_install() < 0 || torch_install(module) < 0 ||
+        jax_install(module) < 0)
         return -1;
     return PyModule_AddFunctions(module, methods);
 }

@@ -21,20 +21,33 @@ static bool is_array_array(PyTypeObject *type) {
     return fits && PyType_IsSubtype(type, array_array_type);
 }
 
+/* Whether an object is an instance of a class that somebody else has imported. */
+static bool is_instance(PyObject *object, const char *module, const char *name) {
+    PyObject *class = imported(module, name);
+    int const is = class ? PyObject_IsInstance(object, class) : 0;
+    if (is < 0) PyErr_Clear();
+    Py_XDECREF(class);
+    return is > 0;
+}
+
 container recognise(PyObject *object) {
     PyTypeObject *type = Py_TYPE(object);
     if (numpy_find()) {
         if (type == numpy.array_type || PyType_IsSubtype(type, numpy.array_type)) return NUMPY_ARRAY;
         if (PyType_IsSubtype(type, numpy.generic_type)) return NUMPY_SCALAR;
     }
-    if (PyObject_CheckBuffer(object)) {
-        return is_array_array(type) ? ARRAY_ARRAY : BUFFER;
-    }
-    int const tensor = torch_is_tensor(type);
+    bool const buffer = PyObject_CheckBuffer(object);
+    int const tensor = buffer ? 0 : torch_is_tensor(type);
     if (tensor != 0) return tensor < 0 ? NOT_AN_ARRAY : TORCH_TENSOR;
     /* Of the type, not the object: a class that has the attribute is no array, and neither is what answers to every name. */
+    bool const dlpack = type != &PyMemoryView_Type && PyObject_HasAttrString((PyObject *)type, "__dlpack__");
+    if (buffer && !dlpack) return is_array_array(type) ? ARRAY_ARRAY : BUFFER;
     if (PyType_Check(object)) return NOT_AN_ARRAY;
+    if (is_instance(object, "jax", "Array")) return JAX_ARRAY;
+    if (dlpack && PyObject_HasAttrString((PyObject *)type, "__array_namespace__")) return ARRAY_API;
+    if (buffer) return BUFFER;
     if (PyObject_HasAttrString((PyObject *)type, "__array_interface__")) return ARRAY_INTERFACE;
+    if (dlpack) return DLPACK;
     /* Also of the object: a type may have it for those of its objects that are in CUDA memory. */
     if (PyObject_HasAttrString((PyObject *)type, "__cuda_array_interface__") &&
         PyObject_HasAttrString(object, "__cuda_array_interface__")) {
@@ -66,6 +79,17 @@ static int32_t float_dtype(int64_t size) {
 
 static int32_t complex_dtype(int64_t size) {
     return size == 8 ? GORSQRT_C64 : size == 16 ? GORSQRT_C128 : GORSQRT_DTYPES;
+}
+
+int32_t kind_dtype(char kind, int64_t item_size) {
+    switch (kind) {
+        case 'b': return item_size == 1 ? GORSQRT_BOOL : GORSQRT_DTYPES;
+        case 'i': return signed_dtype(item_size);
+        case 'u': return unsigned_dtype(item_size);
+        case 'f': return float_dtype(item_size);
+        case 'c': return complex_dtype(item_size);
+        default: return GORSQRT_DTYPES;
+    }
 }
 
 int32_t format_dtype(const char *format, int64_t item_size) {
@@ -101,8 +125,7 @@ int operand_name_type(operand *o, PyObject *type) {
     return o->array.type ? 0 : -1;
 }
 
-/* Strides for an operand that came without; false where they overflow. */
-static bool c_order(operand *o, int64_t item_size) {
+bool operand_c_order(operand *o, int64_t item_size) {
     for (int d = o->array.ndim - 1; d >= 0; d--) {
         o->strides[d] = item_size;
         if (__builtin_mul_overflow(item_size, o->array.shape[d], &item_size)) return false;
@@ -122,7 +145,7 @@ static int take_buffer(operand *o) {
     o->array.dtype = format_dtype(o->view.format, o->view.itemsize);
     o->array.type = o->view.format ? o->view.format : "B";
     if (o->view.strides == NULL && o->view.ndim <= GORSQRT_MAX_NDIM) { /* ctypes among others */
-        if (!c_order(o, o->view.itemsize)) {
+        if (!operand_c_order(o, o->view.itemsize)) {
             PyErr_SetString(PyExc_ValueError, "the buffer's shape is too large");
             return -1;
         }
@@ -187,14 +210,7 @@ static int32_t typestr_dtype(const char *typestr, Py_ssize_t length) {
         size = 10 * size + (*digit - '0');
     }
     if (typestr[0] != '<' && typestr[0] != '|' && !(typestr[0] == '>' && size == 1)) return GORSQRT_DTYPES;
-    switch (typestr[1]) {
-        case 'b': return size == 1 ? GORSQRT_BOOL : GORSQRT_DTYPES;
-        case 'i': return signed_dtype(size);
-        case 'u': return unsigned_dtype(size);
-        case 'f': return float_dtype(size);
-        case 'c': return complex_dtype(size);
-        default: return GORSQRT_DTYPES;
-    }
+    return kind_dtype(typestr[1], size);
 }
 
 /* Whether every item lies within a buffer of `length` bytes whose first item is at `skip`. */
@@ -279,7 +295,7 @@ static int take_array_interface(operand *o) {
         if (entries != ndim) return -1;
         o->array.strides = o->strides;
     } else {
-        if (!c_order(o, o->array.dtype == GORSQRT_DTYPES ? 1 : gorsqrt_item_size[o->array.dtype])) {
+        if (!operand_c_order(o, o->array.dtype == GORSQRT_DTYPES ? 1 : gorsqrt_item_size[o->array.dtype])) {
             PyErr_SetString(PyExc_ValueError, "__array_interface__: the shape is too large");
             return -1;
         }
@@ -292,10 +308,12 @@ int operand_take(operand *o, PyObject *object, container container, bool written
     o->container = container;
     o->view.obj = NULL;
     o->owned = NULL;
+    o->managed = NULL;
+    o->array.because = NULL;
     o->array.ndim = 0;
     o->array.shape = o->shape;
     o->array.strides = o->strides;
-    o->array.device = container == CUDA_ARRAY;
+    o->array.device = container == CUDA_ARRAY ? CUDA : CPU;
     o->array.default_dtype = -1;
     switch (container) {
         case NUMPY_ARRAY: return take_numpy_array(o);
@@ -304,11 +322,15 @@ int operand_take(operand *o, PyObject *object, container container, bool written
         case TORCH_TENSOR:
         case TORCH_KERNEL: return torch_take(o, written);
         case ARRAY_INTERFACE: return take_array_interface(o);
+        case DLPACK:
+        case ARRAY_API: return dlpack_take(o, written);
+        case JAX_ARRAY: return jax_take(o);
         default: return take_buffer(o);
     }
 }
 
 void operand_release(operand *o) {
     if (o->view.obj) PyBuffer_Release(&o->view);
+    dlpack_release(o);
     Py_CLEAR(o->owned);
 }

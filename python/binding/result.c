@@ -9,12 +9,45 @@ enum { ALIGNMENT = 64 }; /* bytes: a cache line, and the widest vector */
 static const char *const format[GORSQRT_COMPUTED] = {
     [GORSQRT_F16] = "e", [GORSQRT_F32] = "f", [GORSQRT_F64] = "d", [GORSQRT_C64] = "Zf", [GORSQRT_C128] = "Zd"};
 
-/* What a resulting memoryview looks into. Owns one block: the elements, then shape and strides. The block is freed with the
- * object, which every view of it keeps alive. */
+block *block_new(int32_t dtype, int ndim, const int64_t *shape, const int64_t *strides) {
+    int64_t bytes = gorsqrt_item_size[dtype];
+    bool fits = true, none = false;
+    for (int d = 0; d < ndim; d++) none |= shape[d] == 0;
+    for (int d = ndim - 1; d >= 0; d--) fits &= !__builtin_mul_overflow(bytes, shape[d], &bytes);
+    if (none) {
+        fits = true;
+        bytes = 0;
+    }
+    int64_t const extra = (int64_t)sizeof(block) + 2 * ndim * (int64_t)sizeof *shape + ALIGNMENT;
+    fits &= bytes <= INT64_MAX - extra;
+    int64_t const elements = fits ? bytes / ALIGNMENT * ALIGNMENT + ALIGNMENT : 0;
+    void *data;
+    if (!fits || posix_memalign(&data, ALIGNMENT, (size_t)(bytes + extra)) != 0) {
+        PyErr_NoMemory();
+        return NULL;
+    }
+    block *b = (block *)((char *)data + elements);
+    b->data = data;
+    b->bytes = bytes;
+    b->dtype = dtype;
+    b->ndim = ndim;
+    b->shape = (int64_t *)(b + 1);
+    b->strides = b->shape + ndim;
+    atomic_init(&b->references, 1);
+    if (ndim > 0) {
+        memcpy(b->shape, shape, (size_t)ndim * sizeof *shape);
+        memcpy(b->strides, strides, (size_t)ndim * sizeof *strides);
+    }
+    return b;
+}
+
+void block_drop(block *b) {
+    if (atomic_fetch_sub(&b->references, 1) == 1) free(b->data);
+}
+
+/* What others look into: a resulting memoryview, and the arrays that a namespace makes by its __dlpack__. */
 typedef struct {
-    PyObject_HEAD char *block;
-    int64_t *shape, *strides, bytes;
-    int32_t dtype, ndim;
+    PyObject_HEAD block *block;
     bool c_contiguous, f_contiguous;
 } memory;
 
@@ -23,35 +56,75 @@ static PyTypeObject *memory_type;
 /* A memoryview asks for everything and answers whoever asks it, but its .obj hands this object to anybody. */
 static int memory_getbuffer(PyObject *self, Py_buffer *view, int flags) {
     memory *m = (memory *)self;
+    block *b = m->block;
     bool const wants_c = (flags & PyBUF_STRIDES) != PyBUF_STRIDES || (flags & PyBUF_C_CONTIGUOUS) == PyBUF_C_CONTIGUOUS;
     bool const wants_f = (flags & PyBUF_F_CONTIGUOUS) == PyBUF_F_CONTIGUOUS;
     bool const wants_any = (flags & PyBUF_ANY_CONTIGUOUS) == PyBUF_ANY_CONTIGUOUS;
+    view->obj = NULL;
     if ((wants_c && !m->c_contiguous) || (wants_f && !m->f_contiguous) || (wants_any && !m->c_contiguous && !m->f_contiguous)) {
-        view->obj = NULL;
         PyErr_SetString(PyExc_BufferError,
                         wants_c ? "the memory is not contiguous in C order" : "the memory is not contiguous");
         return -1;
     }
+    if (flags & PyBUF_FORMAT && format[b->dtype] == NULL) {
+        PyErr_SetString(PyExc_BufferError, "buffers have no format for bfloat16");
+        return -1;
+    }
     view->obj = Py_NewRef(self);
-    view->buf = m->block;
-    view->len = m->bytes;
-    view->itemsize = gorsqrt_item_size[m->dtype];
+    view->buf = b->data;
+    view->len = b->bytes;
+    view->itemsize = gorsqrt_item_size[b->dtype];
     view->readonly = 0;
-    view->ndim = m->ndim;
-    view->format = flags & PyBUF_FORMAT ? (char *)format[m->dtype] : NULL;
-    view->shape = flags & PyBUF_ND ? m->shape : NULL;
-    view->strides = (flags & PyBUF_STRIDES) == PyBUF_STRIDES ? m->strides : NULL;
+    view->ndim = b->ndim;
+    view->format = flags & PyBUF_FORMAT ? (char *)format[b->dtype] : NULL;
+    view->shape = flags & PyBUF_ND ? b->shape : NULL;
+    view->strides = (flags & PyBUF_STRIDES) == PyBUF_STRIDES ? b->strides : NULL;
     view->suboffsets = NULL;
     view->internal = NULL;
     return 0;
 }
 
+static PyObject *memory_dlpack(PyObject *self, PyObject *args, PyObject *kwargs) {
+    return dlpack_export(((memory *)self)->block, args, kwargs);
+}
+
+static PyObject *memory_dlpack_device(PyObject *self, PyObject *none) {
+    (void)self, (void)none;
+    return dlpack_cpu();
+}
+
 static void memory_dealloc(PyObject *self) {
     PyTypeObject *type = Py_TYPE(self);
-    free(((memory *)self)->block);
+    block_drop(((memory *)self)->block);
     freefunc const release = (freefunc)PyType_GetSlot(type, Py_tp_free);
     release(self);
     Py_DECREF(type);
+}
+
+static PyObject *memory_new(int32_t dtype, int ndim, const int64_t *shape, const int64_t *strides, void **data) {
+    block *b = block_new(dtype, ndim, shape, strides);
+    if (b == NULL) return NULL;
+    allocfunc const allocate = (allocfunc)PyType_GetSlot(memory_type, Py_tp_alloc);
+    memory *m = (memory *)allocate(memory_type, 0);
+    if (m == NULL) {
+        block_drop(b);
+        return NULL;
+    }
+    m->block = b;
+    m->c_contiguous = m->f_contiguous = true;
+    int64_t step = gorsqrt_item_size[dtype];
+    for (int d = 0; d < ndim; d++) {
+        m->f_contiguous &= shape[d] == 1 || strides[d] == step;
+        step = (int64_t)((uint64_t)step * (uint64_t)shape[d]); /* means nothing where the block is empty */
+    }
+    step = gorsqrt_item_size[dtype];
+    for (int d = ndim - 1; d >= 0; d--) {
+        m->c_contiguous &= shape[d] == 1 || strides[d] == step;
+        step = (int64_t)((uint64_t)step * (uint64_t)shape[d]); /* means nothing where the block is empty */
+    }
+    if (b->bytes == 0) m->c_contiguous = m->f_contiguous = true;
+    *data = b->data;
+    return (PyObject *)m;
 }
 
 static PyObject *memory_view(int32_t dtype, int ndim, const int64_t *shape, const int64_t *strides, void **data) {
@@ -60,46 +133,9 @@ static PyObject *memory_view(int32_t dtype, int ndim, const int64_t *shape, cons
                         "rsqrt(): a memoryview can't have dtype bfloat16; give an out, or choose another default");
         return NULL;
     }
-    allocfunc const allocate = (allocfunc)PyType_GetSlot(memory_type, Py_tp_alloc);
-    memory *m = (memory *)allocate(memory_type, 0);
-    if (m == NULL) return NULL;
-    m->dtype = dtype;
-    m->ndim = ndim;
-    m->bytes = gorsqrt_item_size[dtype];
-    m->c_contiguous = m->f_contiguous = true;
-    bool fits = true, none = false;
-    int64_t step = m->bytes;
-    for (int d = 0; d < ndim; d++) {
-        none |= shape[d] == 0;
-        m->f_contiguous &= shape[d] == 1 || strides[d] == step;
-        step = (int64_t)((uint64_t)step * (uint64_t)shape[d]); /* means nothing where the product is refused below */
-    }
-    for (int d = ndim - 1; d >= 0; d--) {
-        m->c_contiguous &= shape[d] == 1 || strides[d] == m->bytes;
-        fits &= !__builtin_mul_overflow(m->bytes, shape[d], &m->bytes);
-    }
-    if (none) {
-        m->c_contiguous = m->f_contiguous = fits = true;
-        m->bytes = 0;
-    }
-    int64_t const extra = 2 * ndim * (int64_t)sizeof *shape + ALIGNMENT;
-    fits &= m->bytes <= INT64_MAX - extra;
-    int64_t const elements = fits ? m->bytes / ALIGNMENT * ALIGNMENT + ALIGNMENT : 0;
-    void *block;
-    if (!fits || posix_memalign(&block, ALIGNMENT, (size_t)(m->bytes + extra)) != 0) {
-        Py_DECREF(m);
-        return PyErr_NoMemory();
-    }
-    m->block = block;
-    m->shape = (int64_t *)(m->block + elements);
-    m->strides = m->shape + ndim;
-    if (ndim > 0) {
-        memcpy(m->shape, shape, (size_t)ndim * sizeof *shape);
-        memcpy(m->strides, strides, (size_t)ndim * sizeof *strides);
-    }
-    *data = m->block;
-    PyObject *view = PyMemoryView_FromObject((PyObject *)m);
-    Py_DECREF(m);
+    PyObject *m = memory_new(dtype, ndim, shape, strides, data);
+    PyObject *view = m ? PyMemoryView_FromObject(m) : NULL;
+    Py_XDECREF(m);
     return view;
 }
 
@@ -157,11 +193,19 @@ PyObject *result_new(const operand *input, int32_t dtype, const int64_t *strides
             if ((dtype == GORSQRT_F32 || dtype == GORSQRT_F64) && a->ndim == 1)
                 return result_array_array(dtype, a->shape[0], data);
             return memory_view(dtype, a->ndim, a->shape, strides, data); /* no type code for the others */
+        case ARRAY_API: return memory_new(dtype, a->ndim, a->shape, strides, data);
         default: return memory_view(dtype, a->ndim, a->shape, strides, data);
     }
 }
 
 PyObject *result_finish(const operand *input, PyObject *result) {
+    if (input->container == ARRAY_API) {
+        PyObject *adapter = PyImport_ImportModule("gorsqrt.array_api");
+        PyObject *array = adapter ? PyObject_CallMethod(adapter, "like", "OO", input->object, result) : NULL;
+        Py_XDECREF(adapter);
+        Py_DECREF(result);
+        return array;
+    }
     if (input->container != NUMPY_SCALAR) return result;
     const numpy_array *array = (const numpy_array *)result;
     PyObject *scalar = numpy.scalar(array->data, array->descr, NULL);
@@ -170,10 +214,17 @@ PyObject *result_finish(const operand *input, PyObject *result) {
 }
 
 int result_install(void) {
+    /* Static: the type refers to them for as long as the process lives. */
+    static PyMethodDef methods[] = {
+        {"__dlpack__", (PyCFunction)(void (*)(void))memory_dlpack, METH_VARARGS | METH_KEYWORDS, NULL},
+        {"__dlpack_device__", memory_dlpack_device, METH_NOARGS, NULL},
+        {NULL, NULL, 0, NULL},
+    };
     PyType_Slot slots[] = {
         {Py_tp_dealloc, (void *)memory_dealloc},
         {Py_bf_getbuffer, (void *)memory_getbuffer},
-        {Py_tp_doc, "The memory of one result; memoryviews look into it."},
+        {Py_tp_methods, methods},
+        {Py_tp_doc, "The memory of one result; memoryviews and arrays look into it."},
         {0, NULL},
     };
     PyType_Spec spec = {"gorsqrt._gorsqrt.Memory", sizeof(memory), 0,

@@ -1,0 +1,376 @@
+/* Arrays of the DLPack protocol, as a consumer and as a producer.
+ *
+ * A producer's __dlpack__ answers with a capsule of a tensor. Whoever takes the tensor out renames the capsule, and owes the
+ * tensor's deleter one call, whatever happens next: dlpack_take owes it to operand_release from the renaming on. */
+#include "binding.h"
+
+#include <string.h>
+
+/* The protocol's structs, versions 0.x and 1.x; from its public specification, dlpack.h 1.3. */
+
+enum { DL_CPU = 1, DL_CUDA = 2, DL_CUDA_HOST = 3, DL_ROCM_HOST = 11, DL_CUDA_MANAGED = 13 };
+enum { DL_MAJOR = 1, DL_MINOR = 3 };
+enum { DL_READ_ONLY = 1, DL_COPIED = 2 };
+
+typedef struct {
+    void *data;
+    struct {
+        int32_t type, id;
+    } device;
+    int32_t ndim;
+    struct {
+        uint8_t code, bits;
+        uint16_t lanes;
+    } dtype;
+    int64_t *shape, *strides; /* in elements; strides may be NULL for C order */
+    uint64_t byte_offset;
+} dl_tensor;
+
+typedef struct dl_unversioned {
+    dl_tensor tensor;
+    void *context;
+    void (*deleter)(struct dl_unversioned *); /* may be NULL */
+} dl_unversioned;
+
+typedef struct dl_versioned {
+    struct {
+        uint32_t major, minor;
+    } version;
+    void *context;
+    void (*deleter)(struct dl_versioned *); /* may be NULL */
+    uint64_t flags;
+    dl_tensor tensor; /* of another major version the fields from here on mean something else */
+} dl_versioned;
+
+static const char unversioned_name[] = "dltensor", versioned_name[] = "dltensor_versioned";
+static const char used_unversioned_name[] = "used_dltensor", used_versioned_name[] = "used_dltensor_versioned";
+
+/* DLPack's type codes: numpy's kind where it has one, and the name, which the bits follow where it ends in no digits. */
+static const struct {
+    char kind;
+    const char *name;
+} code[] = {
+    {'i', "int"},         {'u', "uint"},          {'f', "float"},       {0, "opaque"},          {0, "bfloat"},
+    {'c', "complex"},     {'b', "bool"},          {0, "float8_e3m4"},   {0, "float8_e4m3"},     {0, "float8_e4m3b11fnuz"},
+    {0, "float8_e4m3fn"}, {0, "float8_e4m3fnuz"}, {0, "float8_e5m2"},   {0, "float8_e5m2fnuz"}, {0, "float8_e8m0fnu"},
+    {0, "float6_e2m3fn"}, {0, "float6_e3m2fn"},   {0, "float4_e2m1fn"},
+};
+enum { DL_FLOAT = 2, DL_BFLOAT = 4, DL_COMPLEX = 5, DL_FLOAT8 = 7, DL_CODES = sizeof code / sizeof *code };
+
+/* Consumer. */
+
+static int32_t where(int32_t device_type) {
+    switch (device_type) {
+        case DL_CPU:
+        case DL_CUDA_HOST:
+        case DL_ROCM_HOST: return CPU; /* the last two: the CPU's memory, pinned for a device's sake */
+        case DL_CUDA:
+        case DL_CUDA_MANAGED: return CUDA;
+        default: return ELSEWHERE;
+    }
+}
+
+/* Asks the object for its device, if it can be asked; the tensor will say it too. */
+static int ask_device(operand *o) {
+    if (!PyObject_HasAttrString((PyObject *)Py_TYPE(o->object), "__dlpack_device__")) return 0;
+    PyObject *device = PyObject_CallMethod(o->object, "__dlpack_device__", NULL);
+    if (device == NULL) return -1;
+    if (!PyTuple_Check(device) || PyTuple_Size(device) != 2) {
+        PyErr_SetString(PyExc_BufferError, "__dlpack_device__ must return a pair of a device's type and number");
+        Py_DECREF(device);
+        return -1;
+    }
+    long long const type = PyLong_AsLongLong(PyTuple_GetItem(device, 0));
+    Py_DECREF(device);
+    if (type == -1 && PyErr_Occurred()) return -1;
+    o->array.device = type == (int32_t)type ? where((int32_t)type) : ELSEWHERE;
+    return 0;
+}
+
+/* The object's capsule, of no copy where it is to be written. Producers older than version 1.0 know no arguments. */
+static PyObject *ask_capsule(PyObject *object, bool written) {
+    PyObject *method = PyObject_GetAttrString(object, "__dlpack__");
+    PyObject *nothing = method ? PyTuple_New(0) : NULL;
+    PyObject *wishes = nothing ? Py_BuildValue("{s(ii)}", "max_version", DL_MAJOR, DL_MINOR) : NULL;
+    PyObject *capsule = NULL;
+    if (wishes && (!written || PyDict_SetItemString(wishes, "copy", Py_False) == 0)) {
+        capsule = PyObject_Call(method, nothing, wishes);
+        if (capsule == NULL && (PyErr_ExceptionMatches(PyExc_TypeError) || PyErr_ExceptionMatches(PyExc_ValueError) ||
+                                PyErr_ExceptionMatches(PyExc_NotImplementedError))) {
+            PyErr_Clear();
+            capsule = PyObject_Call(method, nothing, NULL);
+        }
+    }
+    Py_XDECREF(wishes);
+    Py_XDECREF(nothing);
+    Py_XDECREF(method);
+    return capsule;
+}
+
+/* Takes the tensor out of its capsule. 0, or -1 with an exception set and the capsule as it was. */
+static int open_capsule(operand *o, PyObject *capsule) {
+    if (!PyCapsule_CheckExact(capsule)) {
+        PyErr_Format(PyExc_BufferError, "__dlpack__ must return a capsule, not %R", (PyObject *)Py_TYPE(capsule));
+        return -1;
+    }
+    o->versioned = PyCapsule_IsValid(capsule, versioned_name);
+    if (!o->versioned && !PyCapsule_IsValid(capsule, unversioned_name)) {
+        const char *name = PyCapsule_GetName(capsule);
+        PyErr_Format(PyExc_BufferError, "__dlpack__ must return a capsule named '%s' or '%s', not '%s'", versioned_name,
+                     unversioned_name, name ? name : "");
+        return -1;
+    }
+    void *const managed = PyCapsule_GetPointer(capsule, o->versioned ? versioned_name : unversioned_name);
+    if (PyCapsule_SetName(capsule, o->versioned ? used_versioned_name : used_unversioned_name) < 0) return -1;
+    o->managed = managed;
+    return 0;
+}
+
+static int32_t tensor_dtype(const dl_tensor *t) {
+    if (t->dtype.lanes != 1 || t->dtype.code >= DL_CODES || t->dtype.bits % 8 != 0) return GORSQRT_DTYPES;
+    if (t->dtype.code == DL_BFLOAT) return t->dtype.bits == 16 ? GORSQRT_BF16 : GORSQRT_DTYPES;
+    return kind_dtype(code[t->dtype.code].kind, t->dtype.bits / 8);
+}
+
+/* Names an element type that has no kernel, as numpy would: "float128", and "float32x4" for vectors. */
+static int name_type(operand *o, const dl_tensor *t) {
+    unsigned const bits = t->dtype.bits, lanes = t->dtype.lanes, type = t->dtype.code;
+    PyObject *name = type >= DL_CODES    ? PyUnicode_FromFormat("code %u of %u bits", type, bits)
+                     : type >= DL_FLOAT8 ? PyUnicode_FromString(code[type].name)
+                                         : PyUnicode_FromFormat("%s%u", code[type].name, bits);
+    PyObject *full = name && lanes != 1 ? PyUnicode_FromFormat("%Ux%u", name, lanes) : Py_XNewRef(name);
+    int const failed = full ? operand_name_type(o, full) : -1;
+    Py_XDECREF(full);
+    Py_XDECREF(name);
+    return failed;
+}
+
+/* Reads shape and strides, of an element type that has a kernel. What is wrong with them, or NULL. */
+static const char *read_layout(operand *o, const dl_tensor *t) {
+    gorsqrt_array *const a = &o->array;
+    int64_t const size = gorsqrt_item_size[a->dtype];
+    int64_t bytes = size, low = 0, high = size;
+    bool none = false, fits = true;
+    if (t->ndim > 0 && t->shape == NULL) return "shape is NULL";
+    a->shape = t->shape;
+    for (int d = 0; d < t->ndim; d++) {
+        if (t->shape[d] < 0) return "a length is negative";
+        none |= t->shape[d] == 0;
+    }
+    for (int d = 0; d < t->ndim && !none; d++) fits &= !__builtin_mul_overflow(bytes, t->shape[d], &bytes);
+    if (t->strides == NULL) {
+        fits &= operand_c_order(o, size);
+    } else {
+        for (int d = 0; d < t->ndim; d++) fits &= !__builtin_mul_overflow(t->strides[d], size, &o->strides[d]);
+    }
+    for (int d = 0; d < t->ndim && fits && !none; d++) {
+        int64_t reach;
+        fits = !__builtin_mul_overflow(t->shape[d] - 1, o->strides[d], &reach);
+        int64_t *const end = reach < 0 ? &low : &high;
+        fits = fits && !__builtin_add_overflow(*end, reach, end);
+    }
+    if (!fits) return "shape and strides are too large";
+    if (none) return NULL;
+    if (t->data == NULL) return "data is NULL";
+    /* The first byte and the last one must have addresses. */
+    uint64_t first;
+    if (__builtin_add_overflow((uintptr_t)t->data, t->byte_offset, &first) || first < -(uint64_t)low ||
+        first > UINT64_MAX - (uint64_t)high) {
+        return "byte_offset is too large";
+    }
+    return NULL;
+}
+
+static int read_tensor(operand *o, const dl_tensor *t) {
+    gorsqrt_array *const a = &o->array;
+    a->device = where(t->device.type);
+    if (a->device != CPU) return 0;
+    if (t->ndim < 0) {
+        PyErr_SetString(PyExc_BufferError, "__dlpack__: ndim is negative");
+        return -1;
+    }
+    a->ndim = t->ndim;
+    a->dtype = tensor_dtype(t);
+    if (a->dtype == GORSQRT_DTYPES) return name_type(o, t);
+    if (t->ndim > GORSQRT_MAX_NDIM) return 0; /* refused later, and never read */
+    const char *const flaw = read_layout(o, t);
+    if (flaw) {
+        PyErr_Format(PyExc_BufferError, "__dlpack__: %s", flaw);
+        return -1;
+    }
+    /* The producer keeps this memory in place until the deleter is called. */
+    a->data = (void *)((uintptr_t)t->data + t->byte_offset);
+    return 0;
+}
+
+/* Whether the tensor may be written to, and if not, why. */
+static void read_flags(operand *o) {
+    gorsqrt_array *const a = &o->array;
+    if (!o->versioned) {
+        a->read_only = 1;
+        a->because = "DLPack before version 1.0 does not say that it is writable";
+        return;
+    }
+    uint64_t const flags = ((const dl_versioned *)o->managed)->flags;
+    a->read_only = (flags & (DL_READ_ONLY | DL_COPIED)) != 0;
+    if (!(flags & DL_READ_ONLY) && flags & DL_COPIED) a->because = "its __dlpack__ gives a copy";
+}
+
+int dlpack_take(operand *o, bool written) {
+    if (ask_device(o) < 0) return -1;
+    if (o->array.device != CPU) return 0;
+    PyObject *capsule = ask_capsule(o->object, written);
+    if (capsule == NULL) return -1;
+    int const failed = open_capsule(o, capsule);
+    PyObject *type, *value, *traceback;
+    PyErr_Fetch(&type, &value, &traceback); /* the end of a capsule may run Python code, which must not see our exception */
+    Py_DECREF(capsule);
+    PyErr_Restore(type, value, traceback);
+    if (failed) return -1;
+    if (!o->versioned) {
+        read_flags(o);
+        return read_tensor(o, &((const dl_unversioned *)o->managed)->tensor);
+    }
+    const dl_versioned *v = o->managed;
+    if (v->version.major != DL_MAJOR) {
+        PyErr_Format(PyExc_BufferError, "__dlpack__: version %u.%u is not supported; 1.x is", v->version.major,
+                     v->version.minor);
+        return -1;
+    }
+    read_flags(o);
+    return read_tensor(o, &v->tensor);
+}
+
+void dlpack_release(operand *o) {
+    if (o->managed == NULL) return;
+    PyObject *type, *value, *traceback;
+    PyErr_Fetch(&type, &value, &traceback); /* and so may a deleter */
+    if (o->versioned) {
+        dl_versioned *v = o->managed;
+        if (v->deleter) v->deleter(v);
+    } else {
+        dl_unversioned *u = o->managed;
+        if (u->deleter) u->deleter(u);
+    }
+    o->managed = NULL;
+    if (PyErr_Occurred()) PyErr_WriteUnraisable(o->object);
+    PyErr_Restore(type, value, traceback);
+}
+
+/* Producer: of a result's block. */
+
+/* One of the two tensors, and the strides in elements that it points to; its context is the block, to which it has a reference.
+ * The deleters run in any thread, without the GIL and after the interpreter's end. */
+typedef struct {
+    union {
+        dl_versioned versioned;
+        dl_unversioned unversioned;
+    } managed; /* first: its address is this one's */
+    int64_t strides[];
+} lent;
+
+static void delete_versioned(dl_versioned *v) {
+    block_drop(v->context);
+    free(v);
+}
+
+static void delete_unversioned(dl_unversioned *u) {
+    block_drop(u->context);
+    free(u);
+}
+
+/* A capsule that dies unopened has its tensor still. */
+static void end_versioned(PyObject *capsule) {
+    if (PyCapsule_IsValid(capsule, versioned_name)) delete_versioned(PyCapsule_GetPointer(capsule, versioned_name));
+}
+
+static void end_unversioned(PyObject *capsule) {
+    if (PyCapsule_IsValid(capsule, unversioned_name)) delete_unversioned(PyCapsule_GetPointer(capsule, unversioned_name));
+}
+
+static void fill_tensor(dl_tensor *t, const block *b, int64_t *strides) {
+    static const uint8_t type[GORSQRT_COMPUTED] = {
+        [GORSQRT_F16] = DL_FLOAT, [GORSQRT_BF16] = DL_BFLOAT, [GORSQRT_F32] = DL_FLOAT,
+        [GORSQRT_F64] = DL_FLOAT, [GORSQRT_C64] = DL_COMPLEX, [GORSQRT_C128] = DL_COMPLEX,
+    };
+    int64_t const size = gorsqrt_item_size[b->dtype];
+    t->data = b->bytes > 0 ? b->data : NULL;
+    t->device.type = DL_CPU;
+    t->device.id = 0;
+    t->ndim = b->ndim;
+    t->dtype.code = type[b->dtype];
+    t->dtype.bits = (uint8_t)(8 * size);
+    t->dtype.lanes = 1;
+    t->shape = b->shape;
+    t->strides = strides;
+    t->byte_offset = 0;
+    for (int d = 0; d < b->ndim; d++) strides[d] = b->strides[d] / size;
+}
+
+/* A copy of a block; NULL with an exception set. */
+static block *copied(const block *b) {
+    block *copy = block_new(b->dtype, b->ndim, b->shape, b->strides);
+    if (copy && b->bytes > 0) memcpy(copy->data, b->data, (size_t)b->bytes);
+    return copy;
+}
+
+/* Reads a pair of integers unless it is None. False with an exception set. */
+static bool read_pair(PyObject *pair, const char *name, int *first, int *second) {
+    if (pair == Py_None) return true;
+    if (PyTuple_Check(pair) && PyArg_ParseTuple(pair, "ii", first, second)) return true;
+    PyErr_Format(PyExc_TypeError, "__dlpack__: %s must be a pair of integers", name);
+    return false;
+}
+
+PyObject *dlpack_export(block *b, PyObject *args, PyObject *kwargs) {
+    static char *names[] = {"stream", "max_version", "dl_device", "copy", NULL};
+    PyObject *stream = Py_None, *version = Py_None, *device = Py_None, *copy = Py_None;
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "|$OOOO:__dlpack__", names, &stream, &version, &device, &copy)) return NULL;
+    int major = 0, minor = 0, device_type = DL_CPU, device_id = 0;
+    if (stream != Py_None) {
+        PyErr_SetString(PyExc_BufferError, "__dlpack__: the CPU has no streams; stream must be None");
+        return NULL;
+    }
+    if (!read_pair(version, "max_version", &major, &minor) || !read_pair(device, "dl_device", &device_type, &device_id))
+        return NULL;
+    if (device_type != DL_CPU) {
+        PyErr_SetString(PyExc_BufferError, "__dlpack__: the memory is the CPU's; dl_device must be (1, 0)");
+        return NULL;
+    }
+    int const copies = copy == Py_None ? 0 : PyObject_IsTrue(copy);
+    lent *l = copies < 0 ? NULL : malloc(sizeof *l + (size_t)b->ndim * sizeof(int64_t));
+    if (l == NULL) return copies < 0 ? NULL : PyErr_NoMemory();
+    if (copies) {
+        b = copied(b);
+        if (b == NULL) {
+            free(l);
+            return NULL;
+        }
+    } else {
+        atomic_fetch_add(&b->references, 1);
+    }
+    PyObject *capsule;
+    if (major >= DL_MAJOR) {
+        dl_versioned *v = &l->managed.versioned;
+        v->version.major = DL_MAJOR;
+        v->version.minor = 0; /* nothing that is newer is used */
+        v->context = b;
+        v->deleter = delete_versioned;
+        v->flags = copies ? DL_COPIED : 0;
+        fill_tensor(&v->tensor, b, l->strides);
+        capsule = PyCapsule_New(v, versioned_name, end_versioned);
+        if (capsule == NULL) delete_versioned(v);
+    } else {
+        dl_unversioned *u = &l->managed.unversioned;
+        u->context = b;
+        u->deleter = delete_unversioned;
+        fill_tensor(&u->tensor, b, l->strides);
+        capsule = PyCapsule_New(u, unversioned_name, end_unversioned);
+        if (capsule == NULL) delete_unversioned(u);
+    }
+    return capsule;
+}
+
+PyObject *dlpack_cpu(void) {
+    return Py_BuildValue("ii", DL_CPU, 0);
+}

@@ -1,0 +1,175 @@
+/* jax's arrays and tracers. jax computes them itself, eagerly and under its transformations, by calling a function of ours that
+ * XLA knows as "gorsqrt" (gorsqrt/jax.py): it allocates the result, and nothing here owns memory of jax's. */
+#include "binding.h"
+
+/* What XLA calls a foreign function with; from the public header of its interface, xla/ffi/api/c_api.h, version 0.x. Only what is
+ * read here is declared. A struct begins with its size, and grows at its end. */
+
+typedef struct xla_extension {
+    size_t struct_size;
+    int32_t type; /* XLA_METADATA */
+    struct xla_extension *next;
+} xla_extension;
+
+enum { XLA_METADATA = 1, XLA_INVALID_ARGUMENT = 3, XLA_MAJOR = 0 };
+
+/* What XLA is told that this was built for: it takes its own minor version only, though nothing of what is read here has
+ * changed from 0.1 to 0.3. */
+static int xla_minor;
+
+typedef struct {
+    size_t struct_size;
+    xla_extension *extensions;
+    int major, minor;
+} xla_version;
+
+typedef struct {
+    xla_extension base;
+    struct {
+        size_t struct_size;
+        xla_version version;
+        uint32_t traits;
+    } *metadata;
+} xla_metadata_extension;
+
+typedef struct {
+    size_t struct_size;
+    xla_extension *extensions;
+    const char *message;
+    int32_t code;
+} xla_error;
+
+typedef struct {
+    size_t struct_size;
+    xla_extension *extensions;
+    xla_version version;
+    const void *internal;
+    void *(*create_error)(xla_error *);
+} xla_api;
+
+typedef struct {
+    size_t struct_size;
+    xla_extension *extensions;
+    int32_t dtype;
+    void *data; /* items in C order */
+    int64_t rank, *lengths;
+} xla_buffer;
+
+typedef struct {
+    size_t struct_size;
+    xla_extension *extensions;
+    int64_t count;
+    int32_t *types;
+    xla_buffer **buffers;
+} xla_buffers;
+
+typedef struct {
+    size_t struct_size;
+    xla_extension *extensions;
+    const xla_api *api;
+    void *context;
+    int32_t stage;
+    xla_buffers arguments, results;
+} xla_call;
+
+/* XLA's numbers of the dtypes. */
+static int32_t xla_dtype(int32_t number) {
+    switch (number) {
+        case 10: return GORSQRT_F16;
+        case 11: return GORSQRT_F32;
+        case 12: return GORSQRT_F64;
+        case 15: return GORSQRT_C64;
+        case 16: return GORSQRT_BF16;
+        case 18: return GORSQRT_C128;
+        default: return GORSQRT_DTYPES;
+    }
+}
+
+/* result = 1/√argument, two buffers of one dtype and shape, disjoint or the same. XLA calls it in threads of its own, which know
+ * nothing of Python: kernels only. They set the floating-point mode that they need, since XLA flushes subnormals. */
+static void *xla_rsqrt(xla_call *call) {
+    if (call->extensions && call->extensions->type == XLA_METADATA) {
+        xla_version *const built = &((xla_metadata_extension *)call->extensions)->metadata->version;
+        built->major = XLA_MAJOR;
+        built->minor = xla_minor;
+        return NULL;
+    }
+    const xla_buffer *x = call->arguments.count == 1 ? call->arguments.buffers[0] : NULL;
+    const xla_buffer *y = call->results.count == 1 ? call->results.buffers[0] : NULL;
+    bool same = x && y && x->dtype == y->dtype && x->rank == y->rank && xla_dtype(x->dtype) != GORSQRT_DTYPES;
+    size_t n = 1;
+    for (int64_t d = 0; same && d < x->rank; d++) {
+        same = x->lengths[d] == y->lengths[d];
+        n *= (size_t)x->lengths[d];
+    }
+    if (!same) {
+        xla_error error = {.struct_size = sizeof error,
+                           .message = "gorsqrt takes one array and gives one of the same shape and floating-point dtype",
+                           .code = XLA_INVALID_ARGUMENT};
+        return call->api->create_error(&error);
+    }
+    if (n > 0) go_now->express[xla_dtype(x->dtype)](y->data, x->data, n);
+    return NULL;
+}
+
+/* xla_target(minor): what jax registers with an XLA of this minor version. */
+static PyObject *xla_target(PyObject *module, PyObject *minor) {
+    (void)module;
+    xla_minor = (int)PyLong_AsLong(minor);
+    return PyErr_Occurred() ? NULL : PyCapsule_New((void *)xla_rsqrt, "xla._CUSTOM_CALL_TARGET", NULL);
+}
+
+int jax_install(PyObject *module) {
+    /* Static: the function refers to it for as long as the process lives. */
+    static PyMethodDef methods[] = {{"xla_target", xla_target, METH_O, NULL}, {NULL, NULL, 0, NULL}};
+    return PyModule_AddFunctions(module, methods);
+}
+
+/* The module gorsqrt.jax, imported at the first need: jax itself is there then. */
+static PyObject *adapter(void) {
+    return PyImport_ImportModule("gorsqrt.jax");
+}
+
+int jax_take(operand *o) {
+    PyObject *module = adapter();
+    PyObject *device = module ? PyObject_CallMethod(module, "device", "O", o->object) : NULL;
+    Py_XDECREF(module);
+    if (device == NULL) return -1;
+    o->array.device = (int32_t)PyLong_AsLong(device);
+    Py_DECREF(device);
+    if (PyErr_Occurred()) return -1;
+    if (o->array.device != CPU) return 0;
+    o->array.data = NULL;
+    o->array.read_only = 1;
+    o->array.because = "jax arrays are immutable";
+    /* Either numpy's, with ml_dtypes' among them, or jax's own for random keys. */
+    PyObject *dtype = PyObject_GetAttrString(o->object, "dtype");
+    PyObject *numpys = dtype ? imported("numpy", "dtype") : NULL;
+    int const known = numpys ? PyObject_IsInstance(dtype, numpys) : 0;
+    o->array.dtype = known > 0 ? numpy_dtype(dtype) : GORSQRT_DTYPES;
+    int const failed = dtype == NULL || known < 0 ? -1 : o->array.dtype == GORSQRT_DTYPES ? operand_name_type(o, dtype) : 0;
+    Py_XDECREF(numpys);
+    Py_XDECREF(dtype);
+    return failed;
+}
+
+PyObject *jax_compute(const operand *o, int32_t dtype) {
+    PyObject *descr = numpy_descr_for(dtype);
+    PyObject *module = descr ? adapter() : NULL;
+    PyObject *result = module ? PyObject_CallMethod(module, "rsqrt", "OO", o->object, descr) : NULL;
+    Py_XDECREF(module);
+    return result;
+}
+
+int jax_needs_memory(const char *function, PyObject *array) {
+    if (!PyObject_HasAttrString((PyObject *)Py_TYPE(array), "__dlpack_device__")) {
+        PyErr_Format(PyExc_RuntimeError,
+                     "%s(): argument 'input' is a jax array without memory, as jax traces it; call without out", function);
+        return -1;
+    }
+    PyObject *module = adapter();
+    PyObject *device = module ? PyObject_CallMethod(module, "device", "O", array) : NULL; /* says so of a deleted one */
+    Py_XDECREF(module);
+    Py_XDECREF(device);
+    return device ? 0 : -1;
+}
