@@ -295,6 +295,19 @@ def test_out_and_in_place():
     assert gorsqrt.rsqrt_(producer) is producer
 
 
+@pytest.mark.spec("1.3", "2.4", "5.3")
+def test_beside_torch():
+    """A tensor on one side, any DLPack on the other, of the same memory too."""
+    tensor, out = torch.tensor([4.0, 16.0]), np.zeros(2, np.float32)
+    producer = Producer(out)
+    assert gorsqrt.rsqrt(tensor, out=producer) is producer
+    assert out.tolist() == [0.5, 0.25]
+    assert gorsqrt.rsqrt(Producer(X[:2]), out=tensor) is tensor
+    assert tensor.tolist() == [0.5, 0.25]
+    with pytest.raises(RuntimeError, match=OVERLAP):
+        gorsqrt.rsqrt(tensor[:1], out=Producer(tensor.numpy()))
+
+
 READ_ONLY = [
     ({"flags": 1}, "is read-only; a writable array is needed"),
     ({"flags": 2}, "is read-only, since its __dlpack__ gives a copy; a writable array is needed"),

@@ -129,6 +129,14 @@ def test_out_of_another_container(jax, dtype):
     np.testing.assert_array_equal(out, gorsqrt.rsqrt(x, out=np.zeros_like(out)))
 
 
+def test_beside_torch(jax):
+    tensor = torch.zeros(4)
+    assert gorsqrt.rsqrt(jax.numpy.asarray(X), out=tensor) is tensor
+    same_bits(tensor.numpy(), Y)
+    with pytest.raises(ValueError, match="jax arrays are immutable"):
+        gorsqrt.rsqrt(tensor, out=jax.numpy.asarray(X))
+
+
 @pytest.mark.spec("3.6")
 def test_out_of_what_is_traced(jax):
     out = np.full(4, 77, np.float32)
