@@ -228,9 +228,10 @@ def test_integers_have_no_gradient(jax):
 
 
 def test_export_with_a_symbolic_shape(jax):
-    shape = jax.ShapeDtypeStruct(jax.export.symbolic_shape("n, 3"), np.float32)
-    allowed = [jax.export.DisabledSafetyCheck.custom_call("gorsqrt")]
-    exported = jax.export.export(jax.jit(gorsqrt.rsqrt), disabled_checks=allowed)(shape)
+    export = importlib.import_module("jax.export")
+    shape = jax.ShapeDtypeStruct(export.symbolic_shape("n, 3"), np.float32)
+    allowed = [export.DisabledSafetyCheck.custom_call("gorsqrt")]
+    exported = export.export(jax.jit(gorsqrt.rsqrt), disabled_checks=allowed)(shape)
     same_bits(exported.call(np.full((5, 3), 4, np.float32)), np.full((5, 3), 0.5, np.float32))
 
 
