@@ -438,14 +438,15 @@ def register_dynamo():
 
 
 def register_dtensor():
-    """Let a DTensor keep its sharding: every op is pointwise."""
-    from torch.distributed.tensor import Replicate, Shard
-    from torch.distributed.tensor.experimental import register_sharding
+    """Give the ops the sharding rules that torch has for its own."""
+    from torch.distributed.tensor import DTensor
 
-    @register_sharding([_FRESH, _IN_PLACE])
-    def unary(x):
-        return [([p], [p]) for p in (Replicate(), *map(Shard, range(x.ndim)))]
-
-    @register_sharding(_OUT)
-    def unary_out(x, out):
-        return [([p], [p, p]) for p in (Replicate(), *map(Shard, range(x.ndim)))]
+    aten = torch.ops.aten
+    twins = {aten.rsqrt.default: _FRESH, aten.rsqrt_.default: _IN_PLACE, aten.rsqrt.out: _OUT}
+    tables = [t for t in vars(DTensor._op_dispatcher.sharding_propagator).values() if isinstance(t, dict)]
+    for theirs, ours in twins.items():
+        holding = [table for table in tables if theirs in table]
+        if not holding:
+            raise LookupError(f"this version of torch keeps the sharding rule of {theirs} elsewhere")
+        for table in holding:
+            table[ours] = table[theirs]
