@@ -1,7 +1,7 @@
 """Registers gorsqrt with parts of torch that are imported later, or never, without importing them.
 
-Importing torch._dynamo or torch.distributed.tensor takes seconds, so gorsqrt can't do that to register itself there. A finder at
-the head of sys.meta_path sees their names go by, and leaves all other names to the rest; when both are there it goes away.
+Importing torch._dynamo or torch.distributed.tensor takes seconds, so gorsqrt can't do that to register itself there. A finder
+at the head of sys.meta_path sees their names go by, and leaves all other names to the rest; when both are there it goes away.
 """
 
 import sys

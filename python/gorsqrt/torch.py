@@ -7,9 +7,9 @@
 ...     torch.tensor([4.0, 16.0]).rsqrt()
 tensor([0.5000, 0.2500])
 
-The ops are ``torch.ops.gorsqrt.rsqrt``, ``rsqrt_`` and ``rsqrt.out``. One principle decides what is written for them: what they can't
-do as torch does goes to torch.rsqrt, so that torch's errors and rules stay torch's; and writing is
-``out.copy_(gorsqrt.rsqrt(x))`` wherever a transform stands between the caller and the memory, so that copy_ carries its rules.
+The ops are ``torch.ops.gorsqrt.rsqrt``, ``rsqrt_`` and ``rsqrt.out``. Two principles keep torch's rules and errors torch's: what
+the ops can't do as torch does goes to torch.rsqrt itself; and where a transform stands between the caller and the memory,
+writing is ``out.copy_(gorsqrt.rsqrt(x))``, so that copy_ brings its rules along.
 """
 
 import functools
@@ -80,8 +80,8 @@ def _cpu_out(x, *, out):
 
 
 def _resize(out, x):
-    """Gives out x's shape by torch's rule and with torch's warning. Where torch fails half-way (memory that can't grow: the new shape
-    over the old memory) or crashes (memory shared between processes), it fails before, and out keeps its shape."""
+    """Gives out x's shape by torch's rule and with torch's warning. Where torch fails half-way (memory that can't grow: the new
+    shape over the old memory) or crashes (memory shared between processes), it fails before, and out keeps its shape."""
     storage = out.untyped_storage()
     needed = (out.storage_offset() + x.numel()) * out.element_size() if x.numel() else 0
     if needed > storage.nbytes() and (not storage.resizable() or out.is_shared()):
@@ -99,7 +99,7 @@ _library.impl("rsqrt_", _cpu_in_place, "CPU")
 _library.impl("rsqrt.out", _cpu_out, "CPU")
 
 
-# Every other backend (meta, sparse, quantized, nested, mkldnn and the devices that have no kernel of ours): torch's kernel or its error.
+# Every other backend (meta, sparse, quantized, nested, mkldnn, devices without a kernel of ours): torch's kernel or its error.
 
 
 def _theirs(x):
@@ -133,10 +133,10 @@ def _below_autograd(op, keyset, *args, **kwargs):
 
 
 class Rsqrt(_SingleLevelFunction):
-    """y = x^(-1/2), dy = -1/2 conj(y^3) dx: torch's formula, in torch's order of operations. compute gives y from x, unrecorded.
+    """y = x^(-1/2), dy = -1/2 y^3 dx: torch's formula, in torch's order of operations. compute gives y from x, unrecorded.
 
-    One level only: the dispatcher has taken functorch's levels apart before it calls the Autograd kernel. apply switches both modes
-    of recording off, and the levels below need them as they were.
+    One level only: the dispatcher has taken functorch's levels apart before it calls the Autograd kernel. apply switches both
+    modes of recording off, and the levels below need them as they were.
     """
 
     @staticmethod
@@ -289,8 +289,8 @@ def rsqrt_(input):
 
 
 def _is_foreign(x):
-    """Whether x answers for torch functions itself, in ways that may know torch.rsqrt but not our ops. torch's own classes (fake,
-    functional, jagged, DTensor) take any pointwise op; masked tensors take a list."""
+    """Whether x answers for torch functions itself, in ways that may know torch.rsqrt but not our ops. torch's own classes
+    (fake, functional, jagged, DTensor) take any pointwise op; masked tensors only those of a list."""
     cls = type(x)
     if cls is torch.Tensor or cls is torch.nn.Parameter or not hasattr(cls, "__torch_function__"):
         return False
@@ -314,8 +314,8 @@ def _mixed(input, out):
     if not strided or _C._are_functorch_transforms_active() or _C._dispatch_keys(tensor).has(_C.DispatchKey.Python):
         which, kind = ("input", "out") if tensor is input else ("out", "input")
         raise TypeError(
-            f"rsqrt(): argument '{which}' is a tensor without strided memory of its own (under a transform, a wrapper, or of another "
-            f"layout); argument '{kind}' must then be a tensor too, not {type(other).__module__}.{type(other).__qualname__}"
+            f"rsqrt(): argument '{which}' is a tensor without strided memory of its own (under a transform, a wrapper, or of "
+            f"another layout); argument '{kind}' must then be a tensor, not {type(other).__module__}.{type(other).__qualname__}"
         )
     with torch.no_grad(), _disable_current_modes(), _C.DisableTorchFunction():
         if tensor is input:
