@@ -6,6 +6,7 @@ import array_api_strict as xp
 import jax
 import jax.numpy
 import numpy as np
+import torch
 
 import gorsqrt
 
@@ -24,6 +25,11 @@ class Producer:
 
 
 from_producer: memoryview[float] = gorsqrt.rsqrt(Producer())
+with gorsqrt.torch.patch() as patched:
+    from_tensor: torch.Tensor = gorsqrt.rsqrt(torch.ones(3))
+    into_tensor: torch.Tensor = gorsqrt.rsqrt(ndarray, out=torch.ones(2, 3))
+    tensor_in_place: torch.Tensor = gorsqrt.rsqrt_(torch.ones(3))
+patched.undo()
 version: str = gorsqrt.__version__
 tiers: list[str] = gorsqrt.show_config("dicts")["tiers"]
 gorsqrt.rsqrt(4.0)  # type: ignore[call-overload]

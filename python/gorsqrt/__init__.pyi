@@ -6,6 +6,8 @@ from typing import Any, Literal, Protocol, TypeAlias, TypedDict, TypeVar, overlo
 
 from typing_extensions import Buffer
 
+from . import torch as torch
+
 __all__ = ["__version__", "get_default_dtype", "rsqrt", "rsqrt_", "set_default_dtype", "show_config"]
 
 __version__: str
@@ -24,8 +26,13 @@ class _ArrayAPI(_DLPack, Protocol):
 
     def __array_namespace__(self, *args: Any, **kwargs: Any) -> Any: ...
 
-_Array: TypeAlias = Buffer | _ArrayInterface | _DLPack
-_Kept: TypeAlias = Buffer | _ArrayInterface | _ArrayAPI
+class _Tensor(Protocol):
+    """torch.Tensor."""
+
+    def untyped_storage(self) -> Any: ...
+
+_Array: TypeAlias = Buffer | _ArrayInterface | _DLPack | _Tensor
+_Kept: TypeAlias = Buffer | _ArrayInterface | _ArrayAPI | _Tensor
 _Bytes: TypeAlias = memoryview[Any] | bytes | bytearray | mmap | CArray[Any] | _SimpleCData[Any] | PickleBuffer
 _Input = TypeVar("_Input", bound=_Kept)
 _Output = TypeVar("_Output", bound=_Array)

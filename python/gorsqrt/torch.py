@@ -7,8 +7,8 @@
 ...     torch.tensor([4.0, 16.0]).rsqrt()
 tensor([0.5000, 0.2500])
 
-The ops are ``torch.ops.gorsqrt.rsqrt``, ``rsqrt_`` and ``rsqrt.out``. Two principles keep torch's rules and errors torch's: what
-the ops can't do as torch does goes to torch.rsqrt itself; and where a transform stands between the caller and the memory,
+The ops are ``torch.ops.gorsqrt.rsqrt``, ``rsqrt_`` and ``rsqrt.out``. Two principles keep torch's rules and errors torch's:
+what the ops can't do as torch does goes to torch.rsqrt itself; and where a transform stands between the caller and the memory,
 writing is ``out.copy_(gorsqrt.rsqrt(x))``, so that copy_ brings its rules along.
 """
 
