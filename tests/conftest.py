@@ -9,6 +9,8 @@ import pytest
 
 from gorsqrt import _gorsqrt
 
+pytest.register_assert_rewrite("torch_oracle")
+
 ROOT = Path(__file__).resolve().parent.parent
 
 # What each tier needs, told from the kernel's list on purpose and not from gorsqrt's own dispatch.
@@ -38,11 +40,11 @@ def tier(request):
     _gorsqrt.binding_SetTier(MACHINE_TIERS[0])
 
 
-# The rows of the contract that this version promises.
+# The rows of the contract that this version promises: all but 7.11, which is CUDA's.
 SPEC = {
     1: "1.1 1.2 1.3 1.4 1.5 1.6", 2: "2.1 2.2 2.3 2.4 2.5 2.6 2.7 2.8 2.9", 3: "3.1 3.2 3.3 3.4 3.5 3.6", 4: "4",
-    5: "5.1 5.2 5.3 5.4 5.5", 6: "6.1 6.2 6.3 6.4 6.5 6.6 6.7 6.8 6.9",
-    7: "7.2 7.3 7.4 7.5 7.6 7.7 7.8 7.9 7.10", 8: "8.1 8.2 8.3 8.4 8.5",
+    5: "5.1 5.2 5.3 5.4 5.5", 6: "6.1 6.2 6.3 6.4 6.5 6.6 6.7 6.8 6.9", 7: "7.1 7.2 7.3 7.4 7.5 7.6 7.7 7.8 7.9 7.10",
+    8: "8.1 8.2 8.3 8.4 8.5",
 }  # fmt: skip
 
 # Rows that Go tests show: exact decisions of overlap against sets of addresses, and layouts that can't be decided.
