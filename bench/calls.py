@@ -1,12 +1,12 @@
 """What one call costs, beside numpy's and torch's: `make bench`.
 
-Every contender computes the same small float32 array or tensor in turn, many rounds in one process; a row is the median over the
-rounds with the 20th and 80th percentile, in nanoseconds a call. Writes bench/results/calls.csv and the table of README.md.
+Every contender computes the same small float32 array or tensor in turn, many rounds in one process; a row is the median over
+the rounds with the 20th and 80th percentile, in nanoseconds a call. Writes bench/results/calls.csv and the table of README.md.
 
 Prediction, from what a call must do: in place a C call, a look at three fields of the array and a masked vector of work, some
 20 ns; with out= the same of a second array and a keyword, 30; fresh adds numpy's allocation, some 35. np.sqrt, a ufunc, looks
-up a loop by dtype and makes room for an iterator: 150 and more. A torch tensor costs the questions whether it is an ordinary one,
-and the count of writes, some 40 more; fresh adds torch's allocation and its Python object, some 300 of the 800 that torch takes.
+up a loop by dtype and makes room for an iterator: 150 and more. A torch tensor adds the questions whether it is an ordinary
+one and the count of its writes, some 40; fresh adds torch's allocation and a Python object of it, some 300.
 """
 
 import argparse

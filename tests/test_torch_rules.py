@@ -1,6 +1,7 @@
 """SPEC 7 on the CPU, and 2 to 5 for tensors: each case is put to torch and to gorsqrt, and both must do and say the same.
 
-Where gorsqrt is stricter or better than torch by contract, the test says what it does instead. The cases' values are exact in every dtype; rounding has a test of its own.
+Where gorsqrt is stricter or better than torch by contract, the test says what it does instead. The cases' values are exact in
+every dtype; rounding has a test of its own.
 """
 
 import array

@@ -46,6 +46,7 @@ container recognise(PyObject *object) {
     if (is_instance(object, "jax", "Array")) return JAX_ARRAY;
     if (dlpack && PyObject_HasAttrString((PyObject *)type, "__array_namespace__")) return ARRAY_API;
     if (buffer) return BUFFER;
+    if (torch_tensor && PyObject_HasAttrString((PyObject *)type, "__torch_function__")) return TORCH_TENSOR;
     if (PyObject_HasAttrString((PyObject *)type, "__array_interface__")) return ARRAY_INTERFACE;
     if (dlpack) return DLPACK;
     /* Also of the object: a type may have it for those of its objects that are in CUDA memory. */

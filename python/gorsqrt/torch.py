@@ -202,8 +202,12 @@ _library.impl("rsqrt.out", _autograd_out, "Autograd", with_keyset=True)
 def _counted(written, write):
     if written.is_inference():
         written.as_strided((0,), (1,)).zero_()  # raises what torch raises, and writes nothing
-    with _C._AutoDispatchBelowADInplaceOrView():
-        write()
+    try:
+        with _C._AutoDispatchBelowADInplaceOrView():
+            write()
+    except Warning:  # where warnings are errors, torch's comes when it has resized and written
+        torch.autograd.graph.increment_version(written)
+        raise
     if not written.is_inference():
         torch.autograd.graph.increment_version(written)
     return written
@@ -275,7 +279,7 @@ def rsqrt(input, out=None):
     if out is None and torch_is_plain(input):  # a gradient is to be recorded, or the dtype has no kernel
         return Rsqrt.apply(torch_fresh, True, False, input) if input.dtype in _OWN_BITS else _TORCH_RSQRT(input)
     if _is_foreign(input) or _is_foreign(out):
-        return _TORCH_RSQRT(input, out=out)
+        return _TORCH_RSQRT(input) if out is None else _TORCH_RSQRT(input, out=out)
     if not isinstance(input, torch.Tensor) or not (out is None or isinstance(out, torch.Tensor)):
         return _mixed(input, out)
     return _FRESH(input) if out is None else _OUT(input, out=out)
@@ -283,16 +287,27 @@ def rsqrt(input, out=None):
 
 def rsqrt_(input):
     """gorsqrt.rsqrt_ where input is a tensor that is not ordinary, or a mode, a transform or a tracer is active."""
-    if _is_foreign(input) or (input.requires_grad and input.dtype not in _OWN_BITS and torch_is_plain(input)):
+    if _is_foreign(input) or (torch_is_plain(input) and input.requires_grad and input.dtype not in _OWN_BITS):
         return _TORCH_RSQRT_(input)
     return _IN_PLACE(input)
 
 
+_HAS_NAMES = hasattr(torch.Tensor, "has_names")
+
+
+def _is_named(x):
+    with _C.DisableTorchFunction():
+        return x.has_names()
+
+
 def _is_foreign(x):
     """Whether x answers for torch functions itself, in ways that may know torch.rsqrt but not our ops. torch's own classes
-    (fake, functional, jagged, DTensor) take any pointwise op; masked tensors only those of a list."""
+    (fake, functional, jagged, DTensor) take any pointwise op; masked tensors only those of a list. Named tensors, which torch
+    had up to 2.14, are refused by all but its own ops."""
     cls = type(x)
-    if cls is torch.Tensor or cls is torch.nn.Parameter or not hasattr(cls, "__torch_function__"):
+    if cls is torch.Tensor or cls is torch.nn.Parameter:
+        return _HAS_NAMES and _is_named(x)
+    if not hasattr(cls, "__torch_function__"):
         return False
     if cls.__module__.startswith("torch."):
         return cls.__module__.startswith("torch.masked.")
