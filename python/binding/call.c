@@ -177,9 +177,8 @@ static PyObject *rsqrt(PyObject *module, PyObject *const *args, Py_ssize_t nargs
 
     arguments a;
     if (read_arguments(&a, "rsqrt", true, args, nargs, kwnames) < 0) return NULL;
-    /* array.array may have been found only now. */
-    if (!tried || a.in == ARRAY_ARRAY || (a.out && a.to == ARRAY_ARRAY))
-        result = a.out ? express_out(a.input, a.out) : express_fresh(a.input);
+    /* numpy and array.array may have been found only now; of tensors the lane has said all that it knows. */
+    if (!tried || a.in != TORCH_TENSOR) result = a.out ? express_out(a.input, a.out) : express_fresh(a.input);
     if (result || PyErr_Occurred()) return result;
     if (is_torchs(a.input, a.in, false) || (a.out && is_torchs(a.out, a.to, true))) return torch_call(false, a.input, a.out);
     return a.out ? call_into("rsqrt", false, a.input, a.in, a.out, a.to) : call_fresh(a.input, a.in);
