@@ -16,6 +16,7 @@ from gorsqrt import _watch
 pytestmark = [
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),  # torch's own, while it compiles
     pytest.mark.filterwarnings("ignore::FutureWarning"),
+    pytest.mark.filterwarnings("ignore:Skipping serialization of skipfiles_inline_module_allowlist:UserWarning"),
 ]
 OPS = torch.ops.gorsqrt
 
@@ -59,7 +60,7 @@ def into_another_dtype(x):
 
 
 def in_vmap(x):
-    return torch.vmap(gorsqrt.rsqrt, 1)(x)
+    return torch.vmap(lambda column: gorsqrt.rsqrt(column), 1)(x)
 
 
 def in_grad(x):
