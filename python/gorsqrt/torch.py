@@ -176,7 +176,7 @@ def _autograd(keyset, x):
         compute = functools.partial(_below_autograd, _FRESH, keyset)
         with enable_single_level_autograd_function():
             return Rsqrt.apply(compute, torch.is_grad_enabled(), _C._is_fwd_grad_enabled(), x)
-    return _below_autograd(_FRESH, keyset, x)
+    return _cpu(x) if torch_is_plain(x) else _below_autograd(_FRESH, keyset, x)  # the same, some microseconds sooner
 
 
 def _autograd_in_place(keyset, x):
