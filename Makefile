@@ -65,7 +65,7 @@ develop: .venv/bin/uv
 
 $(OLDEST)/bin/pytest: pyproject.toml | develop
 	.venv/bin/uv venv --quiet --clear --python $(PY) $(OLDEST)
-	.venv/bin/uv pip freeze --python $(PY) | grep -E '^(expecttest|hypothesis|numpy|pytest)==' >$(OLDEST)/tools.txt
+	.venv/bin/uv pip freeze --python $(PY) | grep -E '^(expecttest|hypothesis|numpy|pytest|setuptools)==' >$(OLDEST)/tools.txt
 	.venv/bin/uv pip install --quiet --system-certs --python $(OLDEST)/bin/python --requirements $(OLDEST)/tools.txt torch==$(OLDEST_TORCH)
 
 .venv/bin/uv:
