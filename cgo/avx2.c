@@ -1,15 +1,19 @@
-/* The avx2 tier: 8 f32, f16 or bf16, 4 f64, c64 or c128 at a time. The 16-bit dtypes are computed in f32 lanes.
+/* The avx2 tier: f32 and f64 in blocks of 4 vectors, f16 and bf16 in f32 lanes, c64 and c128 4 at a time.
  *
- *     intrinsic            instruction        latency / throughput (Zen 4, cycles)
- *     _mm256_sqrt_ps       vsqrtps ymm        15 / 5
- *     _mm256_div_ps        vdivps ymm         11 / 5
- *     _mm256_sqrt_pd       vsqrtpd ymm        21 / 9
- *     _mm256_div_pd        vdivpd ymm         13 / 5
- *     _mm256_cvtph_ps      vcvtph2ps ymm       6 / 1
- *     _mm256_cvtps_ph      vcvtps2ph xmm       6 / 2
+ *     intrinsic                instruction        latency / throughput (Zen 4, cycles)
+ *     _mm256_sqrt_ps           vsqrtps ymm        15 / 5
+ *     _mm256_div_ps            vdivps ymm         11 / 3
+ *     _mm256_sqrt_pd           vsqrtpd ymm        21 / 7.5
+ *     _mm256_div_pd            vdivpd ymm         13 / 5
+ *     _mm256_rsqrt_ps          vrsqrtps ymm        4 / 1
+ *     _mm256_fmadd_ps, _pd     vfmadd231ps ymm     4 / 0.5
+ *     _mm256_cvtph_ps          vcvtph2ps ymm       6 / 1
+ *     _mm256_cvtps_ph          vcvtps2ph xmm       6 / 2
  *
- * Bound by the divider, which square roots and divisions share. x86 gives the contract's nans by itself. Masked lanes
- * neither load nor store, so the tail reads nothing beyond the end; its arithmetic is the body's. */
+ * One divider does square roots and divisions, and while it works the multipliers have nothing to do. So f32 and f64 give it
+ * half of a block's vectors and compute the others by fma, to the same bits. The 16-bit dtypes are bound by conversions and
+ * fma, complex by the divider. x86 gives the contract's nans by itself. Masked lanes neither load nor store, so that tails
+ * read nothing beyond the end. */
 #ifdef __x86_64__
 #include "kernels.h"
 
@@ -22,17 +26,232 @@
 
 #pragma STDC FP_CONTRACT OFF
 
+#define AVX2 __attribute__((target("avx2,fma,f16c")))
+#define INLINE static inline __attribute__((always_inline))
+
+enum {
+    BLOCK = 4,   /* vectors that are computed together, step by step: more outgrow the registers */
+    DIVIDED = 2, /* of them by the divider */
+    F32S = 8,
+    F64S = 4,
+};
+
 /* A mask of the first k lanes: read 8 or 4 lanes from k elements before the zeros. */
 static const int32_t lanes_i32[16] = {-1, -1, -1, -1, -1, -1, -1, -1};
 static const int64_t lanes_i64[8] = {-1, -1, -1, -1};
 
-__attribute__((target("avx2,f16c"))) static inline __m128i rsqrt_f16x8(__m128i x_u16x8) {
-    __m256 const x_f32x8 = _mm256_cvtph_ps(x_u16x8);
-    __m256 const y_f32x8 = _mm256_div_ps(_mm256_set1_ps(1.0f), _mm256_sqrt_ps(x_f32x8));
-    return _mm256_cvtps_ph(y_f32x8, _MM_FROUND_TO_NEAREST_INT);
+/* y = RN(1 / RN(√x)) for x in [2^-100, inf). The fma way, with g → √x, h → 1/(2√x), s = RN(√x) and y → 1/s:
+ *
+ *     g = x·y0   h = y0/2   r = 1/2 - g·h   g = g + g·r   h = h + h·r       y0: 1/√x to 11 bits
+ *     s = g + (x - g²)·h
+ *     y = 2h   e = 1 - s·y   e = e + e²   y = y + y·e
+ *
+ * It fails where s is the last number before a power of two, and for no other of the 2^32 inputs: are_ordinary_f32s. Below
+ * 2^-100 the low end of x - g² would be lost. */
+AVX2 INLINE void rsqrt_f32_block(__m256 *y_f32x8, const __m256 *x_f32x8) {
+    __m256 const half_f32x8 = _mm256_set1_ps(0.5f), one_f32x8 = _mm256_set1_ps(1.0f);
+    __m256 g[BLOCK], h[BLOCK], r[BLOCK], s[BLOCK], e[BLOCK];
+    for (int i = 0; i < DIVIDED; i++) s[i] = _mm256_sqrt_ps(x_f32x8[i]);
+    for (int i = DIVIDED; i < BLOCK; i++) h[i] = _mm256_rsqrt_ps(x_f32x8[i]);
+    for (int i = DIVIDED; i < BLOCK; i++) g[i] = _mm256_mul_ps(x_f32x8[i], h[i]);
+    for (int i = DIVIDED; i < BLOCK; i++) h[i] = _mm256_mul_ps(h[i], half_f32x8);
+    for (int i = DIVIDED; i < BLOCK; i++) r[i] = _mm256_fnmadd_ps(g[i], h[i], half_f32x8);
+    for (int i = DIVIDED; i < BLOCK; i++) g[i] = _mm256_fmadd_ps(g[i], r[i], g[i]);
+    for (int i = DIVIDED; i < BLOCK; i++) h[i] = _mm256_fmadd_ps(h[i], r[i], h[i]);
+    for (int i = 0; i < DIVIDED; i++) y_f32x8[i] = _mm256_div_ps(one_f32x8, s[i]);
+    for (int i = DIVIDED; i < BLOCK; i++) r[i] = _mm256_fnmadd_ps(g[i], g[i], x_f32x8[i]);
+    for (int i = DIVIDED; i < BLOCK; i++) s[i] = _mm256_fmadd_ps(r[i], h[i], g[i]);
+    for (int i = DIVIDED; i < BLOCK; i++) h[i] = _mm256_add_ps(h[i], h[i]);
+    for (int i = DIVIDED; i < BLOCK; i++) e[i] = _mm256_fnmadd_ps(s[i], h[i], one_f32x8);
+    for (int i = DIVIDED; i < BLOCK; i++) e[i] = _mm256_fmadd_ps(e[i], e[i], e[i]);
+    for (int i = DIVIDED; i < BLOCK; i++) y_f32x8[i] = _mm256_fmadd_ps(h[i], e[i], h[i]);
 }
 
-__attribute__((target("avx2,f16c"))) void rsqrt_f16_avx2(void *dst, const void *src, size_t n) {
+/* Whether every x that goes the fma way is in [2^-100, inf) and its root not the last number before a power of two: the
+ * two numbers before an even power have such roots. Their mantissa is full and their exponent odd, but for the last bit; two
+ * steps on, these bits are 0. */
+AVX2 INLINE bool are_ordinary_f32s(const __m256 *x_f32x8) {
+    __m256i const low_u32x8 = _mm256_set1_epi32((127 - 100) << 23), range_u32x8 = _mm256_set1_epi32((255 - 127 + 100) << 23);
+    __m256i most_u32x8 = _mm256_setzero_si256(), least_u32x8 = _mm256_set1_epi32(-1);
+    for (int i = DIVIDED; i < BLOCK; i++) {
+        __m256i const x_u32x8 = _mm256_castps_si256(x_f32x8[i]);
+        __m256i const on_u32x8 = _mm256_add_epi32(x_u32x8, _mm256_set1_epi32(0x00800002));
+        most_u32x8 = _mm256_max_epu32(most_u32x8, _mm256_sub_epi32(x_u32x8, low_u32x8));
+        least_u32x8 = _mm256_min_epu32(least_u32x8, _mm256_and_si256(on_u32x8, _mm256_set1_epi32(0x00fffffe)));
+    }
+    __m256i const outside_u32x8 = _mm256_cmpeq_epi32(_mm256_max_epu32(most_u32x8, range_u32x8), most_u32x8);
+    __m256i const before_power_u32x8 = _mm256_cmpeq_epi32(least_u32x8, _mm256_setzero_si256());
+    __m256i const either_u32x8 = _mm256_or_si256(outside_u32x8, before_power_u32x8);
+    return _mm256_testz_si256(either_u32x8, either_u32x8);
+}
+
+AVX2 INLINE void rsqrt_f32_items(float *y, const float *x, size_t n, bool streaming) {
+    __m256 const one_f32x8 = _mm256_set1_ps(1.0f);
+    size_t i = 0;
+    for (; i + BLOCK * F32S <= n; i += BLOCK * F32S) {
+        __m256 x_f32x8[BLOCK], y_f32x8[BLOCK];
+        for (int j = 0; j < BLOCK; j++) x_f32x8[j] = _mm256_loadu_ps(x + i + j * F32S);
+        if (__builtin_expect(are_ordinary_f32s(x_f32x8), 1)) {
+            rsqrt_f32_block(y_f32x8, x_f32x8);
+        } else {
+            for (int j = 0; j < BLOCK; j++) y_f32x8[j] = _mm256_div_ps(one_f32x8, _mm256_sqrt_ps(x_f32x8[j]));
+        }
+        for (int j = 0; j < BLOCK; j++) {
+            if (streaming) {
+                _mm256_stream_ps(y + i + j * F32S, y_f32x8[j]);
+            } else {
+                _mm256_storeu_ps(y + i + j * F32S, y_f32x8[j]);
+            }
+        }
+    }
+    for (; i < n; i += F32S) {
+        __m256i const rest = _mm256_loadu_si256((const __m256i *)(lanes_i32 + F32S - (n - i < F32S ? n - i : F32S)));
+        __m256 const root_f32x8 = _mm256_sqrt_ps(_mm256_maskload_ps(x + i, rest));
+        _mm256_maskstore_ps(y + i, rest, _mm256_div_ps(one_f32x8, root_f32x8));
+    }
+}
+
+AVX2 void rsqrt_f32_avx2(void *dst, const void *src, size_t n) {
+    if (mode_is_foreign()) {
+        run_in_default_mode(rsqrt_f32_avx2, dst, src, n);
+        return;
+    }
+    rsqrt_f32_items(dst, src, n, false);
+}
+
+AVX2 void rsqrt_f32_avx2_streaming(void *dst, const void *src, size_t n) {
+    if (mode_is_foreign()) {
+        run_in_default_mode(rsqrt_f32_avx2_streaming, dst, src, n);
+        return;
+    }
+    size_t const head = items_to_line(dst, sizeof(float), n);
+    rsqrt_f32_items(dst, src, head, false);
+    rsqrt_f32_items((float *)dst + head, (const float *)src + head, n - head, true);
+    _mm_sfence();
+}
+
+/* y0 of two vectors, 1/√x to 11 bits, from the upper halves of x's bits, by vrsqrtps of f in [1/2, 2): x = f·2^(2k - 1022),
+ * where k is half of x's biased exponent, and so 1/√x = 1/√f · 2^(511 - k). */
+AVX2 INLINE void seed_f64s(__m256d *y_f64x4, const __m256d *x_f64x4) {
+    __m256 const upper_f32x8 = _mm256_shuffle_ps(_mm256_castpd_ps(x_f64x4[0]), _mm256_castpd_ps(x_f64x4[1]), 0xdd);
+    __m256i const upper_u32x8 = _mm256_castps_si256(upper_f32x8);
+    __m256i const mantissa_u32x8 = _mm256_and_si256(_mm256_slli_epi32(upper_u32x8, 3), _mm256_set1_epi32(0x00ffffff));
+    __m256i const f_u32x8 = _mm256_or_si256(mantissa_u32x8, _mm256_set1_epi32(0x3f000000));
+    __m256i const root_u32x8 = _mm256_castps_si256(_mm256_rsqrt_ps(_mm256_castsi256_ps(f_u32x8)));
+    __m256i const k_u32x8 = _mm256_and_si256(_mm256_srli_epi32(upper_u32x8, 1), _mm256_set1_epi32(0x3ff00000));
+    __m256i const place_u32x8 = _mm256_sub_epi32(_mm256_set1_epi32((1023 - 127 + 511) << 20), k_u32x8);
+    __m256i const y_u32x8 = _mm256_add_epi32(_mm256_srli_epi32(root_u32x8, 3), place_u32x8);
+    y_f64x4[0] = _mm256_castsi256_pd(_mm256_unpacklo_epi32(_mm256_setzero_si256(), y_u32x8));
+    y_f64x4[1] = _mm256_castsi256_pd(_mm256_unpackhi_epi32(_mm256_setzero_si256(), y_u32x8));
+}
+
+/* As rsqrt_f32_block, for x in [2^-960, inf), with two more iterations. No proof: the hard cases are enumerated and tested. */
+AVX2 INLINE void rsqrt_f64_block(__m256d *y_f64x4, const __m256d *x_f64x4) {
+    __m256d const half_f64x4 = _mm256_set1_pd(0.5), one_f64x4 = _mm256_set1_pd(1.0);
+    __m256d g[BLOCK], h[BLOCK], r[BLOCK], s[BLOCK], e[BLOCK];
+    for (int i = 0; i < DIVIDED; i++) s[i] = _mm256_sqrt_pd(x_f64x4[i]);
+    seed_f64s(h + DIVIDED, x_f64x4 + DIVIDED);
+    for (int i = DIVIDED; i < BLOCK; i++) g[i] = _mm256_mul_pd(x_f64x4[i], h[i]);
+    for (int i = DIVIDED; i < BLOCK; i++) h[i] = _mm256_mul_pd(h[i], half_f64x4);
+    for (int iteration = 0; iteration < 3; iteration++) {
+        for (int i = DIVIDED; i < BLOCK; i++) r[i] = _mm256_fnmadd_pd(g[i], h[i], half_f64x4);
+        for (int i = DIVIDED; i < BLOCK; i++) g[i] = _mm256_fmadd_pd(g[i], r[i], g[i]);
+        for (int i = DIVIDED; i < BLOCK; i++) h[i] = _mm256_fmadd_pd(h[i], r[i], h[i]);
+    }
+    for (int i = 0; i < DIVIDED; i++) y_f64x4[i] = _mm256_div_pd(one_f64x4, s[i]);
+    for (int i = DIVIDED; i < BLOCK; i++) r[i] = _mm256_fnmadd_pd(g[i], g[i], x_f64x4[i]);
+    for (int i = DIVIDED; i < BLOCK; i++) s[i] = _mm256_fmadd_pd(r[i], h[i], g[i]);
+    for (int i = DIVIDED; i < BLOCK; i++) h[i] = _mm256_add_pd(h[i], h[i]);
+    for (int i = DIVIDED; i < BLOCK; i++) e[i] = _mm256_fnmadd_pd(s[i], h[i], one_f64x4);
+    for (int i = DIVIDED; i < BLOCK; i++) e[i] = _mm256_fmadd_pd(e[i], e[i], e[i]);
+    for (int i = DIVIDED; i < BLOCK; i++) y_f64x4[i] = _mm256_fmadd_pd(h[i], e[i], h[i]);
+}
+
+/* As are_ordinary_f32s, by the upper halves: of numbers before a power of two these may only look so, one in a million. */
+AVX2 INLINE bool are_ordinary_f64s(const __m256d *x_f64x4) {
+    __m256 const upper_f32x8 =
+        _mm256_shuffle_ps(_mm256_castpd_ps(x_f64x4[DIVIDED]), _mm256_castpd_ps(x_f64x4[DIVIDED + 1]), 0xdd);
+    __m256i const upper_u32x8 = _mm256_castps_si256(upper_f32x8);
+    __m256i const above_u32x8 = _mm256_sub_epi32(upper_u32x8, _mm256_set1_epi32((1023 - 960) << 20));
+    __m256i const range_u32x8 = _mm256_set1_epi32((2047 - 1023 + 960) << 20);
+    __m256i const outside_u32x8 = _mm256_cmpeq_epi32(_mm256_max_epu32(above_u32x8, range_u32x8), above_u32x8);
+    __m256i const end_u32x8 = _mm256_and_si256(upper_u32x8, _mm256_set1_epi32(0x001fffff));
+    __m256i const before_power_u32x8 = _mm256_cmpeq_epi32(end_u32x8, _mm256_set1_epi32(0x000fffff));
+    __m256i const either_u32x8 = _mm256_or_si256(outside_u32x8, before_power_u32x8);
+    return _mm256_testz_si256(either_u32x8, either_u32x8);
+}
+
+AVX2 INLINE void rsqrt_f64_items(double *y, const double *x, size_t n, bool streaming) {
+    __m256d const one_f64x4 = _mm256_set1_pd(1.0);
+    size_t i = 0;
+    for (; i + BLOCK * F64S <= n; i += BLOCK * F64S) {
+        __m256d x_f64x4[BLOCK], y_f64x4[BLOCK];
+        for (int j = 0; j < BLOCK; j++) x_f64x4[j] = _mm256_loadu_pd(x + i + j * F64S);
+        if (__builtin_expect(are_ordinary_f64s(x_f64x4), 1)) {
+            rsqrt_f64_block(y_f64x4, x_f64x4);
+        } else {
+            for (int j = 0; j < BLOCK; j++) y_f64x4[j] = _mm256_div_pd(one_f64x4, _mm256_sqrt_pd(x_f64x4[j]));
+        }
+        for (int j = 0; j < BLOCK; j++) {
+            if (streaming) {
+                _mm256_stream_pd(y + i + j * F64S, y_f64x4[j]);
+            } else {
+                _mm256_storeu_pd(y + i + j * F64S, y_f64x4[j]);
+            }
+        }
+    }
+    for (; i < n; i += F64S) {
+        __m256i const rest = _mm256_loadu_si256((const __m256i *)(lanes_i64 + F64S - (n - i < F64S ? n - i : F64S)));
+        __m256d const root_f64x4 = _mm256_sqrt_pd(_mm256_maskload_pd(x + i, rest));
+        _mm256_maskstore_pd(y + i, rest, _mm256_div_pd(one_f64x4, root_f64x4));
+    }
+}
+
+AVX2 void rsqrt_f64_avx2(void *dst, const void *src, size_t n) {
+    if (mode_is_foreign()) {
+        run_in_default_mode(rsqrt_f64_avx2, dst, src, n);
+        return;
+    }
+    rsqrt_f64_items(dst, src, n, false);
+}
+
+AVX2 void rsqrt_f64_avx2_streaming(void *dst, const void *src, size_t n) {
+    if (mode_is_foreign()) {
+        run_in_default_mode(rsqrt_f64_avx2_streaming, dst, src, n);
+        return;
+    }
+    size_t const head = items_to_line(dst, sizeof(double), n);
+    rsqrt_f64_items(dst, src, head, false);
+    rsqrt_f64_items((double *)dst + head, (const double *)src + head, n - head, true);
+    _mm_sfence();
+}
+
+/* 1/√x within 2^-22 for positive x that are not subnormal, enough for the 16-bit dtypes: y0 + (1 - x·y0²)·y0/2. */
+AVX2 INLINE __m256 rsqrt_near_f32x8(__m256 x_f32x8) {
+    __m256 const y_f32x8 = _mm256_rsqrt_ps(x_f32x8);
+    __m256 const g_f32x8 = _mm256_mul_ps(x_f32x8, y_f32x8);
+    __m256 const e_f32x8 = _mm256_fnmadd_ps(g_f32x8, y_f32x8, _mm256_set1_ps(1.0f));
+    __m256i const h_u32x8 = _mm256_sub_epi32(_mm256_castps_si256(y_f32x8), _mm256_set1_epi32(1 << 23));
+    return _mm256_fmadd_ps(_mm256_castsi256_ps(h_u32x8), e_f32x8, y_f32x8);
+}
+
+/* The divider takes any value. */
+AVX2 INLINE __m256 rsqrt_any_f32x8(__m256 x_f32x8) {
+    return _mm256_div_ps(_mm256_set1_ps(1.0f), _mm256_sqrt_ps(x_f32x8));
+}
+
+/* Whether every x's bits are in [low, end). */
+AVX2 INLINE bool are_between_u16s(__m256i x_u16x16, uint16_t low, uint16_t end) {
+    __m256i const above_u16x16 = _mm256_sub_epi16(x_u16x16, _mm256_set1_epi16((short)low));
+    __m256i const inside_u16x16 = _mm256_subs_epu16(_mm256_set1_epi16((short)(end - low)), above_u16x16);
+    return _mm256_testz_si256(_mm256_cmpeq_epi16(inside_u16x16, _mm256_setzero_si256()), _mm256_set1_epi16(-1));
+}
+
+AVX2 INLINE __m128i rsqrt_any_f16x8(__m128i x_u16x8) {
+    return _mm256_cvtps_ph(rsqrt_any_f32x8(_mm256_cvtph_ps(x_u16x8)), _MM_FROUND_TO_NEAREST_INT);
+}
+
+AVX2 void rsqrt_f16_avx2(void *dst, const void *src, size_t n) {
     if (mode_is_foreign()) {
         run_in_default_mode(rsqrt_f16_avx2, dst, src, n);
         return;
@@ -40,27 +259,51 @@ __attribute__((target("avx2,f16c"))) void rsqrt_f16_avx2(void *dst, const void *
     const uint16_t *x = src;
     uint16_t *y = dst;
     size_t i = 0;
-    for (; i + 8 <= n; i += 8) {
-        __m128i const x_u16x8 = _mm_loadu_si128((const __m128i *)(x + i));
-        _mm_storeu_si128((__m128i *)(y + i), rsqrt_f16x8(x_u16x8));
+    for (; i + 16 <= n; i += 16) {
+        __m128i const low_u16x8 = _mm_loadu_si128((const __m128i *)(x + i));
+        __m128i const high_u16x8 = _mm_loadu_si128((const __m128i *)(x + i + 8));
+        __m128i low_y_u16x8, high_y_u16x8;
+        if (__builtin_expect(are_between_u16s(_mm256_loadu_si256((const __m256i *)(x + i)), 0x0001, 0x7c00), 1)) {
+            low_y_u16x8 = _mm256_cvtps_ph(rsqrt_near_f32x8(_mm256_cvtph_ps(low_u16x8)), _MM_FROUND_TO_NEAREST_INT);
+            high_y_u16x8 = _mm256_cvtps_ph(rsqrt_near_f32x8(_mm256_cvtph_ps(high_u16x8)), _MM_FROUND_TO_NEAREST_INT);
+        } else {
+            low_y_u16x8 = rsqrt_any_f16x8(low_u16x8);
+            high_y_u16x8 = rsqrt_any_f16x8(high_u16x8);
+        }
+        _mm_storeu_si128((__m128i *)(y + i), low_y_u16x8);
+        _mm_storeu_si128((__m128i *)(y + i + 8), high_y_u16x8);
     }
-    if (i < n) {
+    for (; i < n; i += 8) {
         uint16_t tail[8] = {0};
-        memcpy(tail, x + i, (n - i) * sizeof *x);
-        _mm_storeu_si128((__m128i *)tail, rsqrt_f16x8(_mm_loadu_si128((const __m128i *)tail)));
-        memcpy(y + i, tail, (n - i) * sizeof *y);
+        size_t const bytes = (n - i < 8 ? n - i : 8) * sizeof *x;
+        memcpy(tail, x + i, bytes);
+        _mm_storeu_si128((__m128i *)tail, rsqrt_any_f16x8(_mm_loadu_si128((const __m128i *)tail)));
+        memcpy(y + i, tail, bytes);
     }
 }
 
-/* Half an ulp added and the rest cut off is rounding to nearest: no result is near a tie. */
-__attribute__((target("avx2"))) static inline __m128i rsqrt_bf16x8(__m128i x_u16x8) {
-    __m256 const x_f32x8 = _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(x_u16x8), 16));
-    __m256 const y_f32x8 = _mm256_div_ps(_mm256_set1_ps(1.0f), _mm256_sqrt_ps(x_f32x8));
-    __m256i const y_u32x8 = _mm256_srli_epi32(_mm256_add_epi32(_mm256_castps_si256(y_f32x8), _mm256_set1_epi32(0x8000)), 16);
-    return _mm_packus_epi32(_mm256_castsi256_si128(y_u32x8), _mm256_extracti128_si256(y_u32x8, 1));
+/* Two vectors of f32s that are bf16s: the items at even places, and at odd ones. */
+AVX2 INLINE __m256 even_bf16s(__m256i x_u16x16) {
+    return _mm256_castsi256_ps(_mm256_slli_epi32(x_u16x16, 16));
 }
 
-__attribute__((target("avx2"))) void rsqrt_bf16_avx2(void *dst, const void *src, size_t n) {
+AVX2 INLINE __m256 odd_bf16s(__m256i x_u16x16) {
+    return _mm256_castsi256_ps(_mm256_and_si256(x_u16x16, _mm256_set1_epi32((int)0xffff0000)));
+}
+
+/* Back again. Half an ulp added and the rest cut off is rounding to nearest: no result is near a tie. */
+AVX2 INLINE __m256i bf16s_from(__m256 even_f32x8, __m256 odd_f32x8) {
+    __m256i const half_u32x8 = _mm256_set1_epi32(0x8000);
+    __m256i const low_u32x8 = _mm256_srli_epi32(_mm256_add_epi32(_mm256_castps_si256(even_f32x8), half_u32x8), 16);
+    __m256i const high_u32x8 = _mm256_add_epi32(_mm256_castps_si256(odd_f32x8), half_u32x8);
+    return _mm256_blend_epi16(low_u32x8, high_u32x8, 0xaa);
+}
+
+AVX2 INLINE __m256i rsqrt_any_bf16x16(__m256i x_u16x16) {
+    return bf16s_from(rsqrt_any_f32x8(even_bf16s(x_u16x16)), rsqrt_any_f32x8(odd_bf16s(x_u16x16)));
+}
+
+AVX2 void rsqrt_bf16_avx2(void *dst, const void *src, size_t n) {
     if (mode_is_foreign()) {
         run_in_default_mode(rsqrt_bf16_avx2, dst, src, n);
         return;
@@ -68,55 +311,21 @@ __attribute__((target("avx2"))) void rsqrt_bf16_avx2(void *dst, const void *src,
     const uint16_t *x = src;
     uint16_t *y = dst;
     size_t i = 0;
-    for (; i + 8 <= n; i += 8) {
-        __m128i const x_u16x8 = _mm_loadu_si128((const __m128i *)(x + i));
-        _mm_storeu_si128((__m128i *)(y + i), rsqrt_bf16x8(x_u16x8));
+    for (; i + 16 <= n; i += 16) {
+        __m256i const x_u16x16 = _mm256_loadu_si256((const __m256i *)(x + i));
+        __m256i y_u16x16;
+        if (__builtin_expect(are_between_u16s(x_u16x16, 0x0080, 0x7f80), 1)) {
+            y_u16x16 = bf16s_from(rsqrt_near_f32x8(even_bf16s(x_u16x16)), rsqrt_near_f32x8(odd_bf16s(x_u16x16)));
+        } else {
+            y_u16x16 = rsqrt_any_bf16x16(x_u16x16);
+        }
+        _mm256_storeu_si256((__m256i *)(y + i), y_u16x16);
     }
     if (i < n) {
-        uint16_t tail[8] = {0};
+        uint16_t tail[16] = {0};
         memcpy(tail, x + i, (n - i) * sizeof *x);
-        _mm_storeu_si128((__m128i *)tail, rsqrt_bf16x8(_mm_loadu_si128((const __m128i *)tail)));
+        _mm256_storeu_si256((__m256i *)tail, rsqrt_any_bf16x16(_mm256_loadu_si256((const __m256i *)tail)));
         memcpy(y + i, tail, (n - i) * sizeof *y);
-    }
-}
-
-__attribute__((target("avx2"))) void rsqrt_f32_avx2(void *dst, const void *src, size_t n) {
-    if (mode_is_foreign()) {
-        run_in_default_mode(rsqrt_f32_avx2, dst, src, n);
-        return;
-    }
-    const float *x = src;
-    float *y = dst;
-    __m256 const one_f32x8 = _mm256_set1_ps(1.0f);
-    size_t i = 0;
-    for (; i + 8 <= n; i += 8) {
-        __m256 const x_f32x8 = _mm256_loadu_ps(x + i);
-        _mm256_storeu_ps(y + i, _mm256_div_ps(one_f32x8, _mm256_sqrt_ps(x_f32x8)));
-    }
-    if (i < n) {
-        __m256i const rest = _mm256_loadu_si256((const __m256i *)(lanes_i32 + 8 - (n - i)));
-        __m256 const x_f32x8 = _mm256_maskload_ps(x + i, rest);
-        _mm256_maskstore_ps(y + i, rest, _mm256_div_ps(one_f32x8, _mm256_sqrt_ps(x_f32x8)));
-    }
-}
-
-__attribute__((target("avx2"))) void rsqrt_f64_avx2(void *dst, const void *src, size_t n) {
-    if (mode_is_foreign()) {
-        run_in_default_mode(rsqrt_f64_avx2, dst, src, n);
-        return;
-    }
-    const double *x = src;
-    double *y = dst;
-    __m256d const one_f64x4 = _mm256_set1_pd(1.0);
-    size_t i = 0;
-    for (; i + 4 <= n; i += 4) {
-        __m256d const x_f64x4 = _mm256_loadu_pd(x + i);
-        _mm256_storeu_pd(y + i, _mm256_div_pd(one_f64x4, _mm256_sqrt_pd(x_f64x4)));
-    }
-    if (i < n) {
-        __m256i const rest = _mm256_loadu_si256((const __m256i *)(lanes_i64 + 4 - (n - i)));
-        __m256d const x_f64x4 = _mm256_maskload_pd(x + i, rest);
-        _mm256_maskstore_pd(y + i, rest, _mm256_div_pd(one_f64x4, _mm256_sqrt_pd(x_f64x4)));
     }
 }
 

@@ -1,16 +1,20 @@
-/* The avx512 tier: 16 f32, f16 or bf16, 8 f64, c64 or c128 at a time, masked tails. The 16-bit dtypes are computed in f32
- * lanes.
+/* The avx512 tier: f32 and f64 in blocks of 8 vectors, f16 and bf16 in f32 lanes or by a table, c64 and c128 8 at a time.
  *
- *     intrinsic            instruction        latency / throughput (Zen 4, cycles)
- *     _mm512_sqrt_ps       vsqrtps zmm        15 / 10
- *     _mm512_div_ps        vdivps zmm         11 / 10
- *     _mm512_sqrt_pd       vsqrtpd zmm        21 / 18
- *     _mm512_div_pd        vdivpd zmm         13 / 10
- *     _mm512_cvtph_ps      vcvtph2ps zmm       7 / 2
- *     _mm512_cvtps_ph      vcvtps2ph ymm       7 / 2
+ *     intrinsic                instruction         latency / throughput (Zen 4, cycles; Zen 5 halves the second but the divider's)
+ *     _mm512_sqrt_ps           vsqrtps zmm         15 / 10
+ *     _mm512_div_ps            vdivps zmm          11 / 6
+ *     _mm512_sqrt_pd           vsqrtpd zmm         21 / 15
+ *     _mm512_div_pd            vdivpd zmm          13 / 10
+ *     _mm512_rsqrt14_ps, _pd   vrsqrt14ps zmm       5 / 2
+ *     _mm512_fmadd_ps, _pd     vfmadd231ps zmm      4 / 1
+ *     _mm512_permutex2var_epi8 vpermt2b zmm         6 / 1
+ *     _mm512_cvtph_ps          vcvtph2ps zmm        7 / 2
+ *     _mm512_cvtps_ph          vcvtps2ph ymm        7 / 2
  *
- * Bound by the divider, which square roots and divisions share. x86 gives the contract's nans by itself. Masked lanes
- * neither load nor store, so the tail reads nothing beyond the end; its arithmetic is the body's. */
+ * One divider does square roots and divisions, and while it works the multipliers have nothing to do. So f32 and f64 give it
+ * some vectors of a block and compute the others by fma, to the same bits; then both are busy. The 16-bit dtypes are bound by
+ * conversions and fma, complex by the divider. x86 gives the contract's nans by itself. Masked lanes neither load nor store,
+ * so that tails read nothing beyond the end. */
 #ifdef __x86_64__
 #include "kernels.h"
 
@@ -23,11 +27,250 @@
 #pragma STDC FP_CONTRACT OFF
 
 #define AVX512 __attribute__((target("avx512f,avx512bw,avx512vl,avx512dq")))
+#define INLINE static inline __attribute__((always_inline))
 
-AVX512 static inline __m256i rsqrt_f16x16(__m256i x_u16x16) {
-    __m512 const x_f32x16 = _mm512_cvtph_ps(x_u16x16);
-    __m512 const y_f32x16 = _mm512_div_ps(_mm512_set1_ps(1.0f), _mm512_sqrt_ps(x_f32x16));
-    return _mm512_cvtps_ph(y_f32x16, _MM_FROUND_TO_NEAREST_INT);
+enum {
+    BLOCK = 8,   /* vectors that are computed together, step by step: enough for the latency of every step */
+    DIVIDED = 3, /* of them by the divider: it and the multipliers then take about the same time, on Zen 4, Zen 5 and Intel's */
+    F32S = 16,
+    F64S = 8,
+};
+
+/* y = RN(1 / RN(√x)) for x in [2^-100, inf). The fma way, with g → √x, h → 1/(2√x), s = RN(√x) and y → 1/s:
+ *
+ *     h = y0/2   g = x·y0   r = 1/2 - g·h   g = g + g·r   h = h + h·r       y0: 1/√x to 14 bits
+ *     s = g + (x - g²)·h
+ *     y = 2h   e = 1 - s·y   e = e + e², rounded up   y = y + y·e
+ *
+ * Rounding up matters where s is the last number before a power of two: 1/s is then just above the middle of two numbers.
+ * All 2^32 inputs are tested. Below 2^-100 the low end of x - g² would be lost. */
+AVX512 INLINE void rsqrt_f32_block(__m512 *y_f32x16, const __m512 *x_f32x16) {
+    __m512 const half_f32x16 = _mm512_set1_ps(0.5f), one_f32x16 = _mm512_set1_ps(1.0f);
+    __m512i const exponent_u32x16 = _mm512_set1_epi32(1 << 23);
+    __m512 g[BLOCK], h[BLOCK], r[BLOCK], s[BLOCK], e[BLOCK];
+    for (int i = 0; i < DIVIDED; i++) s[i] = _mm512_sqrt_ps(x_f32x16[i]);
+    for (int i = DIVIDED; i < BLOCK; i++) h[i] = _mm512_rsqrt14_ps(x_f32x16[i]);
+    for (int i = DIVIDED; i < BLOCK; i++) g[i] = _mm512_mul_ps(x_f32x16[i], h[i]);
+    for (int i = DIVIDED; i < BLOCK; i++) {
+        h[i] = _mm512_castsi512_ps(_mm512_sub_epi32(_mm512_castps_si512(h[i]), exponent_u32x16));
+    }
+    for (int i = DIVIDED; i < BLOCK; i++) r[i] = _mm512_fnmadd_ps(g[i], h[i], half_f32x16);
+    for (int i = DIVIDED; i < BLOCK; i++) g[i] = _mm512_fmadd_ps(g[i], r[i], g[i]);
+    for (int i = DIVIDED; i < BLOCK; i++) h[i] = _mm512_fmadd_ps(h[i], r[i], h[i]);
+    for (int i = 0; i < DIVIDED; i++) y_f32x16[i] = _mm512_div_ps(one_f32x16, s[i]);
+    for (int i = DIVIDED; i < BLOCK; i++) r[i] = _mm512_fnmadd_ps(g[i], g[i], x_f32x16[i]);
+    for (int i = DIVIDED; i < BLOCK; i++) s[i] = _mm512_fmadd_ps(r[i], h[i], g[i]);
+    for (int i = DIVIDED; i < BLOCK; i++) h[i] = _mm512_add_ps(h[i], h[i]);
+    for (int i = DIVIDED; i < BLOCK; i++) e[i] = _mm512_fnmadd_ps(s[i], h[i], one_f32x16);
+    for (int i = DIVIDED; i < BLOCK; i++) {
+        e[i] = _mm512_fmadd_round_ps(e[i], e[i], e[i], _MM_FROUND_TO_POS_INF | _MM_FROUND_NO_EXC);
+    }
+    for (int i = DIVIDED; i < BLOCK; i++) y_f32x16[i] = _mm512_fmadd_ps(h[i], e[i], h[i]);
+}
+
+/* Whether every x is in [2^-100, inf). */
+AVX512 INLINE int are_ordinary_f32s(const __m512 *x_f32x16) {
+    __m512i const low_u32x16 = _mm512_set1_epi32((127 - 100) << 23);
+    __m512i most_u32x16 = _mm512_setzero_si512();
+    for (int i = 0; i < BLOCK; i++) {
+        most_u32x16 = _mm512_max_epu32(most_u32x16, _mm512_sub_epi32(_mm512_castps_si512(x_f32x16[i]), low_u32x16));
+    }
+    return _mm512_cmpge_epu32_mask(most_u32x16, _mm512_set1_epi32((255 - 127 + 100) << 23)) == 0;
+}
+
+/* A block with any values in it. Positive ones below 2^-100 are multiplied by 2^100, subnormal ones by 2^150, as integers, since
+ * arithmetic with subnormals is slow; the result by 2^50 or 2^75. For zeros, infinities, negatives and nans vrsqrt14ps
+ * gives the result itself. */
+AVX512 static __attribute__((noinline)) void rsqrt_f32_any_block(float *y, const float *x) {
+    __m512i const one_u32x16 = _mm512_set1_epi32(1);
+    __m512 x_f32x16[BLOCK], y_f32x16[BLOCK];
+    __mmask16 subnormal[BLOCK], small[BLOCK], special[BLOCK];
+    for (int i = 0; i < BLOCK; i++) {
+        __m512i const x_u32x16 = _mm512_loadu_si512(x + i * F32S);
+        __m512i const below_u32x16 = _mm512_sub_epi32(x_u32x16, one_u32x16);
+        subnormal[i] = _mm512_cmplt_epu32_mask(below_u32x16, _mm512_set1_epi32((1 << 23) - 1));
+        special[i] = _mm512_cmpge_epu32_mask(below_u32x16, _mm512_set1_epi32((255 << 23) - 1));
+        small[i] = _mm512_cmplt_epu32_mask(x_u32x16, _mm512_set1_epi32((127 - 100) << 23)) & ~subnormal[i] & ~special[i];
+        __m512i const scaled_u32x16 = _mm512_mask_add_epi32(x_u32x16, small[i], x_u32x16, _mm512_set1_epi32(100 << 23));
+        __m512i const doubled_u32x16 = _mm512_add_epi32(x_u32x16, x_u32x16);
+        x_f32x16[i] = _mm512_mask_cvtepi32_ps(_mm512_castsi512_ps(scaled_u32x16), subnormal[i], doubled_u32x16);
+    }
+    rsqrt_f32_block(y_f32x16, x_f32x16);
+    for (int i = 0; i < BLOCK; i++) {
+        __m512i y_u32x16 = _mm512_castps_si512(y_f32x16[i]);
+        y_u32x16 = _mm512_mask_add_epi32(y_u32x16, small[i], y_u32x16, _mm512_set1_epi32(50 << 23));
+        y_u32x16 = _mm512_mask_add_epi32(y_u32x16, subnormal[i], y_u32x16, _mm512_set1_epi32(75 << 23));
+        __m512 const in_f32x16 = _mm512_loadu_ps(x + i * F32S);
+        _mm512_storeu_ps(y + i * F32S, _mm512_mask_rsqrt14_ps(_mm512_castsi512_ps(y_u32x16), special[i], in_f32x16));
+    }
+}
+
+AVX512 INLINE void rsqrt_f32_items(float *y, const float *x, size_t n, bool streaming) {
+    size_t i = 0;
+    for (; i + BLOCK * F32S <= n; i += BLOCK * F32S) {
+        __m512 x_f32x16[BLOCK], y_f32x16[BLOCK];
+        for (int j = 0; j < BLOCK; j++) x_f32x16[j] = _mm512_loadu_ps(x + i + j * F32S);
+        if (__builtin_expect(!are_ordinary_f32s(x_f32x16), 0)) {
+            rsqrt_f32_any_block(y + i, x + i);
+            continue;
+        }
+        rsqrt_f32_block(y_f32x16, x_f32x16);
+        for (int j = 0; j < BLOCK; j++) {
+            if (streaming) {
+                _mm512_stream_ps(y + i + j * F32S, y_f32x16[j]);
+            } else {
+                _mm512_storeu_ps(y + i + j * F32S, y_f32x16[j]);
+            }
+        }
+    }
+    for (; i < n; i += F32S) {
+        __mmask16 const rest = n - i < F32S ? (__mmask16)((1u << (n - i)) - 1) : 0xffff;
+        __m512 const root_f32x16 = _mm512_sqrt_ps(_mm512_maskz_loadu_ps(rest, x + i));
+        _mm512_mask_storeu_ps(y + i, rest, _mm512_div_ps(_mm512_set1_ps(1.0f), root_f32x16));
+    }
+}
+
+AVX512 void rsqrt_f32_avx512(void *dst, const void *src, size_t n) {
+    if (mode_is_foreign()) {
+        run_in_default_mode(rsqrt_f32_avx512, dst, src, n);
+        return;
+    }
+    rsqrt_f32_items(dst, src, n, false);
+}
+
+AVX512 void rsqrt_f32_avx512_streaming(void *dst, const void *src, size_t n) {
+    if (mode_is_foreign()) {
+        run_in_default_mode(rsqrt_f32_avx512_streaming, dst, src, n);
+        return;
+    }
+    size_t const head = items_to_line(dst, sizeof(float), n);
+    rsqrt_f32_items(dst, src, head, false);
+    rsqrt_f32_items((float *)dst + head, (const float *)src + head, n - head, true);
+    _mm_sfence();
+}
+
+/* The same for x in [2^-960, inf), with one more iteration. No proof: the hard cases are enumerated and tested. */
+AVX512 INLINE void rsqrt_f64_block(__m512d *y_f64x8, const __m512d *x_f64x8) {
+    __m512d const half_f64x8 = _mm512_set1_pd(0.5), one_f64x8 = _mm512_set1_pd(1.0);
+    __m512i const exponent_u64x8 = _mm512_set1_epi64(1ll << 52);
+    __m512d g[BLOCK], h[BLOCK], r[BLOCK], s[BLOCK], e[BLOCK];
+    for (int i = 0; i < DIVIDED; i++) s[i] = _mm512_sqrt_pd(x_f64x8[i]);
+    for (int i = DIVIDED; i < BLOCK; i++) h[i] = _mm512_rsqrt14_pd(x_f64x8[i]);
+    for (int i = DIVIDED; i < BLOCK; i++) g[i] = _mm512_mul_pd(x_f64x8[i], h[i]);
+    for (int i = DIVIDED; i < BLOCK; i++) {
+        h[i] = _mm512_castsi512_pd(_mm512_sub_epi64(_mm512_castpd_si512(h[i]), exponent_u64x8));
+    }
+    for (int i = DIVIDED; i < BLOCK; i++) r[i] = _mm512_fnmadd_pd(g[i], h[i], half_f64x8);
+    for (int i = DIVIDED; i < BLOCK; i++) g[i] = _mm512_fmadd_pd(g[i], r[i], g[i]);
+    for (int i = DIVIDED; i < BLOCK; i++) h[i] = _mm512_fmadd_pd(h[i], r[i], h[i]);
+    for (int i = DIVIDED; i < BLOCK; i++) r[i] = _mm512_fnmadd_pd(g[i], h[i], half_f64x8);
+    for (int i = DIVIDED; i < BLOCK; i++) g[i] = _mm512_fmadd_pd(g[i], r[i], g[i]);
+    for (int i = DIVIDED; i < BLOCK; i++) h[i] = _mm512_fmadd_pd(h[i], r[i], h[i]);
+    for (int i = 0; i < DIVIDED; i++) y_f64x8[i] = _mm512_div_pd(one_f64x8, s[i]);
+    for (int i = DIVIDED; i < BLOCK; i++) r[i] = _mm512_fnmadd_pd(g[i], g[i], x_f64x8[i]);
+    for (int i = DIVIDED; i < BLOCK; i++) s[i] = _mm512_fmadd_pd(r[i], h[i], g[i]);
+    for (int i = DIVIDED; i < BLOCK; i++) h[i] = _mm512_add_pd(h[i], h[i]);
+    for (int i = DIVIDED; i < BLOCK; i++) e[i] = _mm512_fnmadd_pd(s[i], h[i], one_f64x8);
+    for (int i = DIVIDED; i < BLOCK; i++) {
+        e[i] = _mm512_fmadd_round_pd(e[i], e[i], e[i], _MM_FROUND_TO_POS_INF | _MM_FROUND_NO_EXC);
+    }
+    for (int i = DIVIDED; i < BLOCK; i++) y_f64x8[i] = _mm512_fmadd_pd(h[i], e[i], h[i]);
+}
+
+/* Whether every x is in [2^-960, inf). */
+AVX512 INLINE int are_ordinary_f64s(const __m512d *x_f64x8) {
+    __m512i const low_u64x8 = _mm512_set1_epi64((1023ll - 960) << 52);
+    __m512i most_u64x8 = _mm512_setzero_si512();
+    for (int i = 0; i < BLOCK; i++) {
+        most_u64x8 = _mm512_max_epu64(most_u64x8, _mm512_sub_epi64(_mm512_castpd_si512(x_f64x8[i]), low_u64x8));
+    }
+    return _mm512_cmpge_epu64_mask(most_u64x8, _mm512_set1_epi64((2047ll - 1023 + 960) << 52)) == 0;
+}
+
+/* As rsqrt_f32_any_block: factors of 2^128, and 2^1074 for subnormals; of 2^64 and 2^537 for the results. */
+AVX512 static __attribute__((noinline)) void rsqrt_f64_any_block(double *y, const double *x) {
+    __m512i const one_u64x8 = _mm512_set1_epi64(1);
+    __m512d x_f64x8[BLOCK], y_f64x8[BLOCK];
+    __mmask8 subnormal[BLOCK], small[BLOCK], special[BLOCK];
+    for (int i = 0; i < BLOCK; i++) {
+        __m512i const x_u64x8 = _mm512_loadu_si512(x + i * F64S);
+        __m512i const below_u64x8 = _mm512_sub_epi64(x_u64x8, one_u64x8);
+        subnormal[i] = _mm512_cmplt_epu64_mask(below_u64x8, _mm512_set1_epi64((1ll << 52) - 1));
+        special[i] = _mm512_cmpge_epu64_mask(below_u64x8, _mm512_set1_epi64((2047ll << 52) - 1));
+        small[i] = _mm512_cmplt_epu64_mask(x_u64x8, _mm512_set1_epi64((1023ll - 960) << 52)) & ~subnormal[i] & ~special[i];
+        __m512i const scaled_u64x8 = _mm512_mask_add_epi64(x_u64x8, small[i], x_u64x8, _mm512_set1_epi64(128ll << 52));
+        x_f64x8[i] = _mm512_mask_cvtepi64_pd(_mm512_castsi512_pd(scaled_u64x8), subnormal[i], x_u64x8);
+    }
+    rsqrt_f64_block(y_f64x8, x_f64x8);
+    for (int i = 0; i < BLOCK; i++) {
+        __m512i y_u64x8 = _mm512_castpd_si512(y_f64x8[i]);
+        y_u64x8 = _mm512_mask_add_epi64(y_u64x8, small[i], y_u64x8, _mm512_set1_epi64(64ll << 52));
+        y_u64x8 = _mm512_mask_add_epi64(y_u64x8, subnormal[i], y_u64x8, _mm512_set1_epi64(537ll << 52));
+        __m512d const in_f64x8 = _mm512_loadu_pd(x + i * F64S);
+        _mm512_storeu_pd(y + i * F64S, _mm512_mask_rsqrt14_pd(_mm512_castsi512_pd(y_u64x8), special[i], in_f64x8));
+    }
+}
+
+AVX512 INLINE void rsqrt_f64_items(double *y, const double *x, size_t n, bool streaming) {
+    size_t i = 0;
+    for (; i + BLOCK * F64S <= n; i += BLOCK * F64S) {
+        __m512d x_f64x8[BLOCK], y_f64x8[BLOCK];
+        for (int j = 0; j < BLOCK; j++) x_f64x8[j] = _mm512_loadu_pd(x + i + j * F64S);
+        if (__builtin_expect(!are_ordinary_f64s(x_f64x8), 0)) {
+            rsqrt_f64_any_block(y + i, x + i);
+            continue;
+        }
+        rsqrt_f64_block(y_f64x8, x_f64x8);
+        for (int j = 0; j < BLOCK; j++) {
+            if (streaming) {
+                _mm512_stream_pd(y + i + j * F64S, y_f64x8[j]);
+            } else {
+                _mm512_storeu_pd(y + i + j * F64S, y_f64x8[j]);
+            }
+        }
+    }
+    for (; i < n; i += F64S) {
+        __mmask8 const rest = n - i < F64S ? (__mmask8)((1u << (n - i)) - 1) : 0xff;
+        __m512d const root_f64x8 = _mm512_sqrt_pd(_mm512_maskz_loadu_pd(rest, x + i));
+        _mm512_mask_storeu_pd(y + i, rest, _mm512_div_pd(_mm512_set1_pd(1.0), root_f64x8));
+    }
+}
+
+AVX512 void rsqrt_f64_avx512(void *dst, const void *src, size_t n) {
+    if (mode_is_foreign()) {
+        run_in_default_mode(rsqrt_f64_avx512, dst, src, n);
+        return;
+    }
+    rsqrt_f64_items(dst, src, n, false);
+}
+
+AVX512 void rsqrt_f64_avx512_streaming(void *dst, const void *src, size_t n) {
+    if (mode_is_foreign()) {
+        run_in_default_mode(rsqrt_f64_avx512_streaming, dst, src, n);
+        return;
+    }
+    size_t const head = items_to_line(dst, sizeof(double), n);
+    rsqrt_f64_items(dst, src, head, false);
+    rsqrt_f64_items((double *)dst + head, (const double *)src + head, n - head, true);
+    _mm_sfence();
+}
+
+/* 1/√x within 2^-26 for positive x, enough for the 16-bit dtypes: y0 + (1 - x·y0²)·y0/2. */
+AVX512 INLINE __m512 rsqrt_near_f32x16(__m512 x_f32x16) {
+    __m512 const y_f32x16 = _mm512_rsqrt14_ps(x_f32x16);
+    __m512 const g_f32x16 = _mm512_mul_ps(x_f32x16, y_f32x16);
+    __m512 const e_f32x16 = _mm512_fnmadd_ps(g_f32x16, y_f32x16, _mm512_set1_ps(1.0f));
+    __m512i const h_u32x16 = _mm512_sub_epi32(_mm512_castps_si512(y_f32x16), _mm512_set1_epi32(1 << 23));
+    return _mm512_fmadd_ps(_mm512_castsi512_ps(h_u32x16), e_f32x16, y_f32x16);
+}
+
+/* The divider takes any value. */
+AVX512 INLINE __m512 rsqrt_any_f32x16(__m512 x_f32x16) {
+    return _mm512_div_ps(_mm512_set1_ps(1.0f), _mm512_sqrt_ps(x_f32x16));
+}
+
+AVX512 INLINE __m256i rsqrt_any_f16x16(__m256i x_u16x16) {
+    return _mm512_cvtps_ph(rsqrt_any_f32x16(_mm512_cvtph_ps(x_u16x16)), _MM_FROUND_TO_NEAREST_INT);
 }
 
 AVX512 void rsqrt_f16_avx512(void *dst, const void *src, size_t n) {
@@ -38,23 +281,55 @@ AVX512 void rsqrt_f16_avx512(void *dst, const void *src, size_t n) {
     const uint16_t *x = src;
     uint16_t *y = dst;
     size_t i = 0;
-    for (; i + 16 <= n; i += 16) {
-        __m256i const x_u16x16 = _mm256_loadu_si256((const __m256i *)(x + i));
-        _mm256_storeu_si256((__m256i *)(y + i), rsqrt_f16x16(x_u16x16));
+    for (; i + 32 <= n; i += 32) {
+        __m512i const below_u16x32 = _mm512_sub_epi16(_mm512_loadu_si512(x + i), _mm512_set1_epi16(1));
+        __m256i const low_u16x16 = _mm256_loadu_si256((const __m256i *)(x + i));
+        __m256i const high_u16x16 = _mm256_loadu_si256((const __m256i *)(x + i + 16));
+        __m256i low_y_u16x16, high_y_u16x16;
+        if (__builtin_expect(_mm512_cmplt_epu16_mask(below_u16x32, _mm512_set1_epi16(0x7c00 - 1)) == 0xffffffff, 1)) {
+            __m512 const low_f32x16 = rsqrt_near_f32x16(_mm512_cvtph_ps(low_u16x16));
+            __m512 const high_f32x16 = rsqrt_near_f32x16(_mm512_cvtph_ps(high_u16x16));
+            low_y_u16x16 = _mm512_cvtps_ph(low_f32x16, _MM_FROUND_TO_NEAREST_INT);
+            high_y_u16x16 = _mm512_cvtps_ph(high_f32x16, _MM_FROUND_TO_NEAREST_INT);
+        } else {
+            low_y_u16x16 = rsqrt_any_f16x16(low_u16x16);
+            high_y_u16x16 = rsqrt_any_f16x16(high_u16x16);
+        }
+        _mm256_storeu_si256((__m256i *)(y + i), low_y_u16x16);
+        _mm256_storeu_si256((__m256i *)(y + i + 16), high_y_u16x16);
     }
-    if (i < n) {
-        __mmask16 const rest = (__mmask16)((1u << (n - i)) - 1);
-        __m256i const x_u16x16 = _mm256_maskz_loadu_epi16(rest, x + i);
-        _mm256_mask_storeu_epi16(y + i, rest, rsqrt_f16x16(x_u16x16));
+    for (; i < n; i += 16) {
+        __mmask16 const rest = n - i < 16 ? (__mmask16)((1u << (n - i)) - 1) : 0xffff;
+        _mm256_mask_storeu_epi16(y + i, rest, rsqrt_any_f16x16(_mm256_maskz_loadu_epi16(rest, x + i)));
     }
 }
 
-/* Half an ulp added and the rest cut off is rounding to nearest: no result is near a tie. */
-AVX512 static inline __m256i rsqrt_bf16x16(__m256i x_u16x16) {
-    __m512 const x_f32x16 = _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(x_u16x16), 16));
-    __m512 const y_f32x16 = _mm512_div_ps(_mm512_set1_ps(1.0f), _mm512_sqrt_ps(x_f32x16));
-    __m512i const rounded_u32x16 = _mm512_add_epi32(_mm512_castps_si512(y_f32x16), _mm512_set1_epi32(0x8000));
-    return _mm512_cvtepi32_epi16(_mm512_srli_epi32(rounded_u32x16, 16));
+/* Two vectors of f32s that are bf16s, but for what lies below: the items at even places, and at odd ones. */
+AVX512 INLINE __m512 even_bf16s(__m512i x_u16x32) {
+    return _mm512_castsi512_ps(_mm512_slli_epi32(x_u16x32, 16));
+}
+
+AVX512 INLINE __m512 odd_bf16s(__m512i x_u16x32) {
+    return _mm512_castsi512_ps(_mm512_and_si512(x_u16x32, _mm512_set1_epi32((int)0xffff0000)));
+}
+
+/* Back again. Half an ulp added and the rest cut off is rounding to nearest: no result is near a tie. */
+AVX512 INLINE __m512i bf16s_from(__m512 even_f32x16, __m512 odd_f32x16) {
+    __m512i const half_u32x16 = _mm512_set1_epi32(0x8000);
+    __m512i const low_u32x16 = _mm512_srli_epi32(_mm512_add_epi32(_mm512_castps_si512(even_f32x16), half_u32x16), 16);
+    __m512i const high_u32x16 = _mm512_add_epi32(_mm512_castps_si512(odd_f32x16), half_u32x16);
+    return _mm512_mask_blend_epi16(0xaaaaaaaa, low_u32x16, high_u32x16);
+}
+
+AVX512 INLINE __m512i rsqrt_any_bf16x32(__m512i x_u16x32) {
+    return bf16s_from(rsqrt_any_f32x16(even_bf16s(x_u16x32)), rsqrt_any_f32x16(odd_bf16s(x_u16x32)));
+}
+
+AVX512 INLINE void rsqrt_bf16_tail(uint16_t *y, const uint16_t *x, size_t n) {
+    for (size_t i = 0; i < n; i += 32) {
+        __mmask32 const rest = n - i < 32 ? ((__mmask32)1 << (n - i)) - 1 : 0xffffffff;
+        _mm512_mask_storeu_epi16(y + i, rest, rsqrt_any_bf16x32(_mm512_maskz_loadu_epi16(rest, x + i)));
+    }
 }
 
 AVX512 void rsqrt_bf16_avx512(void *dst, const void *src, size_t n) {
@@ -65,55 +340,73 @@ AVX512 void rsqrt_bf16_avx512(void *dst, const void *src, size_t n) {
     const uint16_t *x = src;
     uint16_t *y = dst;
     size_t i = 0;
-    for (; i + 16 <= n; i += 16) {
-        __m256i const x_u16x16 = _mm256_loadu_si256((const __m256i *)(x + i));
-        _mm256_storeu_si256((__m256i *)(y + i), rsqrt_bf16x16(x_u16x16));
+    for (; i + 32 <= n; i += 32) {
+        __m512i const x_u16x32 = _mm512_loadu_si512(x + i);
+        __m512i const above_u16x32 = _mm512_sub_epi16(x_u16x32, _mm512_set1_epi16(0x0080));
+        __m512i y_u16x32;
+        if (__builtin_expect(_mm512_cmplt_epu16_mask(above_u16x32, _mm512_set1_epi16(0x7f80 - 0x0080)) == 0xffffffff, 1)) {
+            y_u16x32 = bf16s_from(rsqrt_near_f32x16(even_bf16s(x_u16x32)), rsqrt_near_f32x16(odd_bf16s(x_u16x32)));
+        } else {
+            y_u16x32 = rsqrt_any_bf16x32(x_u16x32);
+        }
+        _mm512_storeu_si512(y + i, y_u16x32);
     }
-    if (i < n) {
-        __mmask16 const rest = (__mmask16)((1u << (n - i)) - 1);
-        __m256i const x_u16x16 = _mm256_maskz_loadu_epi16(rest, x + i);
-        _mm256_mask_storeu_epi16(y + i, rest, rsqrt_bf16x16(x_u16x16));
-    }
+    rsqrt_bf16_tail(y + i, x + i, n - i);
 }
 
-AVX512 void rsqrt_f32_avx512(void *dst, const void *src, size_t n) {
-    if (mode_is_foreign()) {
-        run_in_default_mode(rsqrt_f32_avx512, dst, src, n);
-        return;
-    }
-    const float *x = src;
-    float *y = dst;
-    __m512 const one_f32x16 = _mm512_set1_ps(1.0f);
-    size_t i = 0;
-    for (; i + 16 <= n; i += 16) {
-        __m512 const x_f32x16 = _mm512_loadu_ps(x + i);
-        _mm512_storeu_ps(y + i, _mm512_div_ps(one_f32x16, _mm512_sqrt_ps(x_f32x16)));
-    }
-    if (i < n) {
-        __mmask16 const rest = (__mmask16)((1u << (n - i)) - 1);
-        __m512 const x_f32x16 = _mm512_maskz_loadu_ps(rest, x + i);
-        _mm512_mask_storeu_ps(y + i, rest, _mm512_div_ps(one_f32x16, _mm512_sqrt_ps(x_f32x16)));
-    }
-}
+/* With x = 2^(2q - 128)·w and w in [2, 8), the high byte of x's bits is q, and the low one tells which w: the exponent's lowest
+ * bit and 7 of mantissa. 1/√x = 2^(64 - q)/√w, whose bits are those of 1/√w plus 64 - q exponents. The table has those of
+ * 1/√w from 0x3e80 on. */
+static const uint8_t rsqrt_bf16_table[256] = {
+    181, 180, 180, 179, 178, 178, 177, 176, 176, 175, 174, 174, 173, 172, 172, 171, 171, 170, 169, 169, 168, 168, 167, 167,
+    166, 166, 165, 164, 164, 163, 163, 162, 162, 161, 161, 160, 160, 159, 159, 158, 158, 158, 157, 157, 156, 156, 155, 155,
+    154, 154, 154, 153, 153, 152, 152, 151, 151, 151, 150, 150, 149, 149, 149, 148, 148, 147, 147, 147, 146, 146, 146, 145,
+    145, 144, 144, 144, 143, 143, 143, 142, 142, 142, 141, 141, 141, 140, 140, 140, 139, 139, 139, 138, 138, 138, 137, 137,
+    137, 137, 136, 136, 136, 135, 135, 135, 134, 134, 134, 134, 133, 133, 133, 132, 132, 132, 132, 131, 131, 131, 131, 130,
+    130, 130, 130, 129, 129, 129, 129, 128, 128, 127, 126, 125, 124, 123, 122, 121, 120, 119, 119, 118, 117, 116, 115, 114,
+    113, 113, 112, 111, 110, 109, 108, 108, 107, 106, 105, 105, 104, 103, 102, 102, 101, 100, 100, 99,  98,  97,  97,  96,
+    95,  95,  94,  93,  93,  92,  92,  91,  90,  90,  89,  88,  88,  87,  87,  86,  86,  85,  84,  84,  83,  83,  82,  82,
+    81,  80,  80,  79,  79,  78,  78,  77,  77,  76,  76,  75,  75,  74,  74,  73,  73,  72,  72,  71,  71,  70,  70,  70,
+    69,  69,  68,  68,  67,  67,  66,  66,  66,  65,  65,  64,  64,  63,  63,  63,  62,  62,  61,  61,  61,  60,  60,  59,
+    59,  59,  58,  58,  57,  57,  57,  56,  56,  56,  55,  55,  54,  54,  54,  53,
+};
 
-AVX512 void rsqrt_f64_avx512(void *dst, const void *src, size_t n) {
+#define AVX512_VBMI __attribute__((target("avx512f,avx512bw,avx512vl,avx512dq,avx512vbmi")))
+
+AVX512_VBMI void rsqrt_bf16_avx512vbmi(void *dst, const void *src, size_t n) {
     if (mode_is_foreign()) {
-        run_in_default_mode(rsqrt_f64_avx512, dst, src, n);
+        run_in_default_mode(rsqrt_bf16_avx512vbmi, dst, src, n);
         return;
     }
-    const double *x = src;
-    double *y = dst;
-    __m512d const one_f64x8 = _mm512_set1_pd(1.0);
+    __mmask64 const high = 0xaaaaaaaaaaaaaaaa;
+    __m512i const low_u16x32 = _mm512_set1_epi16(0x0080), range_u16x32 = _mm512_set1_epi16(0x7f80 - 0x0080);
+    __m512i const base_u16x32 = _mm512_set1_epi16(0x3e80 + (64 << 7)), factors_i8x64 = _mm512_set1_epi16((short)0x8001);
+    __m512i table_u8x64[4];
+    for (int j = 0; j < 4; j++) table_u8x64[j] = _mm512_loadu_si512(rsqrt_bf16_table + 64 * j);
+    const uint16_t *x = src;
+    uint16_t *y = dst;
     size_t i = 0;
-    for (; i + 8 <= n; i += 8) {
-        __m512d const x_f64x8 = _mm512_loadu_pd(x + i);
-        _mm512_storeu_pd(y + i, _mm512_div_pd(one_f64x8, _mm512_sqrt_pd(x_f64x8)));
+    for (; i + 64 <= n; i += 64) {
+        __m512i const a_u16x32 = _mm512_loadu_si512(x + i), b_u16x32 = _mm512_loadu_si512(x + i + 32);
+        __m512i const most_u16x32 =
+            _mm512_max_epu16(_mm512_sub_epi16(a_u16x32, low_u16x32), _mm512_sub_epi16(b_u16x32, low_u16x32));
+        if (__builtin_expect(_mm512_cmpge_epu16_mask(most_u16x32, range_u16x32) != 0, 0)) {
+            _mm512_storeu_si512(y + i, rsqrt_any_bf16x32(a_u16x32));
+            _mm512_storeu_si512(y + i + 32, rsqrt_any_bf16x32(b_u16x32));
+            continue;
+        }
+        /* The low bytes of both in one vector, a's and b's in turn; looked up; and each back below its high byte. */
+        __m512i const which_u8x64 = _mm512_mask_blend_epi8(high, a_u16x32, _mm512_slli_epi16(b_u16x32, 8));
+        __m512i const lower_u8x64 = _mm512_permutex2var_epi8(table_u8x64[0], which_u8x64, table_u8x64[1]);
+        __m512i const upper_u8x64 = _mm512_permutex2var_epi8(table_u8x64[2], which_u8x64, table_u8x64[3]);
+        __m512i const w_u8x64 = _mm512_mask_blend_epi8(_mm512_movepi8_mask(which_u8x64), lower_u8x64, upper_u8x64);
+        __m512i const a_u8x64 = _mm512_mask_blend_epi8(high, w_u8x64, a_u16x32);
+        __m512i const b_u8x64 = _mm512_mask_blend_epi8(high, _mm512_srli_epi16(w_u8x64, 8), b_u16x32);
+        /* 1·low - 128·high */
+        _mm512_storeu_si512(y + i, _mm512_add_epi16(base_u16x32, _mm512_maddubs_epi16(a_u8x64, factors_i8x64)));
+        _mm512_storeu_si512(y + i + 32, _mm512_add_epi16(base_u16x32, _mm512_maddubs_epi16(b_u8x64, factors_i8x64)));
     }
-    if (i < n) {
-        __mmask8 const rest = (__mmask8)((1u << (n - i)) - 1);
-        __m512d const x_f64x8 = _mm512_maskz_loadu_pd(rest, x + i);
-        _mm512_mask_storeu_pd(y + i, rest, _mm512_div_pd(one_f64x8, _mm512_sqrt_pd(x_f64x8)));
-    }
+    rsqrt_bf16_tail(y + i, x + i, n - i);
 }
 
 TIER static inline f64s fma_f64s(f64s a, f64s b, f64s c) {

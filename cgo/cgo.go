@@ -41,6 +41,8 @@ const (
 	AVX2   = int(C.GORSQRT_AVX2)
 	AVX512 = int(C.GORSQRT_AVX512)
 	NEON   = int(C.GORSQRT_NEON)
+	// AVX512VBMI is AVX512 with another bf16.
+	AVX512VBMI = int(C.GORSQRT_AVX512VBMI)
 
 	MaxNDim   = int(C.GORSQRT_MAX_NDIM)
 	maxStages = int(C.GORSQRT_MAX_STAGES)

@@ -19,11 +19,30 @@ gorsqrt_kernel *const gorsqrt_kernels[GORSQRT_TIERS][GORSQRT_COMPUTED] = {
 #ifdef __x86_64__
     [GORSQRT_AVX2] = TIER(avx2),
     [GORSQRT_AVX512] = TIER(avx512),
+    [GORSQRT_AVX512VBMI] =
+        {
+            [GORSQRT_F16] = rsqrt_f16_avx512,
+            [GORSQRT_BF16] = rsqrt_bf16_avx512vbmi,
+            [GORSQRT_F32] = rsqrt_f32_avx512,
+            [GORSQRT_F64] = rsqrt_f64_avx512,
+            [GORSQRT_C64] = rsqrt_c64_avx512,
+            [GORSQRT_C128] = rsqrt_c128_avx512,
+        },
 #endif
 #ifdef __aarch64__
     [GORSQRT_NEON] = TIER(neon),
 #endif
 };
+
+gorsqrt_kernel *gorsqrt_streaming(gorsqrt_kernel *kernel) {
+#ifdef __x86_64__
+    if (kernel == rsqrt_f32_avx2) return rsqrt_f32_avx2_streaming;
+    if (kernel == rsqrt_f64_avx2) return rsqrt_f64_avx2_streaming;
+    if (kernel == rsqrt_f32_avx512) return rsqrt_f32_avx512_streaming;
+    if (kernel == rsqrt_f64_avx512) return rsqrt_f64_avx512_streaming;
+#endif
+    return kernel;
+}
 
 /* Through a pointer and from another file, so that no arithmetic can be moved across the change of mode. */
 void run_in_default_mode(gorsqrt_kernel *kernel, void *dst, const void *src, size_t n) {

@@ -52,7 +52,8 @@ enum gorsqrt_dtype {
     GORSQRT_DTYPES
 };
 
-enum gorsqrt_tier { GORSQRT_SCALAR, GORSQRT_AVX2, GORSQRT_AVX512, GORSQRT_NEON, GORSQRT_TIERS };
+/* AVX512VBMI is AVX512 with another bf16. */
+enum gorsqrt_tier { GORSQRT_SCALAR, GORSQRT_AVX2, GORSQRT_AVX512, GORSQRT_AVX512VBMI, GORSQRT_NEON, GORSQRT_TIERS };
 
 /* Bytes of one item, by dtype. */
 extern const int64_t gorsqrt_item_size[GORSQRT_DTYPES];
@@ -63,6 +64,8 @@ gorsqrt_kernel rsqrt_f16_scalar, rsqrt_bf16_scalar, rsqrt_f32_scalar, rsqrt_f64_
 #ifdef __x86_64__
 gorsqrt_kernel rsqrt_f16_avx2, rsqrt_bf16_avx2, rsqrt_f32_avx2, rsqrt_f64_avx2, rsqrt_c64_avx2, rsqrt_c128_avx2;
 gorsqrt_kernel rsqrt_f16_avx512, rsqrt_bf16_avx512, rsqrt_f32_avx512, rsqrt_f64_avx512, rsqrt_c64_avx512, rsqrt_c128_avx512;
+gorsqrt_kernel rsqrt_bf16_avx512vbmi;
+gorsqrt_kernel rsqrt_f32_avx2_streaming, rsqrt_f64_avx2_streaming, rsqrt_f32_avx512_streaming, rsqrt_f64_avx512_streaming;
 #endif
 #ifdef __aarch64__
 gorsqrt_kernel rsqrt_f16_neon, rsqrt_bf16_neon, rsqrt_f32_neon, rsqrt_f64_neon, rsqrt_c64_neon, rsqrt_c128_neon;
@@ -71,5 +74,15 @@ gorsqrt_kernel rsqrt_f16_neon, rsqrt_bf16_neon, rsqrt_f32_neon, rsqrt_f64_neon, 
 /* Every kernel that this build holds; NULL where the architecture lacks the tier. Whether the processor has it is
  * Go's question (rsqrt/dispatch.go). */
 extern gorsqrt_kernel *const gorsqrt_kernels[GORSQRT_TIERS][GORSQRT_COMPUTED];
+
+/* The kernel that does the same with streaming stores, past the caches: for results that they would not hold until they are
+ * used. dst is then a multiple of the item from the start of a cache line, and not src. The kernel itself where it has none. */
+gorsqrt_kernel *gorsqrt_streaming(gorsqrt_kernel *kernel);
+
+/* How many of n items lie before the first whole cache line of dst. */
+static inline size_t items_to_line(const void *dst, size_t size, size_t n) {
+    size_t const items = -(uintptr_t)dst % 64 / size;
+    return items < n ? items : n;
+}
 
 #endif

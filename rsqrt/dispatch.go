@@ -2,6 +2,7 @@ package rsqrt
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"sync/atomic"
 
@@ -9,13 +10,17 @@ import (
 	"golang.org/x/sys/cpu"
 )
 
-// The instruction sets, best first. A tier runs where this says so; its kernels are in cgo/<name>.c.
+var hasAVX512 = cpu.X86.HasAVX512F && cpu.X86.HasAVX512BW && cpu.X86.HasAVX512DQ && cpu.X86.HasAVX512VL
+
+// The instruction sets, best first. A tier runs where this says so; its kernels are in cgo/<name>.c. Of two lines with one
+// name the first that runs counts.
 var tiers = []struct {
 	name string
 	id   int
 	runs bool
 }{
-	{"avx512", cgo.AVX512, cpu.X86.HasAVX512F && cpu.X86.HasAVX512BW && cpu.X86.HasAVX512DQ && cpu.X86.HasAVX512VL},
+	{"avx512", cgo.AVX512VBMI, hasAVX512 && cpu.X86.HasAVX512VBMI},
+	{"avx512", cgo.AVX512, hasAVX512},
 	{"avx2", cgo.AVX2, cpu.X86.HasAVX2 && cpu.X86.HasFMA && cpu.X86.HasF16C},
 	{"neon", cgo.NEON, cpu.ARM64.HasASIMD},
 	{"scalar", cgo.Scalar, true},
@@ -35,7 +40,7 @@ func init() { must(SetTier(Tiers()[0])) }
 // Tiers lists the instruction sets that this machine runs, best first.
 func Tiers() (names []string) {
 	for _, t := range tiers {
-		if t.runs {
+		if t.runs && !slices.Contains(names, t.name) {
 			names = append(names, t.name)
 		}
 	}
