@@ -52,8 +52,8 @@ const (
 // is no Go pointer, so that plans may be written into C's memory without the garbage collector's notice; code never moves.
 type Kernel uintptr
 
-// Cast returns the direct cast between two dtypes; 0 where there is none.
-func Cast(from, to int) Kernel { return kernel(unsafe.Pointer(C.gorsqrt_casts[from][to])) }
+// Cast returns a tier's direct cast between two dtypes; 0 where there is none. All tiers give the same bits.
+func Cast(tier, from, to int) Kernel { return kernel(unsafe.Pointer(C.gorsqrt_casts[tier][from][to])) }
 
 // Size is the number of bytes of one item of a dtype.
 func Size(dtype int) int { return int(C.gorsqrt_item_size[dtype]) }

@@ -138,14 +138,14 @@ func TestHalfCasts(t *testing.T) {
 		for bits := range 1 << 16 {
 			from := uint16(bits)
 			var x float32
-			Call(Cast(dtype, F32), unsafe.Pointer(&x), unsafe.Pointer(&from), 1)
+			Call(Cast(Scalar, dtype, F32), unsafe.Pointer(&x), unsafe.Pointer(&from), 1)
 			value := h.value(from)
 			if float64(x) != value && !(math.IsNaN(value) && x != x) || math.Signbit(float64(x)) != (bits>>15 == 1) {
 				t.Fatalf("dtype %d, %#04x → %v, want %v", dtype, bits, x, value)
 			}
 			if math.IsNaN(value) {
 				var back uint16
-				Call(Cast(F32, dtype), unsafe.Pointer(&back), unsafe.Pointer(&x), 1)
+				Call(Cast(Scalar, F32, dtype), unsafe.Pointer(&back), unsafe.Pointer(&x), 1)
 				if back != from|1<<(h.mantissa-1) {
 					t.Fatalf("dtype %d: the nan %#04x came back as %#04x", dtype, from, back)
 				}
@@ -157,7 +157,7 @@ func TestHalfCasts(t *testing.T) {
 						continue // inf times 0.75 is inf; only nextafter of it is not
 					}
 					var down uint16
-					Call(Cast(F32, dtype), unsafe.Pointer(&down), unsafe.Pointer(&y), 1)
+					Call(Cast(Scalar, F32, dtype), unsafe.Pointer(&down), unsafe.Pointer(&y), 1)
 					if want := h.nearest(float64(y)); down != want {
 						t.Fatalf("dtype %d: %v (%#08x) → %#04x, want %#04x", dtype, y, math.Float32bits(y), down, want)
 					}

@@ -26,9 +26,10 @@ var tiers = []struct {
 	{"scalar", cgo.Scalar, true},
 }
 
-// A tier in use: its name and its kernels by dtype.
+// A tier in use: its name, its number in cgo and its kernels by dtype.
 type tier struct {
 	name    string
+	id      int
 	kernels [cgo.Computed]cgo.Kernel
 }
 
@@ -54,7 +55,7 @@ func Tier() string { return active.Load().name }
 func SetTier(name string) error {
 	for _, t := range tiers {
 		if t.runs && t.name == name {
-			active.Store(&tier{name, cgo.Kernels(t.id)})
+			active.Store(&tier{name, t.id, cgo.Kernels(t.id)})
 			return nil
 		}
 	}

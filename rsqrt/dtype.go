@@ -98,22 +98,22 @@ func SetDefaultDType(name string) error {
 	return errorf(TypeError, Neither, "invalid dtype object: only floating-point types are supported as the default type")
 }
 
-// casts returns the steps from one dtype to another, or false where torch has no such cast of a result: complex to real, and
+// casts returns a tier's steps from one dtype to another, or false where torch has no such cast of a result: complex to real, and
 // anything to a boolean or an integer.
-func casts(steps []cgo.Kernel, from, to DType) ([]cgo.Kernel, bool) {
+func casts(steps []cgo.Kernel, tier int, from, to DType) ([]cgo.Kernel, bool) {
 	switch {
 	case from == to:
 		return steps, true
 	case !to.real() && !to.complex() || from.complex() && to.real():
 		return steps, false
 	}
-	if step := cgo.Cast(int(from), int(to)); step != 0 {
+	if step := cgo.Cast(tier, int(from), int(to)); step != 0 {
 		return append(steps, step), true
 	}
 	via := F32 // as torch: to and from the 16-bit dtypes, and from float64 to complex64
 	if to == C128 {
 		via = F64
 	}
-	steps, _ = casts(steps, from, via)
-	return casts(steps, via, to)
+	steps, _ = casts(steps, tier, from, via)
+	return casts(steps, tier, via, to)
 }

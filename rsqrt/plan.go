@@ -79,8 +79,9 @@ func fill(plan *cgo.Plan, compute DType, dst, src Array) bool {
 	plan.Temporary = 0
 	plan.N = count(src.Shape)
 	plan.SrcSize, plan.DstSize = src.DType.Size(), dst.DType.Size()
-	stages, _ := casts(plan.Stage[:0], src.DType, compute)
-	stages, possible := casts(append(stages, active.Load().kernels[compute]), compute, dst.DType)
+	tier := active.Load()
+	stages, _ := casts(plan.Stage[:0], tier.id, src.DType, compute)
+	stages, possible := casts(append(stages, tier.kernels[compute]), tier.id, compute, dst.DType)
 	plan.Stages = int32(len(stages))
 	return possible
 }

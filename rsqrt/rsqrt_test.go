@@ -94,8 +94,9 @@ func ExampleApply_overlap() {
 func reference(dst, src []byte, to, from DType) {
 	item, next := make([]byte, 16), make([]byte, 16)
 	copy(item, src[:from.Size()])
-	steps, _ := casts(nil, from, from.computed(DefaultDType()))
-	steps, _ = casts(append(steps, active.Load().kernels[from.computed(DefaultDType())]), from.computed(DefaultDType()), to)
+	tier, computed := active.Load(), from.computed(DefaultDType())
+	steps, _ := casts(nil, tier.id, from, computed)
+	steps, _ = casts(append(steps, tier.kernels[computed]), tier.id, computed, to)
 	for _, step := range steps {
 		cgo.Call(step, unsafe.Pointer(&next[0]), unsafe.Pointer(&item[0]), 1)
 		item, next = next, item
