@@ -1,6 +1,6 @@
 /* Casts between dtypes, (dst, src, n) over contiguous items that share no byte. One step each: Go chains them (rsqrt/dtype.go).
  * Rounded to nearest even; nans keep their sign and are quieted. They run under the default floating-point mode, which
- * gorsqrt_run sees to. */
+ * gorsqrt_execute sees to. */
 #ifndef GORSQRT_CAST_H
 #define GORSQRT_CAST_H
 

@@ -7,6 +7,7 @@ package cgo
 #include "cast.h"
 #cgo LDFLAGS: -lm
 #include "plan.h"
+#include "workers.h"
 
 static void call(uintptr_t kernel, void *dst, const void *src, size_t n) { ((gorsqrt_kernel *)kernel)(dst, src, n); }
 */
@@ -98,3 +99,13 @@ func Execute(plan *Plan, dst, src unsafe.Pointer) error {
 	}
 	return nil
 }
+
+// SetThreads says how many threads may work on one plan, the caller's among them.
+func SetThreads(n int) { C.gorsqrt_set_threads(C.int(n)) }
+
+// Threads is the number that SetThreads has set, 1 before.
+func Threads() int { return int(C.gorsqrt_threads()) }
+
+// SetStreaming says from how many bytes read and written on a plan's results are stored past the caches; call it before the
+// first plan.
+func SetStreaming(bytes int) { C.gorsqrt_streaming_from = C.int64_t(bytes) }

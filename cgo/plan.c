@@ -1,6 +1,7 @@
 #include "plan.h"
 
 #include "mode.h"
+#include "workers.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -9,8 +10,11 @@ enum {
     TILE = 512,      /* items in flight between two stages */
     ITEM = 16,       /* bytes of the largest item: two tiles of it are 16 KiB, half of the smallest L1 */
     SHORT_ROW = 64,  /* contiguous rows below this are gathered into tiles rather than computed one by one */
-    PIECE = 1 << 21, /* items between two looks at `interrupted`: 20 ms on the slowest tier */
+    PANEL = 32,      /* rows of a panel: two cache lines of f32 in each of src's rows */
+    CHUNK = 1 << 16, /* items between two looks at `interrupted`, and that one thread takes at a time: 10 µs to 2 ms */
 };
+
+int64_t gorsqrt_streaming_from = INT64_MAX;
 
 /* One side of a plan while it is walked: the next item and where it stands. */
 typedef struct {
@@ -50,22 +54,37 @@ static void cursor_advance(cursor *at, int64_t k) {
 }
 
 /* Copies n items of `size` bytes, `to_stride` and `from_stride` bytes apart. The constant sizes let the compiler make each
- * a plain load and store. */
-static inline void move_items(char *to, int64_t to_stride, const char *from, int64_t from_stride, int64_t n, size_t size) {
+ * a plain load and store, and where the strides are constant too, shuffles of whole vectors. */
+static inline __attribute__((always_inline)) void move_items(char *restrict to, int64_t to_stride, const char *restrict from,
+                                                             int64_t from_stride, int64_t n, size_t size) {
     for (int64_t i = 0; i < n; i++) memcpy(to + i * to_stride, from + i * from_stride, size);
 }
 
+static inline __attribute__((always_inline)) void move_sized(char *to, int64_t to_stride, const char *from, int64_t from_stride,
+                                                             int64_t n, int64_t size) {
+    if (to_stride == size && from_stride == 2 * size) {
+        move_items(to, size, from, 2 * size, n, (size_t)size);
+    } else if (to_stride == size && from_stride == 3 * size) {
+        move_items(to, size, from, 3 * size, n, (size_t)size);
+    } else if (to_stride == size && from_stride == -size) {
+        move_items(to, size, from, -size, n, (size_t)size);
+    } else {
+        move_items(to, to_stride, from, from_stride, n, (size_t)size);
+    }
+}
+
+/* Between memory and a tile, or two tiles: they share no byte. */
 static void move(char *to, int64_t to_stride, const char *from, int64_t from_stride, int64_t n, int64_t size) {
     if (to_stride == size && from_stride == size) {
         memcpy(to, from, (size_t)(n * size));
         return;
     }
     switch (size) {
-        case 1: move_items(to, to_stride, from, from_stride, n, 1); break;
-        case 2: move_items(to, to_stride, from, from_stride, n, 2); break;
-        case 4: move_items(to, to_stride, from, from_stride, n, 4); break;
-        case 8: move_items(to, to_stride, from, from_stride, n, 8); break;
-        default: move_items(to, to_stride, from, from_stride, n, ITEM);
+        case 1: move_sized(to, to_stride, from, from_stride, n, 1); break;
+        case 2: move_sized(to, to_stride, from, from_stride, n, 2); break;
+        case 4: move_sized(to, to_stride, from, from_stride, n, 4); break;
+        case 8: move_sized(to, to_stride, from, from_stride, n, 8); break;
+        default: move_sized(to, to_stride, from, from_stride, n, ITEM);
     }
 }
 
@@ -91,13 +110,35 @@ static void scatter(char *dst, cursor *to, const char *tile, int64_t n) {
     }
 }
 
-/* Not inlined, so that no arithmetic can be moved across the change of mode. */
-__attribute__((noinline)) static void run_items(const gorsqrt_plan *plan, void *dst, const void *src, int64_t begin,
-                                                int64_t end) {
+/* A plan under way. Its units are what it may be cut into: items, or where it goes by panels, panels of rows. */
+typedef struct {
+    const gorsqrt_plan *plan;
+    char *dst;
+    const char *src;
+    int64_t units, unit_items;
+    int rows; /* the dimension whose neighbours are nearest to each other in src; -1 where that is the last, or nothing is gained */
+    bool streaming;
+} job;
+
+/* Applies the stages to n contiguous items at `in`, of which the last goes to `out`, or to a tile where that is NULL. It answers
+ * where the result is. `in` may be the first tile. */
+static const char *compute(const gorsqrt_plan *plan, char *out, const char *in, int64_t n, char (*tiles)[TILE * ITEM]) {
+    int spare = in == tiles[0];
+    for (int s = 0; s < plan->stages; s++) {
+        char *const to = out && s == plan->stages - 1 ? out : tiles[spare];
+        plan->stage[s](to, in, (size_t)n);
+        in = to;
+        spare = !spare;
+    }
+    return in;
+}
+
+static void run_items(const job *j, int64_t begin, int64_t end) {
+    const gorsqrt_plan *const plan = j->plan;
     int const last = plan->ndim - 1;
     bool const long_rows = last < 0 || plan->shape[last] >= SHORT_ROW || plan->ndim == 1;
-    bool const src_direct = long_rows && (last < 0 || plan->src_strides[last] == plan->src_size);
-    bool const dst_direct = long_rows && (last < 0 || plan->dst_strides[last] == plan->dst_size);
+    bool const src_direct = long_rows && (last < 0 || plan->src_strides[last] == plan->src_size) && plan->stages > 0;
+    bool const dst_direct = long_rows && (last < 0 || plan->dst_strides[last] == plan->dst_size) && plan->stages > 0;
     bool const tiled = !src_direct || !dst_direct || plan->stages != 1;
 
     cursor from, to;
@@ -110,47 +151,175 @@ __attribute__((noinline)) static void run_items(const gorsqrt_plan *plan, void *
         if (tiled && n > TILE) n = TILE;
         if ((src_direct || dst_direct) && n > cursor_row(&from)) n = cursor_row(&from);
 
-        const char *in = (const char *)src + from.offset;
-        int spare = 0;
-        if (!src_direct || plan->stages == 0) {
-            gather(tiles[0], src, &from, n);
-            in = tiles[0];
-            spare = 1;
-        } else {
+        const char *in = j->src + from.offset;
+        if (src_direct) {
             cursor_advance(&from, n);
+        } else {
+            gather(tiles[0], j->src, &from, n);
+            in = tiles[0];
         }
-        for (int s = 0; s < plan->stages; s++) {
-            bool const in_place = dst_direct && s == plan->stages - 1;
-            char *const out = in_place ? (char *)dst + to.offset : tiles[spare];
-            plan->stage[s](out, in, (size_t)n);
-            in = out;
-            spare = !spare;
-        }
-        if (dst_direct && plan->stages > 0) {
+        if (j->streaming && !tiled) {
+            gorsqrt_streaming(plan->stage[0])(j->dst + to.offset, in, (size_t)n);
+            cursor_advance(&to, n);
+        } else if (dst_direct) {
+            compute(plan, j->dst + to.offset, in, n, tiles);
             cursor_advance(&to, n);
         } else {
-            scatter(dst, &to, in, n);
+            scatter(j->dst, &to, compute(plan, NULL, in, n, tiles), n);
         }
         left -= n;
     }
 }
 
-void gorsqrt_run(const gorsqrt_plan *plan, void *dst, const void *src, int64_t begin, int64_t end) {
-    if (begin >= end) return;
+typedef uint32_t u32x4 __attribute__((vector_size(16)));
+typedef uint64_t u64x2 __attribute__((vector_size(16)));
+
+/* to[row][column] = from[column][row], by squares of 16 bytes in registers; both are `size` bytes apart within a row. */
+static void transpose_u32(char *restrict to, int64_t to_row, const char *restrict from, int64_t from_column, int64_t rows,
+                          int64_t columns) {
+    int64_t c = 0;
+    for (; c + 4 <= columns; c += 4) {
+        const char *const in = from + c * from_column;
+        int64_t r = 0;
+        for (; r + 4 <= rows; r += 4) {
+            u32x4 a, b, d, e;
+            memcpy(&a, in + 4 * r, 16);
+            memcpy(&b, in + 4 * r + from_column, 16);
+            memcpy(&d, in + 4 * r + 2 * from_column, 16);
+            memcpy(&e, in + 4 * r + 3 * from_column, 16);
+            u32x4 const ab_low = __builtin_shufflevector(a, b, 0, 4, 1, 5), ab_high = __builtin_shufflevector(a, b, 2, 6, 3, 7);
+            u32x4 const de_low = __builtin_shufflevector(d, e, 0, 4, 1, 5), de_high = __builtin_shufflevector(d, e, 2, 6, 3, 7);
+            a = __builtin_shufflevector(ab_low, de_low, 0, 1, 4, 5);
+            b = __builtin_shufflevector(ab_low, de_low, 2, 3, 6, 7);
+            d = __builtin_shufflevector(ab_high, de_high, 0, 1, 4, 5);
+            e = __builtin_shufflevector(ab_high, de_high, 2, 3, 6, 7);
+            memcpy(to + r * to_row + 4 * c, &a, 16);
+            memcpy(to + (r + 1) * to_row + 4 * c, &b, 16);
+            memcpy(to + (r + 2) * to_row + 4 * c, &d, 16);
+            memcpy(to + (r + 3) * to_row + 4 * c, &e, 16);
+        }
+        for (; r < rows; r++) move_items(to + r * to_row + 4 * c, 4, in + 4 * r, from_column, 4, 4);
+    }
+    for (; c < columns; c++) move_items(to + 4 * c, to_row, from + c * from_column, 4, rows, 4);
+}
+
+static void transpose_u64(char *restrict to, int64_t to_row, const char *restrict from, int64_t from_column, int64_t rows,
+                          int64_t columns) {
+    int64_t c = 0;
+    for (; c + 2 <= columns; c += 2) {
+        const char *const in = from + c * from_column;
+        int64_t r = 0;
+        for (; r + 2 <= rows; r += 2) {
+            u64x2 a, b;
+            memcpy(&a, in + 8 * r, 16);
+            memcpy(&b, in + 8 * r + from_column, 16);
+            u64x2 const low = __builtin_shufflevector(a, b, 0, 2), high = __builtin_shufflevector(a, b, 1, 3);
+            memcpy(to + r * to_row + 8 * c, &low, 16);
+            memcpy(to + (r + 1) * to_row + 8 * c, &high, 16);
+        }
+        for (; r < rows; r++) move_items(to + r * to_row + 8 * c, 8, in + 8 * r, from_column, 2, 8);
+    }
+    for (; c < columns; c++) move_items(to + 8 * c, to_row, from + c * from_column, 8, rows, 8);
+}
+
+/* Walks panels of PANEL rows along the last dimension. src's neighbours lie in other rows: a piece of the panel is
+ * turned into a tile, row after row, computed, and its rows written. So whole cache lines are read, and once. */
+static void run_panels(const job *j, int64_t begin, int64_t end) {
+    const gorsqrt_plan *const plan = j->plan;
+    int const last = plan->ndim - 1;
+    int64_t const src_size = plan->src_size, dst_size = plan->dst_size;
+    int64_t const panels = (plan->shape[j->rows] + PANEL - 1) / PANEL;
+    int64_t const src_row = plan->src_strides[j->rows], src_column = plan->src_strides[last];
+    int64_t const item = plan->stages > 1 ? ITEM : src_size > dst_size ? src_size : dst_size;
+    int64_t const most_columns = TILE * ITEM / PANEL / item;
+    _Alignas(64) char tiles[2][TILE * ITEM];
+
+    for (int64_t unit = begin; unit < end; unit++) {
+        int64_t const first_row = unit % panels * PANEL;
+        int64_t const left = plan->shape[j->rows] - first_row, rows = left < PANEL ? left : PANEL;
+        int64_t src_at = plan->src_offset + first_row * src_row;
+        int64_t dst_at = plan->dst_offset + first_row * plan->dst_strides[j->rows];
+        int64_t outer = unit / panels;
+        for (int d = last - 1; d >= 0; d--) {
+            if (d == j->rows) continue;
+            src_at += outer % plan->shape[d] * plan->src_strides[d];
+            dst_at += outer % plan->shape[d] * plan->dst_strides[d];
+            outer /= plan->shape[d];
+        }
+        for (int64_t column = 0; column < plan->shape[last];) {
+            int64_t const ahead = plan->shape[last] - column, columns = ahead < most_columns ? ahead : most_columns;
+            const char *const in = j->src + src_at + column * src_column;
+            if (src_size == 4 && src_row == 4) {
+                transpose_u32(tiles[0], columns * 4, in, src_column, rows, columns);
+            } else if (src_size == 8 && src_row == 8) {
+                transpose_u64(tiles[0], columns * 8, in, src_column, rows, columns);
+            } else {
+                for (int64_t c = 0; c < columns; c++) {
+                    move(tiles[0] + c * src_size, columns * src_size, in + c * src_column, src_row, rows, src_size);
+                }
+            }
+            const char *const tile = compute(plan, NULL, tiles[0], rows * columns, tiles);
+            for (int64_t r = 0; r < rows; r++) {
+                char *const out = j->dst + dst_at + r * plan->dst_strides[j->rows] + column * plan->dst_strides[last];
+                move(out, plan->dst_strides[last], tile + r * columns * dst_size, dst_size, columns, dst_size);
+            }
+            column += columns;
+        }
+    }
+}
+
+static int64_t magnitude(int64_t x) {
+    return x < 0 ? -x : x;
+}
+
+/* By panels where some dimension's neighbours are nearer to each other in src than the last one's, and both are long enough. */
+static job prepare(const gorsqrt_plan *plan, void *dst, const void *src) {
+    job j = {.plan = plan, .dst = dst, .src = src, .units = plan->n, .unit_items = 1, .rows = -1};
+    int const last = plan->ndim - 1;
+    int rows = last;
+    for (int d = 0; d < last; d++) {
+        int64_t const stride = magnitude(plan->src_strides[d]);
+        if (plan->shape[d] >= 4 && stride > 0 && stride < magnitude(plan->src_strides[rows])) rows = d;
+    }
+    if (rows != last && plan->shape[last] >= 4) {
+        int64_t const panels = (plan->shape[rows] + PANEL - 1) / PANEL;
+        j.rows = rows;
+        j.units = plan->n / plan->shape[rows] / plan->shape[last] * panels;
+        j.unit_items = plan->shape[last] * (plan->shape[rows] < PANEL ? plan->shape[rows] : PANEL);
+    }
+    /* Long rows only, since every one ends in a fence. */
+    bool const whole = plan->ndim <= 1 || plan->shape[last] >= CHUNK;
+    j.streaming = whole && plan->n * (plan->src_size + plan->dst_size) >= gorsqrt_streaming_from &&
+                  (uintptr_t)((char *)dst + plan->dst_offset) % (uintptr_t)plan->dst_size == 0 &&
+                  (char *)dst + plan->dst_offset != (const char *)src + plan->src_offset;
+    return j;
+}
+
+/* Not inlined, so that no arithmetic can be moved across the change of mode. */
+__attribute__((noinline)) static void run_units(const job *j, int64_t begin, int64_t end) {
+    if (j->rows < 0) {
+        run_items(j, begin, end);
+    } else {
+        run_panels(j, begin, end);
+    }
+}
+
+/* Any two ranges may run at the same time on different threads. */
+static void run(const void *context, int64_t begin, int64_t end) {
     bool const foreign = mode_is_foreign();
     fp_mode const callers = mode_get();
     if (foreign) mode_set(FP_MODE_DEFAULT);
-    run_items(plan, dst, src, begin, end);
+    run_units(context, begin, end);
     if (foreign) mode_set(callers);
 }
 
-static enum gorsqrt_outcome run_in_pieces(const gorsqrt_plan *plan, void *dst, const void *src, bool (*interrupted)(void *),
-                                          void *context) {
-    for (int64_t begin = 0; begin < plan->n; begin += PIECE) {
-        if (begin > 0 && interrupted && interrupted(context)) return GORSQRT_INTERRUPTED;
-        gorsqrt_run(plan, dst, src, begin, plan->n - begin > PIECE ? begin + PIECE : plan->n);
-    }
-    return GORSQRT_DONE;
+static enum gorsqrt_outcome run_all(const gorsqrt_plan *plan, void *dst, const void *src, bool (*interrupted)(void *),
+                                    void *context) {
+    if (plan->n == 0) return GORSQRT_DONE;
+    job const j = prepare(plan, dst, src);
+    int64_t const chunk = j.unit_items < CHUNK ? CHUNK / j.unit_items : 1;
+    int64_t const bytes = plan->n * (plan->src_size + plan->dst_size);
+    return workers_run(run, &j, j.units, chunk, bytes, interrupted, context) ? GORSQRT_DONE : GORSQRT_INTERRUPTED;
 }
 
 static void compact(const gorsqrt_plan *plan, int64_t size, int64_t *strides) {
@@ -162,7 +331,7 @@ static void compact(const gorsqrt_plan *plan, int64_t size, int64_t *strides) {
 
 enum gorsqrt_outcome gorsqrt_execute(const gorsqrt_plan *plan, void *dst, const void *src, bool (*interrupted)(void *),
                                      void *context) {
-    if (!plan->temporary || plan->n == 0) return run_in_pieces(plan, dst, src, interrupted, context);
+    if (!plan->temporary || plan->n == 0) return run_all(plan, dst, src, interrupted, context);
 
     /* The block lives until this call returns and nobody else sees it. */
     char *const block = malloc((size_t)(plan->n * plan->dst_size));
@@ -173,8 +342,8 @@ enum gorsqrt_outcome gorsqrt_execute(const gorsqrt_plan *plan, void *dst, const 
     compact(plan, plan->dst_size, copy.src_strides);
     copy.src_size = plan->dst_size;
     copy.stages = 0;
-    enum gorsqrt_outcome outcome = run_in_pieces(&compute, block, src, interrupted, context);
-    if (outcome == GORSQRT_DONE) outcome = run_in_pieces(&copy, dst, block, interrupted, context);
+    enum gorsqrt_outcome outcome = run_all(&compute, block, src, interrupted, context);
+    if (outcome == GORSQRT_DONE) outcome = run_all(&copy, dst, block, interrupted, context);
     free(block);
     return outcome;
 }

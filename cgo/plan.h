@@ -25,12 +25,12 @@ typedef struct {
     int64_t shape[GORSQRT_MAX_NDIM], src_strides[GORSQRT_MAX_NDIM], dst_strides[GORSQRT_MAX_NDIM];
 } gorsqrt_plan;
 
-/* Carries out items begin … end-1 of the plan. Any two ranges may run at the same time on different threads. */
-void gorsqrt_run(const gorsqrt_plan *plan, void *dst, const void *src, int64_t begin, int64_t end);
-
 enum gorsqrt_outcome { GORSQRT_DONE, GORSQRT_INTERRUPTED, GORSQRT_NO_MEMORY };
 
-/* Carries out the whole plan in pieces of some milliseconds. Between two pieces it asks `interrupted` (may be NULL), and
+/* Bytes read and written from which results go past the caches; set once, before the first plan. */
+extern int64_t gorsqrt_streaming_from;
+
+/* Carries out the whole plan, on the workers too where that pays, in pieces of some milliseconds. Between two of its own it asks `interrupted` (may be NULL), and
  * stops where that answers true: dst is then partly written. */
 enum gorsqrt_outcome gorsqrt_execute(const gorsqrt_plan *plan, void *dst, const void *src, bool (*interrupted)(void *),
                                      void *context);

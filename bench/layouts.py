@@ -1,0 +1,141 @@
+"""float32 arrays of many layouts, out= of many layouts, beside torch's on one thread: `python bench/layouts.py`.
+
+Each line is an input and an output, both views: permuted, sliced, turned round, broadcast. A row is the median time over the
+rounds with the 20th and 80th percentile, as elements a nanosecond; both contenders in turn in one process. Writes
+bench/results/layouts.csv and prints the ratios, the worst first.
+
+Prediction: layouts that are dense in any order are flat passes, of the flat speed. A transposed input comes by panels of 32
+rows, turned in registers, so every cache line is read once: some 2 items/ns, where torch goes from column to column. Strides
+of 2 and 3 are shuffled into a tile, half of the flat speed. Short rows cost their bookkeeping, some nanoseconds a row.
+"""
+
+import argparse
+import csv
+import statistics
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+from calls import machine, versions
+
+import gorsqrt
+
+RESULTS = Path(__file__).resolve().parent / "results/layouts.csv"
+
+
+def fresh(*shape):
+    return np.random.default_rng(1).uniform(1, 100, shape).astype(np.float32)
+
+
+def layouts():
+    """(name, input, out). None for out: in place."""
+    flat, square, big = fresh(1 << 16), fresh(1024, 1024), fresh(4096, 4096)
+    images, cube, odd = fresh(8, 64, 56, 56), fresh(64, 96, 80), fresh(1000, 1003)
+    like = np.empty_like
+    c = lambda x: np.empty(x.shape, x.dtype)  # noqa: E731  (contiguous in C order)
+    yield "flat 2^16", flat, like(flat)
+    yield "flat 2^20", square, like(square)
+    yield "x.T, out like it", square.T, like(square).T
+    yield "x.T in place", square.T, None
+    yield "x.T to contiguous 1024", square.T, c(square)
+    yield "x.T to contiguous 4096", big.T, c(big)
+    yield "x.T to contiguous 1003x1000", odd.T, c(odd.T)
+    yield "contiguous to out.T", square, c(square).T
+    yield "x[::2]", flat[::2], c(flat[::2])
+    yield "x[::3]", flat[::3], c(flat[::3])
+    yield "x[::5]", flat[::5], c(flat[::5])
+    yield "x[::16]", square.ravel()[::16], c(square.ravel()[::16])
+    yield "x[::2] to out[::2]", flat[::2], like(flat)[::2]
+    yield "x[::2] in place", flat[::2], None
+    yield "flat to out[::2]", fresh(1 << 15), like(flat)[::2]
+    yield "x[:, ::2]", square[:, ::2], c(square[:, ::2])
+    yield "x[::2, :]", square[::2], c(square[::2])
+    yield "x[:, :1000]", square[:, :1000], c(square[:, :1000])
+    yield "x[:, :100]", square[:, :100], c(square[:, :100])
+    yield "x[:, :17]", square[:, :17], c(square[:, :17])
+    yield "x[:, :3]", square[:, :3], c(square[:, :3])
+    yield "x[:, :100] in place", square[:, :100], None
+    yield "x[:, 0]", square[:, 0], c(square[:, 0])
+    yield "x[:, :, ::2] of 3 dimensions", cube[:, :, ::2], c(cube[:, :, ::2])
+    yield "channels_last to contiguous", images.transpose(0, 3, 1, 2), c(images.transpose(0, 3, 1, 2))
+    yield "contiguous to channels_last", images, np.empty((8, 56, 56, 64), np.float32).transpose(0, 3, 1, 2)
+    last = images.transpose(0, 2, 3, 1)
+    yield "channels_last to channels_last", last, like(images).transpose(0, 2, 3, 1)
+    yield "permute (2, 0, 1)", cube.transpose(2, 0, 1), c(cube.transpose(2, 0, 1))
+    yield "permute (1, 0, 2)", cube.transpose(1, 0, 2), c(cube.transpose(1, 0, 2))
+    yield "permute (0, 2, 1)", cube.transpose(0, 2, 1), c(cube.transpose(0, 2, 1))
+    yield "permute (2, 1, 0)", cube.transpose(2, 1, 0), c(cube.transpose(2, 1, 0))
+    yield "permute (1, 0, 2) in place", cube.transpose(1, 0, 2), None
+    yield "a row, broadcast", np.broadcast_to(fresh(1024), (1024, 1024)), like(square)
+    yield "a column, broadcast", np.broadcast_to(fresh(1024, 1), (1024, 1024)), like(square)
+    yield "one item, broadcast", np.broadcast_to(fresh(1), (1024, 1024)), like(square)
+    yield "a block of a matrix", square[100:600, 200:800], c(square[100:600, 200:800])
+    yield "a block, in place", square[100:600, 200:800], None
+    yield "x[::-1]", flat[::-1], c(flat)
+    yield "x[:, ::-1]", square[:, ::-1], c(square)
+    yield "x[::-1, :]", square[::-1], c(square)
+
+
+def calls(x, out):
+    if out is None:
+        x[...] = 1
+        mine = lambda: gorsqrt.rsqrt_(x)  # noqa: E731
+    else:
+        mine = lambda: gorsqrt.rsqrt(x, out=out)  # noqa: E731
+    if any(stride < 0 for stride in x.strides):  # torch has no such tensors
+        return mine, None
+    with np.testing.suppress_warnings() as quiet:  # a broadcast input is not writable, and nobody writes it
+        quiet.filter(UserWarning)
+        tensor = torch.from_numpy(x)
+    if out is None:
+        return mine, lambda: torch.rsqrt_(tensor)
+    tensor_out = torch.from_numpy(out)
+    return mine, lambda: torch.rsqrt(tensor, out=tensor_out)
+
+
+def measure(name, x, out, rounds):
+    contenders = calls(x, out)
+    samples, repeats = ([], []), [0, 0]
+    for _ in range(rounds + 1):  # the first warms up
+        for i, call in enumerate(contenders):
+            if call is None:
+                continue
+            start = time.perf_counter_ns()
+            for _ in range(repeats[i] or 1):
+                call()
+            ns = (time.perf_counter_ns() - start) / (repeats[i] or 1)
+            if repeats[i]:
+                samples[i].append(ns)
+            repeats[i] = repeats[i] or max(1, int(1_000_000 / ns))
+    for provider, ns in zip(("gorsqrt", "torch"), samples, strict=True):
+        if ns:
+            p20, median, p80 = (x.size / statistics.quantiles(ns, n=10)[k] for k in (7, 4, 1))
+            row = {"provider": provider, "layout": name, "n": x.size, "per_ns": f"{median:.3f}"}
+            yield row | {"per_ns_p20": f"{p20:.3f}", "per_ns_p80": f"{p80:.3f}"}
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--quick", action="store_true", help="fewer rounds, nothing is written")
+    quick = parser.parse_args().quick
+    torch.set_num_threads(1)
+    rows = [row for name, x, out in layouts() for row in measure(name, x, out, 5 if quick else 21)]
+    speed = {(row["provider"], row["layout"]): float(row["per_ns"]) for row in rows}
+    names = dict.fromkeys(row["layout"] for row in rows)
+    ratio = {name: speed["gorsqrt", name] / speed["torch", name] for name in names if ("torch", name) in speed}
+    for name in sorted(names, key=lambda name: ratio.get(name, 0)):
+        against = f"torch {speed['torch', name]:6.2f}  ratio {ratio[name]:5.2f}" if name in ratio else "torch has none"
+        print(f"{name:32} gorsqrt {speed['gorsqrt', name]:6.2f}  {against}")
+    if quick:
+        return
+    common = {"machine": machine(), "tier": gorsqrt.show_config("dicts")["tier"]}
+    common["versions"] = ", ".join(f"{name} {version}" for name, version in versions().items())
+    with open(RESULTS, "w", newline="") as file:
+        writer = csv.DictWriter(file, list(rows[0]) + list(common))
+        writer.writeheader()
+        writer.writerows(row | common for row in rows)
+
+
+if __name__ == "__main__":
+    main()

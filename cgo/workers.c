@@ -1,0 +1,203 @@
+#define _GNU_SOURCE
+#include "workers.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <linux/futex.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stddef.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
+enum {
+    MOST_THREADS = 256,
+    SPIN_US = 50,           /* what a helper waits awake for the next call: longer costs others the core */
+    WORTH_AWAKE = 1 << 20,  /* bytes read and written from which a helper that is awake is a gain: 60 µs of f32 */
+    WORTH_ASLEEP = 1 << 23, /* and one that must be woken, which takes 10 to 40 µs */
+    STACK = 256 << 10,      /* a plan's tiles are 16 KiB */
+    OPEN = 1 << 30,         /* of `state`: helpers may come in; below it, how many are in */
+};
+
+/* A call's work, on its stack. The chunks not yet taken are front … back-1, in one word: back in its upper half. */
+typedef struct {
+    workers_task *task;
+    const void *work;
+    int64_t units, chunk;
+    _Atomic uint64_t left;
+} call;
+
+/* All that the threads share. A helper reads `current` only while it is counted in `state`, and the call it belongs to closes
+ * `state` and waits for the count to fall to 0 before it returns. */
+static struct {
+    _Atomic(const call *) current;
+    _Atomic uint32_t state;
+    _Atomic uint32_t calls; /* counts the calls that asked for help: what helpers sleep on */
+    _Atomic int asleep;     /* helpers */
+    _Atomic bool taken;     /* by a call */
+    _Atomic int threads;    /* the setting */
+    int helpers;            /* started; changed by the call that has taken this */
+} shared = {.threads = 1};
+
+static void futex_wait(_Atomic uint32_t *word, uint32_t seen) {
+    syscall(SYS_futex, word, FUTEX_WAIT_PRIVATE, seen, NULL, NULL, 0);
+}
+
+static void futex_wake(_Atomic uint32_t *word, int count) {
+    syscall(SYS_futex, word, FUTEX_WAKE_PRIVATE, count, NULL, NULL, 0);
+}
+
+static inline void relax(void) {
+#ifdef __x86_64__
+    __builtin_ia32_pause();
+#else
+    __asm__ volatile("yield");
+#endif
+}
+
+static int64_t now_us(void) {
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return t.tv_sec * 1000000 + t.tv_nsec / 1000;
+}
+
+/* Takes a chunk from the front or the back and runs it. False where none is left. */
+static bool run_chunk(const call *c, bool from_back) {
+    _Atomic uint64_t *const left = (_Atomic uint64_t *)&c->left;
+    uint64_t seen = atomic_load_explicit(left, memory_order_relaxed);
+    uint64_t front, back;
+    do {
+        front = (uint32_t)seen;
+        back = seen >> 32;
+        if (front == back) return false;
+    } while (!atomic_compare_exchange_weak_explicit(left, &seen, from_back ? seen - (UINT64_C(1) << 32) : seen + 1,
+                                                    memory_order_relaxed, memory_order_relaxed));
+    int64_t const begin = (int64_t)(from_back ? back - 1 : front) * c->chunk;
+    c->task(c->work, begin, c->units - begin < c->chunk ? c->units : begin + c->chunk);
+    return true;
+}
+
+/* Works on the current call, if one is open and the setting has room for this helper. */
+static void help(int number) {
+    if (number >= atomic_load(&shared.threads) - 1) return;
+    uint32_t seen = atomic_load(&shared.state);
+    do {
+        if (!(seen & OPEN)) return;
+    } while (!atomic_compare_exchange_weak(&shared.state, &seen, seen + 1));
+    const call *const c = atomic_load(&shared.current);
+    while (run_chunk(c, true)) continue;
+    /* The last one out of a closed call wakes its caller. */
+    if (atomic_fetch_sub(&shared.state, 1) == 1) futex_wake(&shared.state, 1);
+}
+
+static void *helper(void *number) {
+    uint32_t done = atomic_load(&shared.calls) - 1; /* the call that started this one may still be there */
+    for (;;) {
+        uint32_t seen = atomic_load(&shared.calls);
+        int64_t until = 0;
+        for (int turn = 0; seen == done; turn++) {
+            relax();
+            if (turn % 64 == 63) {
+                int64_t const now = now_us();
+                if (until == 0) until = now + SPIN_US;
+                if (now >= until) {
+                    atomic_fetch_add(&shared.asleep, 1);
+                    futex_wait(&shared.calls, done);
+                    atomic_fetch_sub(&shared.asleep, 1);
+                }
+            }
+            seen = atomic_load(&shared.calls);
+        }
+        done = seen;
+        help((int)(intptr_t)number);
+    }
+    return NULL;
+}
+
+/* Starts helpers up to the setting. Fewer are no error: the caller does what they don't. */
+static void start_helpers(void) {
+    int const wanted = atomic_load(&shared.threads) - 1;
+    if (shared.helpers >= wanted) return;
+    sigset_t all, callers;
+    sigfillset(&all);
+    pthread_attr_t attributes;
+    if (pthread_attr_init(&attributes) != 0) return;
+    pthread_attr_setstacksize(&attributes, STACK);
+    pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
+    pthread_sigmask(SIG_SETMASK, &all, &callers);
+    for (; shared.helpers < wanted; shared.helpers++) {
+        pthread_t thread;
+        if (pthread_create(&thread, &attributes, helper, (void *)(intptr_t)shared.helpers) != 0) break;
+    }
+    pthread_sigmask(SIG_SETMASK, &callers, NULL);
+    pthread_attr_destroy(&attributes);
+}
+
+/* Opens the call to the helpers, if it is worth that and nobody else has them. */
+static bool ask_helpers(const call *c, int64_t bytes) {
+    int const threads = atomic_load_explicit(&shared.threads, memory_order_relaxed);
+    if (threads == 1 || bytes < WORTH_AWAKE || (uint64_t)c->left >> 32 < 2) return false;
+    if (atomic_exchange(&shared.taken, true)) return false;
+    start_helpers();
+    int const asleep = atomic_load(&shared.asleep);
+    if (shared.helpers == 0 || (bytes < WORTH_ASLEEP && asleep == shared.helpers)) {
+        atomic_store(&shared.taken, false);
+        return false;
+    }
+    atomic_store(&shared.current, c);
+    atomic_store(&shared.state, OPEN);
+    atomic_fetch_add(&shared.calls, 1);
+    if (bytes >= WORTH_ASLEEP && atomic_load(&shared.asleep) > 0) futex_wake(&shared.calls, threads - 1);
+    return true;
+}
+
+/* Closes the call and waits for the helpers that have begun: less than a chunk each. */
+static void dismiss_helpers(void) {
+    uint32_t inside = atomic_fetch_and(&shared.state, ~(uint32_t)OPEN) & ~(uint32_t)OPEN;
+    for (int turn = 0; inside != 0; turn++) {
+        if (turn < 1000) {
+            relax();
+        } else {
+            futex_wait(&shared.state, inside);
+        }
+        inside = atomic_load(&shared.state);
+    }
+    atomic_store(&shared.taken, false);
+}
+
+bool workers_run(workers_task *task, const void *work, int64_t units, int64_t chunk, int64_t bytes, bool (*interrupted)(void *),
+                 void *context) {
+    while (units / chunk >= INT32_MAX) chunk *= 2;
+    call c = {task, work, units, chunk, (uint64_t)((units + chunk - 1) / chunk) << 32};
+    bool const helped = ask_helpers(&c, bytes);
+    bool stopped = false;
+    while (!stopped && run_chunk(&c, false)) {
+        bool const more = (uint32_t)c.left != c.left >> 32;
+        stopped = more && interrupted && interrupted(context);
+    }
+    if (stopped) atomic_store(&c.left, 0);
+    if (helped) dismiss_helpers();
+    return !stopped;
+}
+
+void gorsqrt_set_threads(int threads) {
+    atomic_store(&shared.threads, threads < 1 ? 1 : threads > MOST_THREADS ? MOST_THREADS : threads);
+}
+
+int gorsqrt_threads(void) {
+    return atomic_load(&shared.threads);
+}
+
+/* fork copies the calling thread only, whatever the others were doing. */
+static void after_fork_in_child(void) {
+    shared.helpers = 0;
+    atomic_store(&shared.state, 0);
+    atomic_store(&shared.asleep, 0);
+    atomic_store(&shared.taken, false);
+}
+
+__attribute__((constructor)) static void watch_forks(void) {
+    pthread_atfork(NULL, NULL, after_fork_in_child);
+}

@@ -1,0 +1,26 @@
+/* Threads that help with large calls.
+ *
+ * The calling thread works from the front of its units, helpers from the back, so that each keeps to its own part of memory and
+ * its own cache. A helper that has not begun when the front reaches the back is not waited for. One call has the helpers
+ * at a time; others that come meanwhile work alone. Which thread computes an item has no influence on its bits.
+ *
+ * Helpers never run code of Go or Python, take no signals, and are not in a forked child, which starts its own. */
+#ifndef GORSQRT_WORKERS_H
+#define GORSQRT_WORKERS_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+/* The units begin … end-1 of a piece of work. */
+typedef void workers_task(const void *work, int64_t begin, int64_t end);
+
+/* Runs all units of the work, `chunk` at a time. Between two chunks the caller asks `interrupted` (may be NULL) and stops where
+ * that answers true: false is then the answer. Helpers are asked in where so many bytes are worth it. */
+bool workers_run(workers_task *task, const void *work, int64_t units, int64_t chunk, int64_t bytes, bool (*interrupted)(void *),
+                 void *context);
+
+/* How many threads may work on one call, the caller's among them: 1 until set. */
+void gorsqrt_set_threads(int threads);
+int gorsqrt_threads(void);
+
+#endif
