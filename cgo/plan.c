@@ -7,9 +7,9 @@
 #include <string.h>
 
 enum {
-    TILE = 512,      /* items in flight between two stages */
-    ITEM = 16,       /* bytes of the largest item: two tiles of it are 16 KiB, half of the smallest L1 */
-    SHORT_ROW = 64,  /* contiguous rows below this are gathered into tiles rather than computed one by one */
+    ITEM = 16,       /* bytes of the largest item */
+    TILE = 512,      /* of those in a tile, what is in flight between two stages: two are 16 KiB, half of the smallest L1 */
+    SHORT_RUN = 256, /* contiguous runs below this are gathered into tiles rather than computed one by one */
     PANEL = 32,      /* rows of a panel: two cache lines of f32 in each of src's rows */
     CHUNK = 1 << 16, /* items between two looks at `interrupted`, and that one thread takes at a time: 10 µs to 2 ms */
 };
@@ -35,15 +35,9 @@ static void cursor_place(cursor *at, const gorsqrt_plan *plan, const int64_t *st
     }
 }
 
-/* How many items are left in the row, the last dimension. */
-static int64_t cursor_row(const cursor *at) {
-    int const last = at->plan->ndim - 1;
-    return last < 0 ? 1 : at->plan->shape[last] - at->index[last];
-}
-
-/* Moves on by k items, not beyond the row's end. */
-static void cursor_advance(cursor *at, int64_t k) {
-    for (int d = at->plan->ndim - 1; d >= 0; d--) {
+/* Moves on by k of dimension d, not beyond its end; the dimensions after it are at their start. */
+static void cursor_advance(cursor *at, int d, int64_t k) {
+    for (; d >= 0; d--) {
         at->index[d] += k;
         at->offset += k * at->strides[d];
         if (at->index[d] < at->plan->shape[d] || d == 0) return;
@@ -53,60 +47,93 @@ static void cursor_advance(cursor *at, int64_t k) {
     }
 }
 
-/* Copies n items of `size` bytes, `to_stride` and `from_stride` bytes apart. The constant sizes let the compiler make each
- * a plain load and store, and where the strides are constant too, shuffles of whole vectors. */
-static inline __attribute__((always_inline)) void move_items(char *restrict to, int64_t to_stride, const char *restrict from,
-                                                             int64_t from_stride, int64_t n, size_t size) {
-    for (int64_t i = 0; i < n; i++) memcpy(to + i * to_stride, from + i * from_stride, size);
+/* How many items, counted from the last dimension, lie one after the other. */
+static int64_t contiguous_run(const gorsqrt_plan *plan, const int64_t *strides, int64_t size) {
+    int64_t run = 1;
+    for (int d = plan->ndim - 1; d >= 0 && strides[d] == run * size; d--) run *= plan->shape[d];
+    return run;
 }
 
-static inline __attribute__((always_inline)) void move_sized(char *to, int64_t to_stride, const char *from, int64_t from_stride,
-                                                             int64_t n, int64_t size) {
-    if (to_stride == size && from_stride == 2 * size) {
-        move_items(to, size, from, 2 * size, n, (size_t)size);
-    } else if (to_stride == size && from_stride == 3 * size) {
-        move_items(to, size, from, 3 * size, n, (size_t)size);
-    } else if (to_stride == size && from_stride == -size) {
-        move_items(to, size, from, -size, n, (size_t)size);
-    } else {
-        move_items(to, to_stride, from, from_stride, n, (size_t)size);
+/* Copies rows of k items of `size` bytes, with these bytes from a row to the next and from an item to the next. The constant sizes
+ * let the compiler make each a plain load and store, and where the strides are constant too, shuffles of whole vectors. */
+static inline __attribute__((always_inline)) void move_rows(char *restrict to, int64_t to_row, int64_t to_item,
+                                                            const char *restrict from, int64_t from_row, int64_t from_item,
+                                                            int64_t rows, int64_t k, size_t size) {
+    for (int64_t r = 0; r < rows; r++) {
+        char *restrict const out = to + r * to_row;
+        const char *restrict const in = from + r * from_row;
+        for (int64_t i = 0; i < k; i++) memcpy(out + i * to_item, in + i * from_item, size);
     }
 }
 
-/* Between memory and a tile, or two tiles: they share no byte. */
-static void move(char *to, int64_t to_stride, const char *from, int64_t from_stride, int64_t n, int64_t size) {
-    if (to_stride == size && from_stride == size) {
-        memcpy(to, from, (size_t)(n * size));
+static inline __attribute__((always_inline)) void move_sized(char *to, int64_t to_row, int64_t to_item, const char *from,
+                                                             int64_t from_row, int64_t from_item, int64_t rows, int64_t k,
+                                                             int64_t size) {
+    size_t const bytes = (size_t)size;
+    if (to_item == size) {
+        if (from_item == size) {
+            move_rows(to, to_row, size, from, from_row, size, rows, k, bytes);
+        } else if (from_item == 0) {
+            move_rows(to, to_row, size, from, from_row, 0, rows, k, bytes);
+        } else if (from_item == -size) {
+            move_rows(to, to_row, size, from, from_row, -size, rows, k, bytes);
+        } else if (from_item == 2 * size) {
+            move_rows(to, to_row, size, from, from_row, 2 * size, rows, k, bytes);
+        } else if (from_item == 3 * size) {
+            move_rows(to, to_row, size, from, from_row, 3 * size, rows, k, bytes);
+        } else {
+            move_rows(to, to_row, size, from, from_row, from_item, rows, k, bytes);
+        }
+    } else if (from_item == size) {
+        move_rows(to, to_row, to_item, from, from_row, size, rows, k, bytes);
+    } else {
+        move_rows(to, to_row, to_item, from, from_row, from_item, rows, k, bytes);
+    }
+}
+
+/* Between memory and a tile: they share no byte. */
+static void move(char *to, int64_t to_row, int64_t to_item, const char *from, int64_t from_row, int64_t from_item, int64_t rows,
+                 int64_t k, int64_t size) {
+    if (to_item == size && from_item == size && k * size >= 128) {
+        for (int64_t r = 0; r < rows; r++) memcpy(to + r * to_row, from + r * from_row, (size_t)(k * size));
         return;
     }
     switch (size) {
-        case 1: move_sized(to, to_stride, from, from_stride, n, 1); break;
-        case 2: move_sized(to, to_stride, from, from_stride, n, 2); break;
-        case 4: move_sized(to, to_stride, from, from_stride, n, 4); break;
-        case 8: move_sized(to, to_stride, from, from_stride, n, 8); break;
-        default: move_sized(to, to_stride, from, from_stride, n, ITEM);
+        case 1: move_sized(to, to_row, to_item, from, from_row, from_item, rows, k, 1); break;
+        case 2: move_sized(to, to_row, to_item, from, from_row, from_item, rows, k, 2); break;
+        case 4: move_sized(to, to_row, to_item, from, from_row, from_item, rows, k, 4); break;
+        case 8: move_sized(to, to_row, to_item, from, from_row, from_item, rows, k, 8); break;
+        default: move_sized(to, to_row, to_item, from, from_row, from_item, rows, k, ITEM);
     }
 }
 
-static void gather(char *tile, const char *src, cursor *from, int64_t n) {
-    int64_t const size = from->plan->src_size;
-    while (n > 0) {
-        int64_t const row = cursor_row(from), k = row < n ? row : n;
-        move(tile, size, src + from->offset, from->plan->ndim ? from->strides[from->plan->ndim - 1] : size, k, size);
-        cursor_advance(from, k);
-        tile += k * size;
-        n -= k;
+/* The next n items between a tile and where the cursor stands: parts of a row, or whole rows as long as there are some. */
+static void move_tile(cursor *at, char *memory, char *tile, bool gather, int64_t n, int64_t size) {
+    int const last = at->plan->ndim - 1;
+    if (last < 0) {
+        memcpy(gather ? tile : memory + at->offset, gather ? memory + at->offset : tile, (size_t)size);
+        return;
     }
-}
-
-static void scatter(char *dst, cursor *to, const char *tile, int64_t n) {
-    int64_t const size = to->plan->dst_size;
+    int64_t const length = at->plan->shape[last], item = at->strides[last];
     while (n > 0) {
-        int64_t const row = cursor_row(to), k = row < n ? row : n;
-        move(dst + to->offset, to->plan->ndim ? to->strides[to->plan->ndim - 1] : size, tile, size, k, size);
-        cursor_advance(to, k);
-        tile += k * size;
-        n -= k;
+        int64_t rows = 1, k = length - at->index[last], row = 0;
+        int d = last;
+        if (last > 0 && k == length && n >= length) {
+            d = last - 1;
+            row = at->strides[d];
+            rows = at->plan->shape[d] - at->index[d];
+            if (rows > n / length) rows = n / length;
+        } else if (k > n) {
+            k = n;
+        }
+        if (gather) {
+            move(tile, k * size, size, memory + at->offset, row, item, rows, k, size);
+        } else {
+            move(memory + at->offset, row, item, tile, k * size, size, rows, k, size);
+        }
+        cursor_advance(at, d, d == last ? k : rows);
+        tile += rows * k * size;
+        n -= rows * k;
     }
 }
 
@@ -133,41 +160,59 @@ static const char *compute(const gorsqrt_plan *plan, char *out, const char *in, 
     return in;
 }
 
+/* How many items of a plan fit into a tile at every stage. */
+static int64_t tile_items(const gorsqrt_plan *plan) {
+    int64_t const item = plan->src_size > plan->dst_size ? plan->src_size : plan->dst_size;
+    return plan->stages > 1 ? TILE : TILE * ITEM / item;
+}
+
+/* Where a side's runs are long, stages read or write them in place; else it goes through a tile. A row of one item, broadcast, is
+ * computed once. */
 static void run_items(const job *j, int64_t begin, int64_t end) {
     const gorsqrt_plan *const plan = j->plan;
+    int64_t const src_run = contiguous_run(plan, plan->src_strides, plan->src_size);
+    int64_t const dst_run = contiguous_run(plan, plan->dst_strides, plan->dst_size);
+    bool const src_direct = plan->stages > 0 && (src_run >= SHORT_RUN || src_run == plan->n);
+    bool const dst_direct = plan->stages > 0 && (dst_run >= SHORT_RUN || dst_run == plan->n);
+    int64_t const most = src_direct && dst_direct && plan->stages == 1 ? end - begin : tile_items(plan);
     int const last = plan->ndim - 1;
-    bool const long_rows = last < 0 || plan->shape[last] >= SHORT_ROW || plan->ndim == 1;
-    bool const src_direct = long_rows && (last < 0 || plan->src_strides[last] == plan->src_size) && plan->stages > 0;
-    bool const dst_direct = long_rows && (last < 0 || plan->dst_strides[last] == plan->dst_size) && plan->stages > 0;
-    bool const tiled = !src_direct || !dst_direct || plan->stages != 1;
+    bool const broadcast = last >= 0 && plan->src_strides[last] == 0 && plan->shape[last] >= SHORT_RUN / 16;
 
     cursor from, to;
     cursor_place(&from, plan, plan->src_strides, plan->src_offset, begin);
     cursor_place(&to, plan, plan->dst_strides, plan->dst_offset, begin);
     _Alignas(64) char tiles[2][TILE * ITEM];
 
-    for (int64_t left = end - begin; left > 0;) {
-        int64_t n = left;
-        if (tiled && n > TILE) n = TILE;
-        if ((src_direct || dst_direct) && n > cursor_row(&from)) n = cursor_row(&from);
+    for (int64_t at = begin; at < end;) {
+        int64_t n = end - at < most ? end - at : most;
+        if (src_direct && n > src_run - at % src_run) n = src_run - at % src_run;
+        if (dst_direct && n > dst_run - at % dst_run) n = dst_run - at % dst_run;
+        if (broadcast && n > plan->shape[last] - from.index[last]) n = plan->shape[last] - from.index[last];
+        at += n;
 
+        if (broadcast) {
+            memcpy(tiles[0], j->src + from.offset, (size_t)plan->src_size);
+            const char *const y = compute(plan, NULL, tiles[0], 1, tiles);
+            move(j->dst + to.offset, 0, plan->dst_strides[last], y, 0, 0, 1, n, plan->dst_size);
+            cursor_advance(&from, last, n);
+            cursor_advance(&to, last, n);
+            continue;
+        }
         const char *in = j->src + from.offset;
-        if (src_direct) {
-            cursor_advance(&from, n);
-        } else {
-            gather(tiles[0], j->src, &from, n);
+        if (!src_direct) {
+            move_tile(&from, (char *)j->src, tiles[0], true, n, plan->src_size);
             in = tiles[0];
         }
-        if (j->streaming && !tiled) {
+        if (dst_direct && j->streaming && plan->stages == 1) {
             gorsqrt_streaming(plan->stage[0])(j->dst + to.offset, in, (size_t)n);
-            cursor_advance(&to, n);
         } else if (dst_direct) {
             compute(plan, j->dst + to.offset, in, n, tiles);
-            cursor_advance(&to, n);
         } else {
-            scatter(j->dst, &to, compute(plan, NULL, in, n, tiles), n);
+            move_tile(&to, j->dst, (char *)compute(plan, NULL, in, n, tiles), false, n, plan->dst_size);
         }
-        left -= n;
+        if (at == end) return;
+        if (src_direct) cursor_place(&from, plan, plan->src_strides, plan->src_offset, at);
+        if (dst_direct) cursor_place(&to, plan, plan->dst_strides, plan->dst_offset, at);
     }
 }
 
@@ -180,6 +225,10 @@ static void transpose_u32(char *restrict to, int64_t to_row, const char *restric
     int64_t c = 0;
     for (; c + 4 <= columns; c += 4) {
         const char *const in = from + c * from_column;
+        for (int64_t ahead = 16; ahead < 20; ahead++) {
+            __builtin_prefetch(in + ahead * from_column);
+            __builtin_prefetch(in + ahead * from_column + 4 * rows - 1);
+        }
         int64_t r = 0;
         for (; r + 4 <= rows; r += 4) {
             u32x4 a, b, d, e;
@@ -198,9 +247,9 @@ static void transpose_u32(char *restrict to, int64_t to_row, const char *restric
             memcpy(to + (r + 2) * to_row + 4 * c, &d, 16);
             memcpy(to + (r + 3) * to_row + 4 * c, &e, 16);
         }
-        for (; r < rows; r++) move_items(to + r * to_row + 4 * c, 4, in + 4 * r, from_column, 4, 4);
+        move_rows(to + r * to_row + 4 * c, to_row, 4, in + 4 * r, 4, from_column, rows - r, 4, 4);
     }
-    for (; c < columns; c++) move_items(to + 4 * c, to_row, from + c * from_column, 4, rows, 4);
+    move_rows(to + 4 * c, 4, to_row, from + c * from_column, from_column, 4, columns - c, rows, 4);
 }
 
 static void transpose_u64(char *restrict to, int64_t to_row, const char *restrict from, int64_t from_column, int64_t rows,
@@ -217,9 +266,9 @@ static void transpose_u64(char *restrict to, int64_t to_row, const char *restric
             memcpy(to + r * to_row + 8 * c, &low, 16);
             memcpy(to + (r + 1) * to_row + 8 * c, &high, 16);
         }
-        for (; r < rows; r++) move_items(to + r * to_row + 8 * c, 8, in + 8 * r, from_column, 2, 8);
+        move_rows(to + r * to_row + 8 * c, to_row, 8, in + 8 * r, 8, from_column, rows - r, 2, 8);
     }
-    for (; c < columns; c++) move_items(to + 8 * c, to_row, from + c * from_column, 8, rows, 8);
+    move_rows(to + 8 * c, 8, to_row, from + c * from_column, from_column, 8, columns - c, rows, 8);
 }
 
 /* Walks panels of PANEL rows along the last dimension. src's neighbours lie in other rows: a piece of the panel is
@@ -230,8 +279,7 @@ static void run_panels(const job *j, int64_t begin, int64_t end) {
     int64_t const src_size = plan->src_size, dst_size = plan->dst_size;
     int64_t const panels = (plan->shape[j->rows] + PANEL - 1) / PANEL;
     int64_t const src_row = plan->src_strides[j->rows], src_column = plan->src_strides[last];
-    int64_t const item = plan->stages > 1 ? ITEM : src_size > dst_size ? src_size : dst_size;
-    int64_t const most_columns = TILE * ITEM / PANEL / item;
+    int64_t const most_columns = tile_items(plan) / PANEL;
     _Alignas(64) char tiles[2][TILE * ITEM];
 
     for (int64_t unit = begin; unit < end; unit++) {
@@ -254,15 +302,11 @@ static void run_panels(const job *j, int64_t begin, int64_t end) {
             } else if (src_size == 8 && src_row == 8) {
                 transpose_u64(tiles[0], columns * 8, in, src_column, rows, columns);
             } else {
-                for (int64_t c = 0; c < columns; c++) {
-                    move(tiles[0] + c * src_size, columns * src_size, in + c * src_column, src_row, rows, src_size);
-                }
+                move(tiles[0], src_size, columns * src_size, in, src_column, src_row, columns, rows, src_size);
             }
             const char *const tile = compute(plan, NULL, tiles[0], rows * columns, tiles);
-            for (int64_t r = 0; r < rows; r++) {
-                char *const out = j->dst + dst_at + r * plan->dst_strides[j->rows] + column * plan->dst_strides[last];
-                move(out, plan->dst_strides[last], tile + r * columns * dst_size, dst_size, columns, dst_size);
-            }
+            move(j->dst + dst_at + column * plan->dst_strides[last], plan->dst_strides[j->rows], plan->dst_strides[last], tile,
+                 columns * dst_size, dst_size, rows, columns, dst_size);
             column += columns;
         }
     }
