@@ -1,4 +1,4 @@
-"""Elements a nanosecond on one thread, beside torch's and numpy's: `python bench/throughput.py`.
+"""Elements a nanosecond on one thread, beside torch's and numpy's.
 
 Every contender computes the same array in turn, many rounds in one process, ours once per instruction set; a row is the median
 over the rounds with the 20th and 80th percentile. Sizes stand for where the data lie: 2^13 items for L1, 2^16 for L2, 2^20 for
@@ -6,11 +6,13 @@ L3, 2^24 for memory. Writes bench/results/throughput.csv and prints the targets 
 
 Prediction for Zen 4 (3.7 GHz; a 512-bit operation takes its pipe two cycles), per vector of 16 float32: square root 10 cycles
 and division 6 on the one divider, 3.7 items/ns whatever the vector's width, which is torch. By fma 9 multiplications, the
-seed and a test, 11 cycles on two pipes, 5.4 items/ns. Both at once, with 3 of 8 vectors divided: 6 cycles of the divider beside 7 of
-the multipliers, if nothing were in the other's way 8.5 items/ns; twice torch's at least. float64: 25 cycles divided, 15 by
-fma, so 2.5 times torch. bfloat16 by table: 9 cheap operations on 32 items, 25 items/ns and more. float16: conversions of 4
-cycles and 5 operations on 16 items, 13. Integers: their conversion, and then float32. complex64: two roots and a division of
-8 float64, 40 cycles, .75 items/ns. Memory: a streaming copy's speed, since 8 bytes a float32 at 40 GB/s are 5 items/ns.
+seed and a test, 11 cycles on two pipes, 5.4 items/ns. Both at once, with 3 of 8 vectors divided: 6 cycles of the divider
+beside 7 of the multipliers, if nothing were in the other's way 8.5 items/ns; twice torch's at least. float64: 25 cycles
+divided, 15 by fma, so 2.5 times torch. bfloat16 by table: 17 cheap operations on 64 items, 25 items/ns. float16: conversions
+of 4 cycles and 5 operations on 16 items, 10. Integers: their conversion, and then float32. complex64: two roots and a division
+of 8 float64, 40 cycles, .75 items/ns. Memory: a streaming copy's speed, since 8 bytes a float32 at 40 GB/s are 5 items/ns.
+
+One thread: `taskset -c 1 python bench/throughput.py`.
 """
 
 import argparse
@@ -26,7 +28,7 @@ import gorsqrt
 from gorsqrt import _gorsqrt
 
 RESULTS = Path(__file__).resolve().parent / "results/throughput.csv"
-ROUNDS, SAMPLE_NS = 21, 1_500_000
+ROUNDS, SAMPLE_NS = 15, 600_000
 SIZES = {"L1": 1 << 13, "L2": 1 << 16, "L3": 1 << 20, "memory": 1 << 24}
 DTYPES = ("float32", "float64", "bfloat16", "float16", "complex64", "complex128", "int32", "int64")
 
@@ -90,11 +92,10 @@ def torchs(x, out):
     import torch
 
     torch.set_num_threads(1)
-    # torch can't read ml_dtypes' bfloat16; its bits are the same.
-    as_tensor = lambda a: (
-        torch.from_numpy(a.view(np.int16)).view(torch.bfloat16) if a.dtype.name == "bfloat16" else torch.from_numpy(a)
-    )
-    tensor, tensor_out = as_tensor(x), as_tensor(out)
+    if x.dtype.name == "bfloat16":  # torch can't read ml_dtypes'; the bits are the same
+        tensor, tensor_out = (torch.from_numpy(a.view(np.int16)).view(torch.bfloat16) for a in (x, out))
+    else:
+        tensor, tensor_out = torch.from_numpy(x), torch.from_numpy(out)
     if x is out:
         return lambda: torch.rsqrt_(tensor)
     return lambda: torch.rsqrt(tensor, out=tensor_out)
@@ -153,6 +154,15 @@ def targets(rows, best):
                 yield f"| {dtype} {form} {place} | {tier or best} | {least} | {stretch} | {a / b:.2f} | {a:.2f} | {b:.2f} |"
 
 
+def asked(dtype, place, form):
+    """All of float32 and float64, and of the others what tells something: numpy takes seconds for complex ones in memory."""
+    if form == "any data":
+        return dtype == "float32" and place in ("L2", "L3")
+    if dtype in ("float32", "float64"):
+        return True
+    return form == "out=" and (place == "L2" or (place != "memory" and dtype in ("float16", "bfloat16")))
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="fewer rounds, nothing is written")
@@ -162,20 +172,12 @@ def main():
     work = [(dtype, place, form) for dtype in DTYPES for place in SIZES for form in ("out=", "in place", "any data")]
     rows = []
     for dtype, place, form in work:
-        integer = dtype.startswith("int")
-        unasked = (form == "in place" and integer) or (form == "any data" and (dtype != "float32" or place == "memory"))
-        if unasked or (options.dtype and dtype not in options.dtype):
+        if (options.dtype and dtype not in options.dtype) or not asked(dtype, place, form):
             continue
         print(f"{dtype} {place} {form} ...", flush=True)
-        rows += measure(dtype, place, form, tiers, 5 if options.quick else ROUNDS)
-        print(
-            "    "
-            + "  ".join(
-                f"{r['tier'] or r['provider']} {r['per_ns']}"
-                for r in rows
-                if r["n"] == SIZES[place] and r["form"] == form and r["dtype"] == dtype
-            )
-        )
+        new = list(measure(dtype, place, form, tiers, 5 if options.quick else ROUNDS))
+        print("    " + "  ".join(f"{row['tier'] or row['provider']} {row['per_ns']}" for row in new))
+        rows += new
     print("\n".join(targets(rows, tiers[0])))
     if options.quick or options.dtype:
         return
