@@ -650,11 +650,11 @@ def test_ctrl_c_ends_a_long_call():
             started.set()
             gorsqrt.rsqrt_(x)
         except KeyboardInterrupt:
-            print("interrupted", x[0], x[-1])
+            print("interrupted", (x[:: 1 << 16] == 0).any())
         """,
         GORSQRT_ISA="scalar",
     )
-    assert output in ("interrupted inf 0.0\n", "interrupted 0.0 0.0\n")
+    assert output == "interrupted True\n"
 
 
 # Trouble.

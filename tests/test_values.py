@@ -1,5 +1,8 @@
 """SPEC 6: the values, bit for bit torch's, on every tier, in every position."""
 
+import ctypes
+import platform
+
 import numpy as np
 import pytest
 import torch
@@ -179,3 +182,22 @@ def test_float64_hard_cases(tier):
     for _ in range(8):
         order = random.permutation(len(x))
         np.testing.assert_array_equal(bits(gorsqrt.rsqrt(x[order].view(np.float64))), want[order])
+
+
+@pytest.mark.spec("6.8")
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64, np.complex64, np.complex128])
+def test_the_callers_rounding_is_neither_used_nor_changed(tier, dtype):
+    """In one piece, by a call that helpers share, and through casts."""
+    libm = ctypes.CDLL("libm.so.6")
+    x = np.random.default_rng(7).uniform(1, 100, 300_000).astype(dtype)
+    wide = np.result_type(dtype, np.float64)
+    expected = [gorsqrt.rsqrt(x[:1000]), gorsqrt.rsqrt(x), gorsqrt.rsqrt(x[:999], out=np.empty(999, wide))]
+    try:
+        for mode in (0x400, 0x800, 0xC00) if platform.machine() == "x86_64" else (0x400000, 0x800000, 0xC00000):
+            assert libm.fesetround(mode) == 0
+            found = [gorsqrt.rsqrt(x[:1000]), gorsqrt.rsqrt(x), gorsqrt.rsqrt(x[:999], out=np.empty(999, wide))]
+            assert libm.fegetround() == mode
+            for a, b in zip(found, expected, strict=True):
+                assert a.tobytes() == b.tobytes()
+    finally:
+        libm.fesetround(0)
