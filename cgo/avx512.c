@@ -31,10 +31,22 @@
 
 enum {
     BLOCK = 8,   /* vectors that are computed together, step by step: enough for the latency of every step */
+    HALF = 4,    /* a tail of more is computed as a block too, with ones beyond the end */
     DIVIDED = 3, /* of them by the divider: it and the multipliers then take about the same time, on Zen 4, Zen 5 and Intel's */
     F32S = 16,
     F64S = 8,
 };
+
+/* The mask of those of `items` that lie in the j-th vector of 16 or 8. */
+AVX512 INLINE __mmask16 first_16(size_t items, int j) {
+    size_t const before = 16 * (size_t)j, left = items > before ? items - before : 0;
+    return left < 16 ? (__mmask16)((1u << left) - 1) : 0xffff;
+}
+
+AVX512 INLINE __mmask8 first_8(size_t items, int j) {
+    size_t const before = 8 * (size_t)j, left = items > before ? items - before : 0;
+    return left < 8 ? (__mmask8)((1u << left) - 1) : 0xff;
+}
 
 /* y = RN(1 / RN(√x)) for x in [2^-100, inf). The fma way, with g → √x, h → 1/(2√x), s = RN(√x) and y → 1/s:
  *
@@ -121,6 +133,18 @@ AVX512 INLINE void rsqrt_f32_items(float *y, const float *x, size_t n, bool stre
             } else {
                 _mm512_storeu_ps(y + i + j * F32S, y_f32x16[j]);
             }
+        }
+    }
+    if (n - i > HALF * F32S) {
+        __m512 const one_f32x16 = _mm512_set1_ps(1.0f);
+        __m512 x_f32x16[BLOCK], y_f32x16[BLOCK];
+        for (int j = 0; j < BLOCK; j++) {
+            x_f32x16[j] = _mm512_mask_loadu_ps(one_f32x16, first_16(n - i, j), x + i + j * F32S);
+        }
+        if (are_ordinary_f32s(x_f32x16)) {
+            rsqrt_f32_block(y_f32x16, x_f32x16);
+            for (int j = 0; j < BLOCK; j++) _mm512_mask_storeu_ps(y + i + j * F32S, first_16(n - i, j), y_f32x16[j]);
+            return;
         }
     }
     for (; i < n; i += F32S) {
@@ -227,6 +251,18 @@ AVX512 INLINE void rsqrt_f64_items(double *y, const double *x, size_t n, bool st
             } else {
                 _mm512_storeu_pd(y + i + j * F64S, y_f64x8[j]);
             }
+        }
+    }
+    if (n - i > HALF * F64S) {
+        __m512d const one_f64x8 = _mm512_set1_pd(1.0);
+        __m512d x_f64x8[BLOCK], y_f64x8[BLOCK];
+        for (int j = 0; j < BLOCK; j++) {
+            x_f64x8[j] = _mm512_mask_loadu_pd(one_f64x8, first_8(n - i, j), x + i + j * F64S);
+        }
+        if (are_ordinary_f64s(x_f64x8)) {
+            rsqrt_f64_block(y_f64x8, x_f64x8);
+            for (int j = 0; j < BLOCK; j++) _mm512_mask_storeu_pd(y + i + j * F64S, first_8(n - i, j), y_f64x8[j]);
+            return;
         }
     }
     for (; i < n; i += F64S) {

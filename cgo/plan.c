@@ -10,6 +10,7 @@ enum {
     ITEM = 16,       /* bytes of the largest item */
     TILE = 512,      /* of those in a tile, what is in flight between two stages: two are 16 KiB, half of the smallest L1 */
     SHORT_RUN = 256, /* contiguous runs below this are gathered into tiles rather than computed one by one */
+    FILL = 1024,     /* bytes */
     PANEL = 32,      /* rows of a panel: two cache lines of f32 in each of src's rows */
     CHUNK = 1 << 16, /* items between two looks at `interrupted`, and that one thread takes at a time: 10 µs to 2 ms */
 };
@@ -47,10 +48,11 @@ static void cursor_advance(cursor *at, int d, int64_t k) {
     }
 }
 
-/* How many items, counted from the last dimension, lie one after the other. */
-static int64_t contiguous_run(const gorsqrt_plan *plan, const int64_t *strides, int64_t size) {
+/* How many items, counted from the last dimension, lie one after the other; *outer is the first dimension that is not in it. */
+static int64_t contiguous_run(const gorsqrt_plan *plan, const int64_t *strides, int64_t size, int *outer) {
     int64_t run = 1;
-    for (int d = plan->ndim - 1; d >= 0 && strides[d] == run * size; d--) run *= plan->shape[d];
+    *outer = plan->ndim - 1;
+    for (; *outer >= 0 && strides[*outer] == run * size; --*outer) run *= plan->shape[*outer];
     return run;
 }
 
@@ -104,6 +106,16 @@ static void move(char *to, int64_t to_row, int64_t to_item, const char *from, in
         case 4: move_sized(to, to_row, to_item, from, from_row, from_item, rows, k, 4); break;
         case 8: move_sized(to, to_row, to_item, from, from_row, from_item, rows, k, 8); break;
         default: move_sized(to, to_row, to_item, from, from_row, from_item, rows, k, ITEM);
+    }
+}
+
+/* n times the same item. Where they lie close, most of them as copies of the first kilobyte. */
+static void fill(char *to, int64_t to_item, const char *item, int64_t n, int64_t size) {
+    int64_t const first = to_item != size || n * size <= FILL ? n : FILL / size;
+    move(to, 0, to_item, item, 0, 0, 1, first, size);
+    for (int64_t done = first, k; done < n; done += k) {
+        k = n - done < first ? n - done : first;
+        memcpy(to + done * size, to, (size_t)(k * size));
     }
 }
 
@@ -170,49 +182,62 @@ static int64_t tile_items(const gorsqrt_plan *plan) {
  * computed once. */
 static void run_items(const job *j, int64_t begin, int64_t end) {
     const gorsqrt_plan *const plan = j->plan;
-    int64_t const src_run = contiguous_run(plan, plan->src_strides, plan->src_size);
-    int64_t const dst_run = contiguous_run(plan, plan->dst_strides, plan->dst_size);
-    bool const src_direct = plan->stages > 0 && (src_run >= SHORT_RUN || src_run == plan->n);
-    bool const dst_direct = plan->stages > 0 && (dst_run >= SHORT_RUN || dst_run == plan->n);
-    int64_t const most = src_direct && dst_direct && plan->stages == 1 ? end - begin : tile_items(plan);
     int const last = plan->ndim - 1;
-    bool const broadcast = last >= 0 && plan->src_strides[last] == 0 && plan->shape[last] >= SHORT_RUN / 16;
+    int src_outer, dst_outer;
+    int64_t const src_run = contiguous_run(plan, plan->src_strides, plan->src_size, &src_outer);
+    int64_t const dst_run = contiguous_run(plan, plan->dst_strides, plan->dst_size, &dst_outer);
+    bool const broadcast = last >= 0 && plan->src_strides[last] == 0 && plan->shape[last] >= 16;
+    bool const direct = plan->stages > 0 && !broadcast;
+    bool const src_direct = direct && (src_run >= SHORT_RUN || src_run == plan->n);
+    bool const dst_direct = direct && (dst_run >= SHORT_RUN || dst_run == plan->n);
+    int64_t const most = src_direct && dst_direct && plan->stages == 1 ? end - begin : tile_items(plan);
 
+    /* A direct side's cursor stays at the start of a run, and the items into it are counted apart. */
+    int64_t src_in = src_direct ? begin % src_run : 0, dst_in = dst_direct ? begin % dst_run : 0;
     cursor from, to;
-    cursor_place(&from, plan, plan->src_strides, plan->src_offset, begin);
-    cursor_place(&to, plan, plan->dst_strides, plan->dst_offset, begin);
+    cursor_place(&from, plan, plan->src_strides, plan->src_offset, begin - src_in);
+    cursor_place(&to, plan, plan->dst_strides, plan->dst_offset, begin - dst_in);
     _Alignas(64) char tiles[2][TILE * ITEM];
 
-    for (int64_t at = begin; at < end;) {
-        int64_t n = end - at < most ? end - at : most;
-        if (src_direct && n > src_run - at % src_run) n = src_run - at % src_run;
-        if (dst_direct && n > dst_run - at % dst_run) n = dst_run - at % dst_run;
-        if (broadcast && n > plan->shape[last] - from.index[last]) n = plan->shape[last] - from.index[last];
-        at += n;
-
+    for (int64_t at = begin, n; at < end; at += n) {
+        n = end - at < most ? end - at : most;
         if (broadcast) {
+            if (n > plan->shape[last] - from.index[last]) n = plan->shape[last] - from.index[last];
             memcpy(tiles[0], j->src + from.offset, (size_t)plan->src_size);
             const char *const y = compute(plan, NULL, tiles[0], 1, tiles);
-            move(j->dst + to.offset, 0, plan->dst_strides[last], y, 0, 0, 1, n, plan->dst_size);
+            fill(j->dst + to.offset, plan->dst_strides[last], y, n, plan->dst_size);
             cursor_advance(&from, last, n);
             cursor_advance(&to, last, n);
             continue;
         }
-        const char *in = j->src + from.offset;
-        if (!src_direct) {
+        if (src_direct && n > src_run - src_in) n = src_run - src_in;
+        if (dst_direct && n > dst_run - dst_in) n = dst_run - dst_in;
+        const char *in = j->src + from.offset + src_in * plan->src_size;
+        char *const out = j->dst + to.offset + dst_in * plan->dst_size;
+        if (src_direct) {
+            src_in += n;
+            if (src_in == src_run) {
+                src_in = 0;
+                cursor_advance(&from, src_outer, 1);
+            }
+        } else {
             move_tile(&from, (char *)j->src, tiles[0], true, n, plan->src_size);
             in = tiles[0];
         }
-        if (dst_direct && j->streaming && plan->stages == 1) {
-            gorsqrt_streaming(plan->stage[0])(j->dst + to.offset, in, (size_t)n);
-        } else if (dst_direct) {
-            compute(plan, j->dst + to.offset, in, n, tiles);
-        } else {
+        if (!dst_direct) {
             move_tile(&to, j->dst, (char *)compute(plan, NULL, in, n, tiles), false, n, plan->dst_size);
+            continue;
         }
-        if (at == end) return;
-        if (src_direct) cursor_place(&from, plan, plan->src_strides, plan->src_offset, at);
-        if (dst_direct) cursor_place(&to, plan, plan->dst_strides, plan->dst_offset, at);
+        if (j->streaming && plan->stages == 1) {
+            gorsqrt_streaming(plan->stage[0])(out, in, (size_t)n);
+        } else {
+            compute(plan, out, in, n, tiles);
+        }
+        dst_in += n;
+        if (dst_in == dst_run) {
+            dst_in = 0;
+            cursor_advance(&to, dst_outer, 1);
+        }
     }
 }
 
