@@ -357,7 +357,7 @@ static job prepare(const gorsqrt_plan *plan, void *dst, const void *src) {
         j.unit_items = plan->shape[last] * (plan->shape[rows] < PANEL ? plan->shape[rows] : PANEL);
     }
     /* Long rows only, since every one ends in a fence. */
-    bool const whole = plan->ndim <= 1 || plan->shape[last] >= CHUNK;
+    bool const whole = last < 0 || (plan->src_strides[last] == plan->src_size && (last == 0 || plan->shape[last] >= CHUNK));
     j.streaming = whole && plan->n * (plan->src_size + plan->dst_size) >= gorsqrt_streaming_from &&
                   (uintptr_t)((char *)dst + plan->dst_offset) % (uintptr_t)plan->dst_size == 0 &&
                   (char *)dst + plan->dst_offset != (const char *)src + plan->src_offset;

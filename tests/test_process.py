@@ -632,6 +632,40 @@ def test_an_operand_that_forks():
     """)
 
 
+@pytest.mark.spec("8.2", "6.8")
+def test_forked_children_start_helpers_of_their_own():
+    """SPEC 8.2: large calls, while other threads of the parent have helpers at work, and in a child's child."""
+    python("""
+        import os, threading
+        import numpy as np
+        import gorsqrt
+        x = np.random.default_rng(1).uniform(1, 100, 1 << 21).astype(np.float32)
+        want = gorsqrt.rsqrt(x)
+        stop = threading.Event()
+        def busy():
+            y = np.empty_like(x)
+            while not stop.is_set():
+                gorsqrt.rsqrt(x, out=y)
+        threads = [threading.Thread(target=busy) for _ in range(2)]
+        for thread in threads:
+            thread.start()
+        def right():
+            return all(np.array_equal(gorsqrt.rsqrt(x, out=np.zeros_like(x)), want) for _ in range(3))
+        for _ in range(15):
+            child = os.fork()
+            if child == 0:
+                grandchild = os.fork()
+                if grandchild == 0:
+                    os._exit(not right())
+                os._exit(not right() or os.waitpid(grandchild, 0)[1] != 0)
+            assert os.waitpid(child, 0)[1] == 0
+        stop.set()
+        for thread in threads:
+            thread.join()
+        assert right()
+    """)
+
+
 # Signals.
 
 
