@@ -6,6 +6,8 @@ package binding
 #cgo CFLAGS: -std=c11 -O3 -fno-fast-math -Wall -Wextra -Wno-unused-parameter -D_GNU_SOURCE
 #cgo LDFLAGS: -ldl
 #include "binding.h"
+
+#include <unistd.h>
 */
 import "C"
 
@@ -17,6 +19,7 @@ import (
 	"os"
 	"runtime"
 	"runtime/debug"
+	"strconv"
 	"strings"
 	"unsafe"
 
@@ -32,8 +35,25 @@ var rsqrtDoc string
 //go:embed rsqrt_.txt
 var rsqrtInplaceDoc string
 
-// Never freed: C keeps it.
-var isaVariable = C.CString("GORSQRT_ISA")
+// Never freed: C keeps them.
+var (
+	isaVariable   = C.CString("GORSQRT_ISA")
+	limitVariable = C.CString("GORSQRT_CACHE_LIMIT")
+)
+
+// cacheLimit is how many bytes of large results' memory are kept for the next ones: GORSQRT_CACHE_LIMIT, or a sixteenth of the
+// machine's memory, at most 1 GiB.
+func cacheLimit() (int, error) {
+	text := C.GoString(C.getenv(limitVariable))
+	if text == "" {
+		return min(int(C.sysconf(C._SC_PHYS_PAGES)*C.sysconf(C._SC_PAGESIZE))/16, 1<<30), nil
+	}
+	limit, err := strconv.Atoi(text)
+	if err != nil || limit < 0 {
+		return 0, fmt.Errorf("GORSQRT_CACHE_LIMIT is '%s', which is not a number of bytes", text)
+	}
+	return limit, nil
+}
 
 // Install adds rsqrt and rsqrt_ to the Python module of this name and chooses the instruction set: GORSQRT_ISA, or the best.
 // It returns gorsqrt's version.
@@ -46,6 +66,11 @@ func Install(module string) (version string, err error) {
 			return "", fmt.Errorf("GORSQRT_ISA: %w", err)
 		}
 	}
+	limit, err := cacheLimit()
+	if err != nil {
+		return "", err
+	}
+	C.pool_set_limit(C.size_t(limit))
 	publish()
 	// C keeps these strings for as long as the process lives: they are never freed.
 	name, doc, inplaceDoc := C.CString(module), C.CString(rsqrtDoc), C.CString(rsqrtInplaceDoc)

@@ -202,6 +202,31 @@ PyObject *result_array_array(int32_t dtype, int64_t n, void **data); /* of f32 o
 
 int result_install(void);
 
+/* pool.c: memory of large results. */
+
+enum {
+    POOLED = 1 << 25
+}; /* bytes from which on results come from the pool: below, the C heap does not go to the system each time */
+
+/* A block of at least `bytes` bytes, aligned to 64, of any content; NULL where there is no memory. It is its taker's until given
+ * back. */
+void *pool_take(size_t bytes);
+void pool_give(void *memory);
+
+/* How many bytes a block has. */
+size_t pool_size(const void *memory);
+
+/* Asks for huge pages for fresh memory of somebody else's allocator, which nobody has written to. It has no other effect. */
+void pool_prepare(void *memory, size_t bytes);
+
+void pool_set_limit(size_t bytes);
+
+/* In a child of fork. */
+void pool_forget(void);
+
+/* Functions of the module. */
+PyObject *pool_empty(PyObject *module, PyObject *unused), *pool_state(PyObject *module, PyObject *unused);
+
 /* torch.c: tensors of torch, once somebody else has imported it. */
 
 extern PyTypeObject *torch_tensor, *torch_parameter; /* NULL until torch is found */
@@ -263,6 +288,8 @@ typedef struct {
                                 PyObject *);
     PyObject *(*scalar)(void *, PyObject *, PyObject *);
     PyObject *(*from_scalar)(PyObject *, PyObject *);
+    PyObject *(*set_handler)(PyObject *); /* NULL before numpy 1.22 */
+    PyObject *pooled;                     /* the handler of memory from the pool */
 } numpy_api;
 
 extern numpy_api numpy;

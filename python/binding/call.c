@@ -216,6 +216,8 @@ int call_install(const char *module_name, const char *rsqrt_doc, const char *rsq
     static PyMethodDef methods[] = {
         {"rsqrt", NULL, METH_FASTCALL | METH_KEYWORDS, NULL},
         {"rsqrt_", NULL, METH_FASTCALL | METH_KEYWORDS, NULL},
+        {"empty_cache", pool_empty, METH_NOARGS, "empty_cache($module)\n--\n\nGive kept memory back to the system."},
+        {"cache_state", pool_state, METH_NOARGS, "What of large results' memory is kept: a dict."},
         {NULL, NULL, 0, NULL},
     };
     methods[0].ml_meth = (PyCFunction)(void (*)(void))rsqrt;

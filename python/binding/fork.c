@@ -105,6 +105,7 @@ static bool torn;
 static void after_fork_in_child(void) {
     go_now->release_thread();
     signals_without_go();
+    pool_forget();
     lost = true;
     loading = false;
     torn = loader && loader->r_state != RT_CONSISTENT;

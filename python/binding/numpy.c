@@ -1,10 +1,21 @@
 /* numpy's C API, without numpy at build time or at import. */
 #include "binding.h"
 
+#include <string.h>
+
 numpy_api numpy;
 
 /* The entries of numpy's _ARRAY_API table that are used, by number; from numpy's __multiarray_api.h. */
-enum { ARRAY_TYPE = 2, GENERIC_TYPE = 10, DESCR_FROM_TYPE = 45, SCALAR = 60, FROM_SCALAR = 61, NEW_FROM_DESCR = 94 };
+enum {
+    ARRAY_TYPE = 2,
+    GENERIC_TYPE = 10,
+    DESCR_FROM_TYPE = 45,
+    SCALAR = 60,
+    FROM_SCALAR = 61,
+    NEW_FROM_DESCR = 94,
+    FEATURE_VERSION = 211,
+    SET_HANDLER = 304
+};
 
 /* The dtypes by numpy's type numbers, NPY_BOOL to NPY_HALF; GORSQRT_DTYPES where there is none. */
 static const int8_t dtype_of[] = {
@@ -17,6 +28,47 @@ enum { NUMPY_TYPES = sizeof dtype_of };
 
 /* ml_dtypes.bfloat16, once somebody else has imported its module; never released. */
 static PyTypeObject *bfloat16_type;
+
+/* A handler of arrays' memory, from numpy's ndarraytypes.h: arrays that are made while it is set keep to it. */
+typedef struct {
+    char name[127];
+    uint8_t version;
+    void *context;
+    void *(*malloc)(void *, size_t);
+    void *(*calloc)(void *, size_t, size_t);
+    void *(*realloc)(void *, void *, size_t);
+    void (*free)(void *, void *, size_t);
+} data_handler;
+
+static void *pooled_malloc(void *context, size_t bytes) {
+    (void)context;
+    return pool_take(bytes);
+}
+
+static void *pooled_calloc(void *context, size_t n, size_t size) {
+    (void)context;
+    size_t bytes;
+    if (__builtin_mul_overflow(n, size, &bytes)) return NULL;
+    void *memory = pool_take(bytes);
+    return memory ? memset(memory, 0, bytes) : NULL;
+}
+
+static void pooled_free(void *context, void *memory, size_t bytes) {
+    (void)context, (void)bytes;
+    if (memory) pool_give(memory);
+}
+
+static void *pooled_realloc(void *context, void *memory, size_t bytes) {
+    void *const moved = pool_take(bytes);
+    if (memory == NULL || moved == NULL) return moved;
+    size_t const had = pool_size(memory);
+    memcpy(moved, memory, had < bytes ? had : bytes);
+    pooled_free(context, memory, had);
+    return moved;
+}
+
+/* Static: arrays keep its address for as long as they live. */
+static data_handler pooled_handler = {"gorsqrt", 1, NULL, pooled_malloc, pooled_calloc, pooled_realloc, pooled_free};
 
 PyObject *imported(const char *module_name, const char *attribute) {
     PyObject *name = PyUnicode_FromString(module_name);
@@ -50,6 +102,12 @@ bool numpy_find(void) {
     numpy.new_from_descr =
         (PyObject * (*)(PyTypeObject *, PyObject *, int, const Py_ssize_t *, const Py_ssize_t *, void *, int, PyObject *))
             table[NEW_FROM_DESCR];
+    unsigned (*const feature_version)(void) = (unsigned (*)(void))table[FEATURE_VERSION];
+    if (feature_version() >= 0xf) {
+        numpy.pooled = PyCapsule_New(&pooled_handler, "mem_handler", NULL);
+        if (numpy.pooled) numpy.set_handler = (PyObject * (*)(PyObject *)) table[SET_HANDLER];
+        PyErr_Clear();
+    }
     numpy.generic_type = table[GENERIC_TYPE];
     numpy.array_type = table[ARRAY_TYPE];
     return true;

@@ -21,8 +21,13 @@ block *block_new(int32_t dtype, int ndim, const int64_t *shape, const int64_t *s
     int64_t const extra = (int64_t)sizeof(block) + 2 * ndim * (int64_t)sizeof *shape + ALIGNMENT;
     fits &= bytes <= INT64_MAX - extra;
     int64_t const elements = fits ? bytes / ALIGNMENT * ALIGNMENT + ALIGNMENT : 0;
-    void *data;
-    if (!fits || posix_memalign(&data, ALIGNMENT, (size_t)(bytes + extra)) != 0) {
+    void *data = NULL;
+    if (fits && bytes >= POOLED) {
+        data = pool_take((size_t)(bytes + extra));
+    } else if (fits && posix_memalign(&data, ALIGNMENT, (size_t)(bytes + extra)) != 0) {
+        data = NULL;
+    }
+    if (data == NULL) {
         PyErr_NoMemory();
         return NULL;
     }
@@ -42,7 +47,12 @@ block *block_new(int32_t dtype, int ndim, const int64_t *shape, const int64_t *s
 }
 
 void block_drop(block *b) {
-    if (atomic_fetch_sub(&b->references, 1) == 1) free(b->data);
+    if (atomic_fetch_sub(&b->references, 1) != 1) return;
+    if (b->bytes >= POOLED) {
+        pool_give(b->data);
+    } else {
+        free(b->data);
+    }
 }
 
 /* What others look into: a resulting memoryview, and the arrays that a namespace makes by its __dlpack__. */
@@ -170,7 +180,19 @@ PyObject *result_numpy(PyTypeObject *type, int32_t dtype, int ndim, const int64_
                        PyObject *like, void **data) {
     PyObject *descr = numpy_descr_for(dtype);
     if (descr == NULL) return NULL;
+    int64_t bytes = gorsqrt_item_size[dtype];
+    for (int d = 0; d < ndim; d++) {
+        if (__builtin_mul_overflow(bytes, shape[d], &bytes)) bytes = 0; /* too large: numpy says so */
+    }
+    PyObject *others = NULL;
+    if (bytes >= POOLED && numpy.set_handler && (others = numpy.set_handler(numpy.pooled)) == NULL) return NULL;
     PyObject *array = numpy.new_from_descr(type, Py_NewRef(descr), ndim, shape, strides, NULL, 0, like);
+    if (others) {
+        PyObject *ours = numpy.set_handler(others);
+        if (ours == NULL) Py_CLEAR(array);
+        Py_XDECREF(ours);
+        Py_DECREF(others);
+    }
     if (array) *data = ((numpy_array *)array)->data;
     return array;
 }

@@ -309,7 +309,12 @@ PyObject *torch_result(int32_t dtype, int ndim, const int64_t *shape, const int6
     if (api.to_pyobject && api.empty_strided(ndim, shape, strides, number_of[dtype], cpu, -1, &tensor) == 0) {
         if (api.get_data(tensor, data) || api.to_pyobject(tensor, NULL, &result)) result = NULL;
         api.delete_tensor(tensor);
-        if (result) return result;
+        if (result) {
+            int64_t bytes = gorsqrt_item_size[dtype];
+            for (int d = 0; d < ndim; d++) bytes *= shape[d];
+            pool_prepare(*data, (size_t)bytes);
+            return result;
+        }
         PyErr_Clear();
     }
     /* Also where that failed, so that the error is torch's. */

@@ -10,7 +10,7 @@ The functions are C and Go; ``help(gorsqrt.rsqrt)`` documents them. Importing th
 
 from . import _gorsqrt, _watch
 
-__all__ = ["__version__", "get_default_dtype", "rsqrt", "rsqrt_", "set_default_dtype", "show_config"]
+__all__ = ["__version__", "empty_cache", "get_default_dtype", "rsqrt", "rsqrt_", "set_default_dtype", "show_config"]
 
 __version__ = _gorsqrt.binding_Install(f"{__name__}._gorsqrt")
 
@@ -65,6 +65,17 @@ def get_default_dtype():
     return _gorsqrt.binding_GetDefaultDType()
 
 
+def empty_cache():
+    """Give the memory back that is kept for large results.
+
+    Fresh results of 32 MiB and more come from blocks that earlier ones have given back, since the first write to memory new
+    from the system takes longer than the computation. Blocks that are not used for some ten seconds go back at the next such
+    result; at most GORSQRT_CACHE_LIMIT bytes are kept (an environment variable, read at import; 1 GiB or less unless set).
+    Arrays that are alive are not touched. Torch's tensors and array.array have memory of their own makers.
+    """
+    _gorsqrt.empty_cache()
+
+
 def show_config(mode="stdout"):
     """Show how gorsqrt was built and what it uses on this machine.
 
@@ -77,8 +88,10 @@ def show_config(mode="stdout"):
     -------
     dict or None
         With mode="dicts": version, tier (the instruction set in use), tiers (all that this
-        machine runs, best first), threads, caches (bytes of data cache by level), go, gopy, and
-        cuda_driver (None without one).
+        machine runs, best first), threads, caches (bytes of data cache by level), go, gopy,
+        cuda_driver (None without one), and cache: of the memory kept for large results the limit
+        and what is held, in bytes, the number of blocks, and how many results were taken from it
+        in all and from kept blocks.
 
     Raises
     ------
@@ -89,7 +102,7 @@ def show_config(mode="stdout"):
 
     if mode not in ("stdout", "dicts"):
         raise ValueError(f"show_config(): argument 'mode' must be 'stdout' or 'dicts', not {mode!r}")
-    config = json.loads(_gorsqrt.binding_Config())
+    config = json.loads(_gorsqrt.binding_Config()) | {"cache": _gorsqrt.cache_state()}
     if mode == "dicts":
         return config
     for name, value in config.items():

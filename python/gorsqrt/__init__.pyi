@@ -8,7 +8,7 @@ from typing_extensions import Buffer
 
 from . import torch as torch
 
-__all__ = ["__version__", "get_default_dtype", "rsqrt", "rsqrt_", "set_default_dtype", "show_config"]
+__all__ = ["__version__", "empty_cache", "get_default_dtype", "rsqrt", "rsqrt_", "set_default_dtype", "show_config"]
 
 __version__: str
 
@@ -48,6 +48,7 @@ def rsqrt(input: _DLPack, *, out: None = None) -> memoryview[float]: ...
 def rsqrt_(input: _Output) -> _Output: ...
 def set_default_dtype(d: object) -> None: ...
 def get_default_dtype() -> str: ...
+def empty_cache() -> None: ...
 
 class _Config(TypedDict):
     version: str
@@ -58,6 +59,7 @@ class _Config(TypedDict):
     go: str
     gopy: str
     cuda_driver: str | None
+    cache: dict[str, int]
 
 @overload
 def show_config(mode: Literal["stdout"] = "stdout") -> None: ...
