@@ -1,5 +1,6 @@
 """The memory of large results: kept for the next one, up to a limit, in any thread, and given back."""
 
+import itertools
 import os
 import resource
 import subprocess
@@ -51,7 +52,7 @@ def test_live_results_share_nothing():
     x = large()
     results = [rsqrt(x) for _ in range(3)]
     addresses = sorted(result.ctypes.data for result in results)
-    assert all(b - a >= x.nbytes for a, b in zip(addresses, addresses[1:], strict=False))
+    assert all(b - a >= x.nbytes for a, b in itertools.pairwise(addresses))
     assert all(address % 64 == 0 for address in addresses)
 
 
@@ -124,9 +125,7 @@ def test_threads():
 
     def work(value):
         y = np.full_like(x, value)
-        for _ in range(5):
-            if not (rsqrt(y) == 1 / np.sqrt(np.float32(value))).all():
-                wrong.append(value)
+        wrong.extend(value for _ in range(5) if not (rsqrt(y) == 1 / np.sqrt(np.float32(value))).all())
 
     threads = [threading.Thread(target=work, args=(4.0**k,)) for k in range(4)]
     for thread in threads:

@@ -37,8 +37,9 @@ var rsqrtInplaceDoc string
 
 // Never freed: C keeps them.
 var (
-	isaVariable   = C.CString("GORSQRT_ISA")
-	limitVariable = C.CString("GORSQRT_CACHE_LIMIT")
+	isaVariable    = C.CString("GORSQRT_ISA")
+	limitVariable  = C.CString("GORSQRT_CACHE_LIMIT")
+	threadVariable = C.CString("GORSQRT_NUM_THREADS")
 )
 
 // cacheLimit is how many bytes of large results' memory are kept for the next ones: GORSQRT_CACHE_LIMIT, or a sixteenth of the
@@ -64,6 +65,12 @@ func Install(module string) (version string, err error) {
 	if isa := C.GoString(C.getenv(isaVariable)); isa != "" {
 		if err := rsqrt.SetTier(isa); err != nil {
 			return "", fmt.Errorf("GORSQRT_ISA: %w", err)
+		}
+	}
+	if text := C.GoString(C.getenv(threadVariable)); text != "" {
+		threads, err := strconv.Atoi(text)
+		if err != nil || rsqrt.SetNumThreads(threads) != nil {
+			return "", fmt.Errorf("GORSQRT_NUM_THREADS is '%s', which is not a number of threads", text)
 		}
 	}
 	limit, err := cacheLimit()
@@ -110,6 +117,17 @@ func GetDefaultDType() (dtype string, err error) {
 	return rsqrt.DefaultDType().String(), nil
 }
 
+// SetNumThreads sets how many threads may work on one call, the caller's among them, and returns the number: as a string, since
+// gopy wraps no other type beside an error.
+func SetNumThreads(n int) (threads string, err error) {
+	defer recovered(&err)
+	var refused *rsqrt.Error
+	if errors.As(rsqrt.SetNumThreads(n), &refused) {
+		return "", errors.New(refused.Text)
+	}
+	return strconv.Itoa(rsqrt.NumThreads()), nil
+}
+
 // Config describes this build and this machine as a JSON object.
 func Config() (text string, err error) {
 	defer recovered(&err)
@@ -131,7 +149,7 @@ func Config() (text string, err error) {
 		Gopy       string         `json:"gopy"`
 		CUDADriver *string        `json:"cuda_driver"`
 	}{
-		rsqrt.Version, rsqrt.Tier(), rsqrt.Tiers(), 1, caches(),
+		rsqrt.Version, rsqrt.Tier(), rsqrt.Tiers(), rsqrt.NumThreads(), rsqrt.Caches(),
 		strings.TrimPrefix(runtime.Version(), "go"), strings.TrimPrefix(gopy, "v"), cudaDriver(),
 	})
 	return string(config), err
@@ -146,27 +164,6 @@ func publish() {
 	tier := (*[len(C.go_here.tier)]byte)(unsafe.Pointer(&C.go_here.tier))
 	clear(tier[copy(tier[:], rsqrt.Tier()):])
 	C.go_here.default_dtype = C.int32_t(rsqrt.DefaultDType())
-}
-
-// caches lists the processor's data caches in bytes, as Linux tells them; empty where it doesn't.
-func caches() map[string]int {
-	sizes := map[string]int{}
-	for index := range 8 {
-		read := func(name string) string {
-			text, _ := os.ReadFile(fmt.Sprintf("/sys/devices/system/cpu/cpu0/cache/index%d/%s", index, name))
-			return strings.TrimSpace(string(text))
-		}
-		var size int
-		var unit rune
-		if n, _ := fmt.Sscanf(read("size"), "%d%c", &size, &unit); n == 0 || read("type") == "Instruction" {
-			continue
-		}
-		if shift, ok := map[rune]int{'K': 10, 'M': 20}[unit]; ok {
-			size <<= shift
-		}
-		sizes["L"+read("level")] = size
-	}
-	return sizes
 }
 
 // cudaDriver is the version of NVIDIA's kernel driver, nil where there is none.
@@ -224,8 +221,11 @@ func gorsqrtDecideFresh(plan *C.gorsqrt_plan, strides *C.int64_t, dtype *C.int32
 // gorsqrtTakeOver sets a copy of the library up as the original was, of which it takes the place. It needs no GIL.
 //
 //export gorsqrtTakeOver
-func gorsqrtTakeOver(tier *C.char, defaultDType C.int32_t, refusal *C.gorsqrt_refusal) C.bool {
+func gorsqrtTakeOver(tier *C.char, defaultDType, threads C.int32_t, refusal *C.gorsqrt_refusal) C.bool {
 	return refused(refusal, func() error {
+		if _, err := SetNumThreads(int(threads)); err != nil {
+			return err
+		}
 		if _, err := SetTier(C.GoString(tier)); err != nil {
 			return err
 		}

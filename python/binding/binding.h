@@ -11,6 +11,7 @@
 #include <stdlib.h>
 
 #include "../../cgo/plan.h"
+#include "../../cgo/workers.h"
 
 /* An argument as Go sees it. Everything points into the argument or into its operand and holds while that does. */
 typedef struct {
@@ -43,11 +44,13 @@ typedef struct {
     int32_t default_dtype;
     bool (*decide_into)(gorsqrt_plan *plan, gorsqrt_array *dst, gorsqrt_array *src, gorsqrt_refusal *refusal);
     bool (*decide_fresh)(gorsqrt_plan *plan, int64_t *strides, int32_t *dtype, gorsqrt_array *src, gorsqrt_refusal *refusal);
-    bool (*take_over)(char *tier, int32_t default_dtype, gorsqrt_refusal *refusal); /* the settings of the Go that was */
+    /* The settings of the Go that was. */
+    bool (*take_over)(char *tier, int32_t default_dtype, int32_t threads, gorsqrt_refusal *refusal);
     char *(*gopy_config)(void);
     char *(*gopy_set_tier)(char *name);
     char *(*gopy_get_default_dtype)(void);
     char *(*gopy_set_default_dtype)(char *name);
+    char *(*gopy_set_num_threads)(long long threads);
     void (*release_thread)(void); /* the end of the calling thread will not enter this Go */
 } gorsqrt_go;
 

@@ -28,6 +28,7 @@ char *binding_Install(char *module);
 char *binding_SetTier(char *name);
 char *binding_GetDefaultDType(void);
 char *binding_SetDefaultDType(char *name);
+char *binding_SetNumThreads(long long threads);
 
 static void release_thread(void);
 
@@ -39,6 +40,7 @@ gorsqrt_go go_here = {
     .gopy_set_tier = binding_SetTier,
     .gopy_get_default_dtype = binding_GetDefaultDType,
     .gopy_set_default_dtype = binding_SetDefaultDType,
+    .gopy_set_num_threads = binding_SetNumThreads,
     .release_thread = release_thread,
 };
 
@@ -176,7 +178,7 @@ static void *load(void *copy) {
     gorsqrt_refusal refusal;
     if (go == go_now) {
         fail("dlopen", "not a fresh copy");
-    } else if (go->take_over(go_now->tier, go_now->default_dtype, &refusal)) {
+    } else if (go->take_over(go_now->tier, go_now->default_dtype, gorsqrt_threads(), &refusal)) {
         fail("settings", refusal.text);
         free(refusal.text);
     } else {
@@ -252,6 +254,13 @@ char *guarded_get_default_dtype(void) {
 char *guarded_set_default_dtype(char *name) {
     const gorsqrt_go *const go = go_ask();
     return go ? go->gopy_set_default_dtype(name) : NULL;
+}
+
+char *guarded_set_num_threads(long long threads) {
+    const gorsqrt_go *const go = go_ask();
+    char *const set = go ? go->gopy_set_num_threads(threads) : NULL;
+    if (set && !PyErr_Occurred()) gorsqrt_set_threads(atoi(set)); /* the workers are this library's in any case */
+    return set;
 }
 
 bool guarded_init(void) {

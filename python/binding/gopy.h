@@ -13,11 +13,13 @@ char *guarded_install(char *module);
 char *guarded_set_tier(char *name);
 char *guarded_get_default_dtype(void);
 char *guarded_set_default_dtype(char *name);
+char *guarded_set_num_threads(long long threads);
 
 #define binding_Config guarded_config
 #define binding_Install guarded_install
 #define binding_SetTier guarded_set_tier
 #define binding_GetDefaultDType guarded_get_default_dtype
 #define binding_SetDefaultDType guarded_set_default_dtype
+#define binding_SetNumThreads guarded_set_num_threads
 
 #endif

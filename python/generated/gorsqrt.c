@@ -2121,6 +2121,29 @@ PyObject * _wrap__gorsqrt_binding_SetDefaultDType(PyObject * PYBINDGEN_UNUSED(du
 
 
 PyObject *
+_wrap__gorsqrt_binding_SetNumThreads(PyObject * PYBINDGEN_UNUSED(dummy), PyObject *args, PyObject *kwargs)
+{
+    PyObject *py_retval;
+    char *retval;
+    int64_t n;
+    const char *keywords[] = {"n", NULL};
+
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, (char *) "L", (char **) keywords, &n)) {
+        return NULL;
+    }
+    retval = binding_SetNumThreads(n);
+    if (PyErr_Occurred()) {
+        if (retval != NULL) free(retval);
+        return NULL;
+    }
+    py_retval = Py_BuildValue((char *) "s", retval);
+    free(retval);
+    return py_retval;
+}
+PyObject * _wrap__gorsqrt_binding_SetNumThreads(PyObject * PYBINDGEN_UNUSED(dummy), PyObject *args, PyObject *kwargs);
+
+
+PyObject *
 _wrap__gorsqrt_binding_SetTier(PyObject * PYBINDGEN_UNUSED(dummy), PyObject *args, PyObject *kwargs)
 {
     PyObject *py_retval;
@@ -2255,6 +2278,7 @@ static PyMethodDef _gorsqrt_functions[] = {
     {(char *) "binding_GetDefaultDType", (PyCFunction) _wrap__gorsqrt_binding_GetDefaultDType, METH_NOARGS, "binding_GetDefaultDType()\n\n" },
     {(char *) "binding_Install", (PyCFunction) _wrap__gorsqrt_binding_Install, METH_KEYWORDS|METH_VARARGS, "binding_Install(module)\n\ntype: module: char *" },
     {(char *) "binding_SetDefaultDType", (PyCFunction) _wrap__gorsqrt_binding_SetDefaultDType, METH_KEYWORDS|METH_VARARGS, "binding_SetDefaultDType(name)\n\ntype: name: char *" },
+    {(char *) "binding_SetNumThreads", (PyCFunction) _wrap__gorsqrt_binding_SetNumThreads, METH_KEYWORDS|METH_VARARGS, "binding_SetNumThreads(n)\n\ntype: n: int64_t" },
     {(char *) "binding_SetTier", (PyCFunction) _wrap__gorsqrt_binding_SetTier, METH_KEYWORDS|METH_VARARGS, "binding_SetTier(name)\n\ntype: name: char *" },
     {NULL, NULL, 0, NULL}
 };

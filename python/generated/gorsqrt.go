@@ -1214,6 +1214,21 @@ func binding_SetDefaultDType(name *C.char) *C.char {
 	return C.CString(cret)
 }
 
+//export binding_SetNumThreads
+func binding_SetNumThreads(n C.longlong) *C.char {
+	_saved_thread := C.PyEval_SaveThread()
+	cret, __err := binding.SetNumThreads(int(n))
+
+	C.PyEval_RestoreThread(_saved_thread)
+	if __err != nil {
+		estr := C.CString(__err.Error())
+		C.PyErr_SetString(C.PyExc_RuntimeError, estr)
+		C.free(unsafe.Pointer(estr))
+		return C.CString("")
+	}
+	return C.CString(cret)
+}
+
 //export binding_SetTier
 func binding_SetTier(name *C.char) *C.char {
 	_saved_thread := C.PyEval_SaveThread()

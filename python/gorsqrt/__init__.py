@@ -8,9 +8,21 @@ array('d', [0.5, 0.25, 0.2])
 The functions are C and Go; ``help(gorsqrt.rsqrt)`` documents them. Importing this module imports neither numpy nor torch.
 """
 
+import operator
+
 from . import _gorsqrt, _watch
 
-__all__ = ["__version__", "empty_cache", "get_default_dtype", "rsqrt", "rsqrt_", "set_default_dtype", "show_config"]
+__all__ = [
+    "__version__",
+    "empty_cache",
+    "get_default_dtype",
+    "get_num_threads",
+    "rsqrt",
+    "rsqrt_",
+    "set_default_dtype",
+    "set_num_threads",
+    "show_config",
+]
 
 __version__ = _gorsqrt.binding_Install(f"{__name__}._gorsqrt")
 
@@ -63,6 +75,38 @@ def get_default_dtype():
     str
     """
     return _gorsqrt.binding_GetDefaultDType()
+
+
+def set_num_threads(n):
+    """Set how many threads may work on one call, the calling thread among them.
+
+    Calls too small to gain from a second thread use one in any case. The results' bits don't depend on the number. At import
+    it is the environment variable GORSQRT_NUM_THREADS, or the number of processors that this process may use (its affinity,
+    and its control group's quota).
+
+    Parameters
+    ----------
+    n : int
+        At least 1.
+
+    Raises
+    ------
+    TypeError
+        n is no integer.
+    RuntimeError
+        n is less than 1.
+    """
+    _gorsqrt.binding_SetNumThreads(operator.index(n))
+
+
+def get_num_threads():
+    """How many threads may work on one call.
+
+    Returns
+    -------
+    int
+    """
+    return _gorsqrt.num_threads()
 
 
 def empty_cache():

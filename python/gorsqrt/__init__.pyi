@@ -2,13 +2,23 @@ from ctypes import Array as CArray
 from ctypes import _SimpleCData
 from mmap import mmap
 from pickle import PickleBuffer
-from typing import Any, Literal, Protocol, TypeAlias, TypedDict, TypeVar, overload
+from typing import Any, Literal, Protocol, SupportsIndex, TypeAlias, TypedDict, TypeVar, overload
 
 from typing_extensions import Buffer
 
 from . import torch as torch
 
-__all__ = ["__version__", "empty_cache", "get_default_dtype", "rsqrt", "rsqrt_", "set_default_dtype", "show_config"]
+__all__ = [
+    "__version__",
+    "empty_cache",
+    "get_default_dtype",
+    "get_num_threads",
+    "rsqrt",
+    "rsqrt_",
+    "set_default_dtype",
+    "set_num_threads",
+    "show_config",
+]
 
 __version__: str
 
@@ -48,6 +58,8 @@ def rsqrt(input: _DLPack, *, out: None = None) -> memoryview[float]: ...
 def rsqrt_(input: _Output) -> _Output: ...
 def set_default_dtype(d: object) -> None: ...
 def get_default_dtype() -> str: ...
+def set_num_threads(n: SupportsIndex) -> None: ...
+def get_num_threads() -> int: ...
 def empty_cache() -> None: ...
 
 class _Config(TypedDict):

@@ -1,0 +1,140 @@
+"""Threads that help with large calls: the setting, and the same bits whatever it is and whoever else computes."""
+
+import os
+import subprocess
+import sys
+import threading
+
+import numpy as np
+import pytest
+
+import gorsqrt
+from gorsqrt import rsqrt, rsqrt_
+
+RNG = np.random.default_rng(12)
+
+
+@pytest.fixture(autouse=True)
+def setting():
+    before = gorsqrt.get_num_threads()
+    yield
+    gorsqrt.set_num_threads(before)
+
+
+def run(code, **variables):
+    return subprocess.run(
+        [sys.executable, "-c", f"import os; {code}"], env={**os.environ, **variables}, capture_output=True, text=True
+    )
+
+
+def test_setting():
+    for n in (1, 3, np.int64(2)):
+        gorsqrt.set_num_threads(n)
+        assert gorsqrt.get_num_threads() == n
+        assert gorsqrt.show_config("dicts")["threads"] == n
+    for wrong in (0, -1):
+        with pytest.raises(RuntimeError, match=f"number of threads is {wrong}; at least 1 is needed"):
+            gorsqrt.set_num_threads(wrong)
+    for wrong in (2.0, "2", None):
+        with pytest.raises(TypeError):
+            gorsqrt.set_num_threads(wrong)
+    assert gorsqrt.get_num_threads() == 2
+
+
+def test_default_is_what_the_process_may_use():
+    show = "import gorsqrt; print(gorsqrt.get_num_threads())"
+    assert run(f"os.sched_setaffinity(0, [min(os.sched_getaffinity(0))]); {show}").stdout == "1\n"
+    assert 1 <= int(run(show).stdout) <= len(os.sched_getaffinity(0))
+
+
+def test_variable():
+    show = "import gorsqrt; print(gorsqrt.get_num_threads())"
+    assert run(show, GORSQRT_NUM_THREADS="5").stdout == "5\n"
+    assert run(f"os.environ['GORSQRT_NUM_THREADS'] = '3'; {show}").stdout == "3\n"
+    for wrong in ("0", "-2", "many", "1.5"):
+        assert (
+            f"GORSQRT_NUM_THREADS is '{wrong}', which is not a number of threads" in run(show, GORSQRT_NUM_THREADS=wrong).stderr
+        )
+
+
+@pytest.mark.spec("6.8")
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64", "complex64", "int32"])
+def test_the_same_bits_on_any_number_of_threads(dtype):
+    """Lengths around those from which helpers are asked, contiguous and not, into memory that was poisoned."""
+    for n in (1 << 16, (1 << 17) + 1, (1 << 20) - 1, 3_000_017):
+        bits = RNG.integers(0, 256, (n, np.dtype(dtype).itemsize), np.uint8)
+        x = bits.view(dtype).reshape(n)
+        for view in (x, x[::-2], x[: n // 100 * 100].reshape(-1, 100).T):
+            gorsqrt.set_num_threads(1)
+            expected = rsqrt(view)
+            for threads in (2, 5):
+                gorsqrt.set_num_threads(threads)
+                out = np.full_like(expected, -1)
+                assert rsqrt(view, out=out).tobytes() == expected.tobytes()
+                assert rsqrt(view).tobytes() == expected.tobytes()
+                if expected.dtype == x.dtype:
+                    assert rsqrt_(view.copy()).tobytes() == expected.tobytes()
+
+
+def test_eight_callers_at_once():
+    gorsqrt.set_num_threads(4)
+    x = RNG.random(1 << 21).astype(np.float32)
+    expected, wrong = rsqrt(x).tobytes(), []
+
+    def work():
+        out = np.empty_like(x)
+        for _ in range(10):
+            out.fill(-1)
+            if rsqrt(x, out=out).tobytes() != expected:
+                wrong.append(1)
+
+    callers = [threading.Thread(target=work) for _ in range(8)]
+    for caller in callers:
+        caller.start()
+    for caller in callers:
+        caller.join()
+    assert not wrong
+
+
+def test_setting_changes_while_others_call():
+    x = RNG.random(1 << 20).astype(np.float32)
+    expected, stop = rsqrt(x).tobytes(), threading.Event()
+
+    def change():
+        while not stop.is_set():
+            for n in (1, 2, 7, 3):
+                gorsqrt.set_num_threads(n)
+
+    changer = threading.Thread(target=change)
+    changer.start()
+    right = [rsqrt(x).tobytes() == expected for _ in range(50)]
+    stop.set()
+    changer.join()
+    assert all(right)
+
+
+@pytest.mark.spec("8.2")
+def test_forked_children_have_helpers_of_their_own():
+    gorsqrt.set_num_threads(3)
+    x = RNG.random(1 << 22).astype(np.float32)
+    expected = rsqrt(x).tobytes()  # the parent's helpers are there
+    child = os.fork()
+    if child == 0:
+        good = gorsqrt.get_num_threads() == 3 and rsqrt(x).tobytes() == expected
+        gorsqrt.set_num_threads(2)
+        good = good and gorsqrt.get_num_threads() == 2 == gorsqrt.show_config("dicts")["threads"]
+        os._exit(0 if good and rsqrt(x).tobytes() == expected else 1)
+    assert os.waitpid(child, 0)[1] == 0
+    assert gorsqrt.get_num_threads() == 3
+    assert rsqrt(x).tobytes() == expected
+
+
+def test_beside_torchs_openmp():
+    import torch
+
+    x = RNG.random(1 << 21).astype(np.float32)
+    tensor = torch.from_numpy(x)
+    expected = torch.rsqrt(tensor).numpy().tobytes()
+    for _ in range(20):
+        torch.rsqrt(tensor)  # its workers spin for a while now
+        assert rsqrt(x).tobytes() == expected
