@@ -3,7 +3,8 @@ PYTHON ?= python3
 PY := .venv/bin/python
 INSTALL := .venv/bin/uv pip install --quiet --system-certs --python $(PY) --reinstall-package gorsqrt
 GO := $(PY) python/build.py
-C := $(wildcard cgo/*.[ch] python/binding/*.[ch])
+C := $(wildcard cgo/*.[ch] python/binding/*.[ch] cuda/*.[ch] cuda/*.cu cuda/include/*.h tests/cuda/libcuda/*.[ch])
+PACKAGES := ./cgo ./rsqrt ./cuda
 
 # The tiers that the tests must have run here, from the kernel's list of what the processor has.
 has = $(if $(shell grep -m1 -ow $(1) /proc/cpuinfo),$(2))
@@ -13,7 +14,7 @@ export GORSQRT_REQUIRE_TIERS := scalar $(call has,avx2,avx2) $(call has,avx512vl
 OLDEST_TORCH := 2.6.0
 OLDEST := .venv-torch-$(OLDEST_TORCH)
 
-.PHONY: help demo test lint generate sanitize exhaustive neon bench wheel develop
+.PHONY: help demo test lint generate ptx sanitize exhaustive neon bench wheel develop
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
 
@@ -22,16 +23,16 @@ demo: .venv/bin/uv ## build, install into .venv and show the five uses on real a
 	$(PY) -m gorsqrt
 
 test: develop $(OLDEST)/bin/pytest ## all tests, Go's and Python's, against torch; those of tensors against the oldest torch too
-	$(GO) test ./cgo ./rsqrt
+	$(GO) test $(PACKAGES)
 	$(PY) -m pytest
 	PYTHONPATH=python $(OLDEST)/bin/python -m pytest tests/test_torch_*.py
 
 lint: develop ## formatting, vet, staticcheck, ruff, mypy
 	$(INSTALL) --editable '.[dev]'
-	@unformatted=$$($(GO) tool -modfile=python/tools.mod gofumpt -l cgo rsqrt python); echo "gofumpt: $${unformatted:-all formatted}"; \
+	@unformatted=$$($(GO) tool -modfile=python/tools.mod gofumpt -l cgo rsqrt cuda python tests); echo "gofumpt: $${unformatted:-all formatted}"; \
 		test -z "$$unformatted"
 	$(GO) vet ./...
-	$(GO) tool -modfile=python/tools.mod staticcheck ./cgo ./rsqrt ./python/binding
+	$(GO) tool -modfile=python/tools.mod staticcheck $(PACKAGES) ./python/binding ./tests/cuda
 	.venv/bin/clang-format --dry-run -Werror $(C)
 	.venv/bin/ruff check . && .venv/bin/ruff format --check .
 	$(PY) -m mypy
@@ -40,9 +41,15 @@ generate: develop ## gopy's wrapping of python/binding, anew
 	$(INSTALL) --editable '.[dev]'
 	$(PY) python/generate.py
 
+ptx: ## the CUDA kernels' PTX, anew: clang 19, and nothing of NVIDIA's
+	set -e; for dtype in f16 bf16 f32 f64 c64 c128; do \
+		clang-19 -x cuda --cuda-device-only --cuda-gpu-arch=sm_52 -Xclang -target-feature -Xclang +ptx42 -nocudainc -nocudalib \
+			-std=c++17 -O3 -ffp-contract=off -Wall -Wextra -Werror -DDTYPE=$$dtype -S cuda/rsqrt.cu -o cuda/ptx/$$dtype.ptx; \
+	done
+
 sanitize: develop ## the C under gcc's address and undefined-behaviour sanitizers, the Go under the race detector, and a short fuzz
 	CGO_CFLAGS='-O1 -g -fsanitize=undefined -fno-sanitize-recover=all' CGO_LDFLAGS=-fsanitize=undefined $(GO) test -short -asan ./cgo ./rsqrt
-	$(GO) test -short -race ./cgo ./rsqrt
+	$(GO) test -short -race $(PACKAGES)
 	$(GO) test -run=^$$ -fuzz=FuzzApply -fuzztime=20s ./rsqrt
 
 exhaustive: develop ## all 2^32 float32 inputs on every tier

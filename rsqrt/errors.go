@@ -58,6 +58,23 @@ func otherShape(dst, src Array) *Error {
 		"this container cannot be resized", list(dst.Shape), list(src.Shape))
 }
 
+// twoDevices names a CUDA device first, as torch does.
+func twoDevices(dst, src Array) *Error {
+	first, second := dst, src
+	if dst.Device == CPU {
+		first, second = src, dst
+	}
+	return errorf(RuntimeError, Neither, "Expected all tensors to be on the same device, but found at least two devices, %s and %s!",
+		device(first), device(second))
+}
+
+func device(a Array) string {
+	if a.Device == CPU {
+		return "cpu"
+	}
+	return fmt.Sprintf("cuda:%d", a.Index)
+}
+
 // onDevice is the refusal of an operand that is not in the CPU's memory.
 func onDevice(operand Operand, device Device) *Error {
 	name := map[Device]string{CUDA: "a CUDA device", Elsewhere: "a device that is neither the CPU nor CUDA's"}[device]
@@ -79,8 +96,6 @@ var (
 		"refers to a single memory location. Please clone() the tensor before performing the operation."}
 	errPartialOverlap = &Error{RuntimeError, Neither, "unsupported operation: some elements of the input tensor and the " +
 		"written-to tensor refer to a single memory location. Please clone() the tensor before performing the operation."}
-	errTwoDevices = &Error{RuntimeError, Neither, "Expected all tensors to be on the same device, but found at least two devices, " +
-		"cuda:0 and cpu!"}
 )
 
 // list writes a shape as torch does: [2, 3].

@@ -6,55 +6,73 @@ import (
 
 const maxNDim = cgo.MaxNDim
 
-// PlanInto decides how 1/√src is written to dst, or why it can't be; see [Apply]. Booleans and integers are computed in the dtype
-// integers. The memory is not touched.
+// PlanInto decides how the CPU writes 1/√src to dst, or why it can't; see [Apply]. Booleans and integers are computed in the
+// dtype integers. The memory is not touched.
 func PlanInto(plan *cgo.Plan, dst, src Array, integers DType) error {
-	switch {
-	case src.Device == Elsewhere || src.Device != CPU && src.Device == dst.Device:
+	if src.Device == CUDA && dst.Device == CUDA {
 		return onDevice(Src, src.Device)
+	}
+	_, err := DecideInto(plan, dst, src, integers)
+	return err
+}
+
+// DecideInto is PlanInto wherever the memory is, as long as that is the CPU's or one CUDA device's. It returns the dtype that is
+// computed in; the plan's stages are for the CPU.
+func DecideInto(plan *cgo.Plan, dst, src Array, integers DType) (DType, error) {
+	switch {
+	case src.Device == Elsewhere:
+		return 0, onDevice(Src, src.Device)
 	case dst.Device == Elsewhere:
-		return onDevice(Dst, dst.Device)
-	case dst.Device != src.Device:
-		return errTwoDevices
+		return 0, onDevice(Dst, dst.Device)
+	case dst.Device != src.Device || dst.Index != src.Index:
+		return 0, twoDevices(dst, src)
 	}
 	if len(src.Shape) > maxNDim {
-		return TooManyDims(Src, len(src.Shape))
+		return 0, TooManyDims(Src, len(src.Shape))
 	}
 	if len(dst.Shape) > maxNDim {
-		return TooManyDims(Dst, len(dst.Shape))
+		return 0, TooManyDims(Dst, len(dst.Shape))
 	}
 	if dst.ReadOnly {
-		return readOnly(dst)
+		return 0, readOnly(dst)
 	}
 	effort := overlapEffort
 	itself, shared := overlapsItself(dst, &effort), no
 	if itself == yes {
-		return errSelfOverlap
+		return 0, errSelfOverlap
 	}
 	if !sameItems(dst, src) {
 		shared = overlap(dst, src, &effort)
 	}
 	if shared == yes && (dst.DType == src.DType || dst.dense() && src.dense()) {
-		return errPartialOverlap
+		return 0, errPartialOverlap
 	}
 	compute := src.DType.computed(integers)
 	if !fill(plan, compute, dst, src) {
-		return noCast(compute, dst.DType)
+		return 0, noCast(compute, dst.DType)
 	}
 	if !equal(dst.Shape, src.Shape) {
-		return otherShape(dst, src)
+		return 0, otherShape(dst, src)
 	}
 	loops(plan, dst, src)
 	if shared != no || itself == unknown {
 		plan.Temporary = 1
 	}
-	return nil
+	return compute, nil
 }
 
-// PlanFresh decides how 1/√src is written to a fresh block of memory: in which dtype, which it returns, and with which
+// PlanFresh decides how the CPU writes 1/√src to a fresh block of memory: in which dtype, which it returns, and with which
 // strides, which it writes to strides[:len(src.Shape)]. Booleans and integers are computed in the dtype integers.
 func PlanFresh(plan *cgo.Plan, strides []int, src Array, integers DType) (DType, error) {
 	if src.Device != CPU {
+		return 0, onDevice(Src, src.Device)
+	}
+	return DecideFresh(plan, strides, src, integers)
+}
+
+// DecideFresh is PlanFresh wherever the memory is. The plan's stages are for the CPU.
+func DecideFresh(plan *cgo.Plan, strides []int, src Array, integers DType) (DType, error) {
+	if src.Device == Elsewhere {
 		return 0, onDevice(Src, src.Device)
 	}
 	if len(src.Shape) > maxNDim {
@@ -62,8 +80,8 @@ func PlanFresh(plan *cgo.Plan, strides []int, src Array, integers DType) (DType,
 	}
 	dst := Array{DType: src.DType.computed(integers), Shape: src.Shape, Strides: strides[:len(src.Shape)]}
 	like, size := src.Strides, src.DType.Size()
-	if dst.DType != src.DType {
-		// torch casts into a block of its own first, and that one's layout is then preserved.
+	if dst.DType != src.DType && src.Device == CPU {
+		// On the CPU torch casts into a block of its own first, and that one's layout is then preserved.
 		var cast [maxNDim]int
 		like = preserveCast(cast[:len(src.Shape)], src.Shape, like, size)
 	}

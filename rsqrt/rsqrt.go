@@ -42,12 +42,14 @@ type Array struct {
 	Because string
 	// Device is where the memory is.
 	Device Device
+	// Index is which of several CUDA devices that is.
+	Index int
 }
 
 // Device is where an array's memory is.
 type Device int
 
-// The devices. This version computes on the CPU and refuses what lies elsewhere.
+// The devices. This package computes on the CPU and refuses what lies elsewhere; package cuda computes on CUDA's.
 const (
 	CPU Device = iota
 	CUDA

@@ -1,0 +1,286 @@
+// Package cuda is the operation of package rsqrt on arrays in a CUDA device's memory, with the same rules and the same bits.
+//
+// The kernels are PTX, which the driver compiles for its GPU when a dtype is first used. The driver's library is loaded by the
+// first call, and by nothing else: a program that imports this package runs on machines without one.
+//
+// To build it, C needs a cuda.h: NVIDIA's, or this module's own by CGO_CFLAGS=-I<module>/cuda/include. No other part of the
+// toolkit is needed.
+package cuda
+
+import (
+	"embed"
+	"math/bits"
+	"runtime"
+	"sync"
+	"unsafe"
+
+	"github.com/gorsqrt/gorsqrt/cgo"
+	"github.com/gorsqrt/gorsqrt/rsqrt"
+	"gorgonia.org/cu"
+)
+
+// The handles of the default streams, as the driver numbers them.
+const (
+	LegacyStream    uintptr = 0
+	PerThreadStream uintptr = 2
+)
+
+// Apply writes 1/√src to dst, element by element, by the rules of [rsqrt.Apply]; both are on the CUDA device of one index. The
+// work is enqueued on the stream, a CUstream of that device's primary context, and may be captured there: when Apply returns, it
+// has not run, and the arrays must stay until it has. An [*rsqrt.Error] says why the call was refused, with nothing enqueued, or
+// in the driver's words what failed there; that may be work enqueued earlier, and of this call only the last step, of leaving
+// things as they were, can fail with the work enqueued.
+//
+// It may be called from any number of goroutines at once.
+func Apply(dst, src rsqrt.Array, stream uintptr) error {
+	var plan cgo.Plan
+	compute, err := rsqrt.DecideInto(&plan, dst, src)
+	if err != nil || plan.N == 0 {
+		return err
+	}
+	if src.Device != rsqrt.CUDA {
+		return refusal("package cuda computes on CUDA devices; these arrays are in the CPU's memory")
+	}
+	if err := open(); err != nil {
+		return err
+	}
+	// The driver's current context is a thread's.
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	gpu, err := deviceAt(src.Index)
+	if err != nil {
+		return err
+	}
+	if err := cu.PushCurrentCtx(gpu.context); err != nil {
+		return failed(err)
+	}
+	err = gpu.launch(&plan, compute, dst, src, streamOf(stream))
+	if _, popErr := cu.PopCurrentCtx(); err == nil {
+		err = failed(popErr)
+	}
+	return err
+}
+
+// A device in use: its primary context, where torch and cupy live, and the modules loaded there. Kept as long as the process.
+type device struct {
+	context cu.CUContext
+	mutex   sync.Mutex
+	kernels [cgo.Computed]*kernels
+}
+
+var devices sync.Map // from the index to the *device
+
+func deviceAt(index int) (*device, error) {
+	if known, ok := devices.Load(index); ok {
+		return known.(*device), nil
+	}
+	var context cu.CUContext
+	err := relaxed(func() error {
+		ordinal, err := cu.GetDevice(index)
+		if err == nil {
+			context, err = ordinal.RetainPrimaryCtx()
+		}
+		return failed(err)
+	})
+	if err != nil {
+		return nil, err
+	}
+	// Two goroutines may come here at once: the context is the same, and each holds it once more.
+	known, _ := devices.LoadOrStore(index, &device{context: context})
+	return known.(*device), nil
+}
+
+// The kernels of one dtype; rsqrt.cu describes them.
+type kernels struct{ flat, items, wide cu.Function }
+
+//go:embed ptx
+var ptx embed.FS
+
+var tokens = [cgo.Computed]string{cgo.F16: "f16", cgo.BF16: "bf16", cgo.F32: "f32", cgo.F64: "f64", cgo.C64: "c64", cgo.C128: "c128"}
+
+// of loads the kernels of a dtype into the current context, the first time.
+func (d *device) of(dtype rsqrt.DType) (*kernels, error) {
+	d.mutex.Lock()
+	defer d.mutex.Unlock()
+	if loaded := d.kernels[dtype]; loaded != nil {
+		return loaded, nil
+	}
+	var loaded kernels
+	err := relaxed(func() error {
+		text, err := ptx.ReadFile("ptx/" + tokens[dtype] + ".ptx")
+		if err != nil {
+			return err
+		}
+		module, err := cu.LoadData(string(text))
+		if err != nil {
+			return failed(err)
+		}
+		for name, function := range map[string]*cu.Function{"": &loaded.flat, "_items": &loaded.items, "_wide": &loaded.wide} {
+			if *function, err = module.Function("rsqrt_" + tokens[dtype] + "_cuda" + name); err != nil {
+				return failed(err)
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	d.kernels[dtype] = &loaded
+	return &loaded, nil
+}
+
+// As rsqrt.cu has them.
+const (
+	threads = 256
+	flight  = 4
+	vector  = 16
+	maxNDim = 40 // 40 dimensions of length 2 are more items than any device holds
+)
+
+// What a source is, as rsqrt.cu numbers it.
+const (
+	signed = iota
+	unsigned
+	boolean
+	float
+)
+
+func kind(dtype rsqrt.DType) uint64 {
+	switch dtype {
+	case rsqrt.Bool:
+		return boolean
+	case rsqrt.I8, rsqrt.I16, rsqrt.I32, rsqrt.I64:
+		return signed
+	case rsqrt.U8, rsqrt.U16, rsqrt.U32, rsqrt.U64:
+		return unsigned
+	}
+	return float
+}
+
+// parts is how many numbers an item of a dtype has, and of which dtype each is.
+func parts(dtype rsqrt.DType) (int, rsqrt.DType) {
+	switch dtype {
+	case rsqrt.C64:
+		return 2, rsqrt.F32
+	case rsqrt.C128:
+		return 2, rsqrt.F64
+	}
+	return 1, dtype
+}
+
+// Mirrors rsqrt.cu's dim and plan: 64-bit words only.
+type dim struct {
+	length, magic, shift uint64
+	src, dst             int64
+}
+
+type items struct {
+	dst, src, n                uint64
+	srcKind, srcSize           uint64
+	dstType, dstSize, dstParts uint64
+	aligned                    uint64
+	ndim                       uint64
+	dims                       [maxNDim]dim
+}
+
+// launch enqueues a plan on a stream of the current context.
+func (d *device) launch(plan *cgo.Plan, compute rsqrt.DType, dst, src rsqrt.Array, stream cu.Stream) error {
+	loaded, err := d.of(compute)
+	if err != nil {
+		return err
+	}
+	to, from := uintptr(dst.Data)+uintptr(plan.DstOffset), uintptr(src.Data)+uintptr(plan.SrcOffset)
+	if plan.Temporary != 0 {
+		// All bytes that src reaches over, copied as they lie. The address's place in a vector is kept.
+		low, high := reach(plan, plan.SrcStrides[:plan.NDim], plan.SrcSize)
+		shift := (from + uintptr(low)) % vector
+		memory, err := allocate(high-low+int(shift), stream)
+		if err != nil {
+			return err
+		}
+		copied := memory + shift
+		err = failed(cu.MemcpyDtoDAsync(cu.DevicePtr(copied), cu.DevicePtr(from+uintptr(low)), int64(high-low), stream))
+		if err == nil {
+			err = loaded.launch(plan, compute, dst.DType, src.DType, to, copied-uintptr(low), stream)
+		}
+		if freeErr := free(memory, stream); err == nil {
+			err = freeErr
+		}
+		return err
+	}
+	return loaded.launch(plan, compute, dst.DType, src.DType, to, from, stream)
+}
+
+// launch chooses the kernel. to and from are where the items of index zero are.
+func (k *kernels) launch(plan *cgo.Plan, compute, dst, src rsqrt.DType, to, from uintptr, stream cu.Stream) error {
+	last := plan.NDim - 1
+	contiguous := last < 0 || last == 0 && plan.SrcStrides[0] == plan.SrcSize && plan.DstStrides[0] == plan.DstSize
+	if contiguous && src == compute && dst == compute && (to|from)%vector == 0 {
+		words := []uint64{uint64(to), uint64(from), uint64(plan.N)}
+		return start(k.flat, plan.N*plan.SrcSize/vector, flight, words, stream)
+	}
+	srcParts, srcPart := parts(src)
+	dstParts, dstPart := parts(dst)
+	p := items{
+		dst: uint64(to), src: uint64(from), n: uint64(plan.N),
+		srcKind: kind(src), srcSize: uint64(plan.SrcSize / srcParts),
+		dstType: uint64(dstPart), dstSize: uint64(plan.DstSize / dstParts), dstParts: uint64(dstParts),
+		ndim: uint64(max(plan.NDim, 1)),
+	}
+	p.dims[0] = dim{length: 1, magic: 1}
+	srcBits, dstBits := from, to
+	for i := range int(plan.NDim) {
+		d := int(last) - i
+		p.dims[i] = divisor(plan.Shape[d])
+		p.dims[i].src, p.dims[i].dst = int64(plan.SrcStrides[d]), int64(plan.DstStrides[d])
+		srcBits |= uintptr(plan.SrcStrides[d])
+		dstBits |= uintptr(plan.DstStrides[d])
+	}
+	if srcBits%uintptr(srcPart.Size()) == 0 && dstBits%uintptr(dstPart.Size()) == 0 {
+		p.aligned = 1
+	}
+	words := (*[unsafe.Sizeof(p) / 8]uint64)(unsafe.Pointer(&p))[:]
+	if narrow(plan) {
+		return start(k.items, plan.N, flight, words, stream)
+	}
+	return start(k.wide, plan.N, 1, words, stream)
+}
+
+// divisor is a dimension with what rsqrt.cu's divide wants.
+func divisor(length int) dim {
+	shift := bits.Len(uint(length - 1))
+	high, _ := bits.Div64(uint64(1)<<shift-uint64(length), 0, uint64(length))
+	return dim{length: uint64(length), magic: high>>32 + 1, shift: uint64(shift)}
+}
+
+// narrow says whether all indices and offsets, and those of the threads beyond the last item, fit in 31 bits.
+func narrow(plan *cgo.Plan) bool {
+	const limit = 1<<31 - threads*flight
+	srcLow, srcHigh := reach(plan, plan.SrcStrides[:plan.NDim], plan.SrcSize)
+	dstLow, dstHigh := reach(plan, plan.DstStrides[:plan.NDim], plan.DstSize)
+	return plan.N < limit && min(srcLow, dstLow) > -limit && max(srcHigh, dstHigh) < limit
+}
+
+// reach is the range of bytes that the items of one side lie in, from the first.
+func reach(plan *cgo.Plan, strides []int, size int) (low, high int) {
+	high = size
+	for d, stride := range strides {
+		if far := stride * (plan.Shape[d] - 1); far < 0 {
+			low += far
+		} else {
+			high += far
+		}
+	}
+	return low, high
+}
+
+// start enqueues a kernel of one-dimensional blocks, in which a thread takes `each` of n.
+func start(kernel cu.Function, n, each int, words []uint64, stream cu.Stream) error {
+	// Launch reads one word per parameter and lays them side by side, which is how it passes rsqrt.cu's plan by value.
+	params := make([]unsafe.Pointer, len(words))
+	for i := range words {
+		params[i] = unsafe.Pointer(&words[i])
+	}
+	blocks := max(1, (n+threads*each-1)/(threads*each))
+	return failed(kernel.Launch(blocks, 1, 1, threads, 1, 1, 0, stream, params))
+}

@@ -1,0 +1,98 @@
+package cuda
+
+/*
+#cgo CFLAGS: -std=gnu11 -O2 -Wall -Wextra
+#cgo LDFLAGS: -L${SRCDIR}/lib -Wl,--as-needed -ldl -lpthread
+#include "driver.h"
+*/
+import "C"
+
+import (
+	"errors"
+	"fmt"
+	"reflect"
+	"unsafe"
+
+	"github.com/gorsqrt/gorsqrt/rsqrt"
+	"gorgonia.org/cu"
+)
+
+// The driver's words for a child of fork, whose parent has used CUDA: it can't be initialised there.
+const notInitialized = C.CUDA_ERROR_NOT_INITIALIZED
+
+// open loads and initialises the driver.
+func open() error {
+	switch code := C.driver_open(); code {
+	case C.CUDA_SUCCESS:
+		return nil
+	case notInitialized: // torch's text
+		return refusal("Cannot re-initialize CUDA in forked subprocess. To use CUDA with multiprocessing, you must use the 'spawn' start method")
+	case C.CUDA_ERROR_SHARED_OBJECT_INIT_FAILED:
+		return refusal("CUDA error: NVIDIA's driver could not be loaded (%s); an array on a CUDA device needs it", C.GoString(C.driver_missing()))
+	default:
+		return driverError(code)
+	}
+}
+
+// failed makes an *rsqrt.Error of an error of package cu's, which is one of the driver's numbers.
+func failed(err error) error {
+	if err == nil {
+		return nil
+	}
+	for next := err; next != nil; next = errors.Unwrap(next) {
+		if number := reflect.ValueOf(next); number.CanInt() {
+			return driverError(C.CUresult(number.Int()))
+		}
+	}
+	return refusal("CUDA error: %v", err)
+}
+
+// driverError is an error in the driver's own name and words.
+func driverError(code C.CUresult) error {
+	var name, text *C.char // the driver's, for ever
+	if C.cuGetErrorName(code, &name) != C.CUDA_SUCCESS || C.cuGetErrorString(code, &text) != C.CUDA_SUCCESS {
+		return refusal("CUDA error: %d, which this driver has no name for", int(code))
+	}
+	return refusal("CUDA error: %s: %s", C.GoString(name), C.GoString(text))
+}
+
+func refusal(format string, args ...any) error {
+	return &rsqrt.Error{Kind: rsqrt.RuntimeError, Operand: rsqrt.Neither, Text: fmt.Sprintf(format, args...)}
+}
+
+// What package cu lacks.
+
+// relaxed runs work that is allowed while a stream of this thread is being captured: it is not part of the capture.
+func relaxed(work func() error) error {
+	mode := C.CUstreamCaptureMode(C.CU_STREAM_CAPTURE_MODE_RELAXED)
+	if code := C.cuThreadExchangeStreamCaptureMode(&mode); code != C.CUDA_SUCCESS {
+		return driverError(code)
+	}
+	err := work()
+	if code := C.cuThreadExchangeStreamCaptureMode(&mode); code != C.CUDA_SUCCESS && err == nil {
+		return driverError(code)
+	}
+	return err
+}
+
+// allocate gets device memory in the stream's order: usable by what is launched there from now on.
+func allocate(bytes int, stream cu.Stream) (uintptr, error) {
+	var memory C.CUdeviceptr
+	if code := C.cuMemAllocAsync(&memory, C.size_t(bytes), handle(stream)); code != C.CUDA_SUCCESS {
+		return 0, driverError(code)
+	}
+	return uintptr(memory), nil
+}
+
+// free gives it back when what was launched there until now is done.
+func free(memory uintptr, stream cu.Stream) error {
+	if code := C.cuMemFreeAsync(C.CUdeviceptr(memory), handle(stream)); code != C.CUDA_SUCCESS {
+		return driverError(code)
+	}
+	return nil
+}
+
+func handle(stream cu.Stream) C.CUstream { return C.CUstream(unsafe.Pointer(stream.C())) }
+
+// streamOf is a stream that somebody else has made. A cu.Stream is the driver's handle and nothing else.
+func streamOf(handle uintptr) cu.Stream { return *(*cu.Stream)(unsafe.Pointer(&handle)) }

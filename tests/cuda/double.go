@@ -1,0 +1,257 @@
+// Package double drives the test double of libcuda.so.1, whose sources are in the folder beside: it builds it, loads it where
+// the tests' driver would be looked for, and calls it.
+package double
+
+/*
+#cgo LDFLAGS: -ldl
+#include <dlfcn.h>
+#include <stdint.h>
+#include <stdlib.h>
+
+static void *library;
+
+static const char *load(const char *path) {
+    library = dlopen(path, RTLD_NOW | RTLD_LOCAL);
+    return library ? NULL : dlerror();
+}
+
+// Whole numbers and pointers only: every function of the driver that is called so has these, and at most seven.
+static int call(const char *name, uintptr_t *a) {
+    int (*f)(uintptr_t, uintptr_t, uintptr_t, uintptr_t, uintptr_t, uintptr_t, uintptr_t) =
+        (int (*)(uintptr_t, uintptr_t, uintptr_t, uintptr_t, uintptr_t, uintptr_t, uintptr_t))dlsym(library, name);
+    return f ? f(a[0], a[1], a[2], a[3], a[4], a[5], a[6]) : -1;
+}
+
+static char *text(const char *name) { return ((char *(*)(void))dlsym(library, name))(); }
+*/
+import "C"
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"unsafe"
+)
+
+// Load builds the double, where its sources have changed since it was built last, and loads it. From then on who loads
+// libcuda.so.1 gets it.
+func Load() error {
+	_, here, _, _ := runtime.Caller(0)
+	sources := filepath.Join(filepath.Dir(here), "libcuda")
+	output := filepath.Join(sources, "build", "libcuda.so.1")
+	if err := build(sources, output); err != nil {
+		return err
+	}
+	path := C.CString(output)
+	defer C.free(unsafe.Pointer(path))
+	if problem := C.load(path); problem != nil {
+		return fmt.Errorf("%s", C.GoString(problem))
+	}
+	return nil
+}
+
+func build(sources, output string) error {
+	built, err := os.Stat(output)
+	if err == nil {
+		old := false
+		files, _ := filepath.Glob(filepath.Join(sources, "*.[ch]"))
+		for _, file := range append(files, filepath.Join(sources, "../../../cuda/include/cuda.h")) {
+			source, err := os.Stat(file)
+			old = old || err != nil || source.ModTime().After(built.ModTime())
+		}
+		if !old {
+			return nil
+		}
+	}
+	if err := os.MkdirAll(filepath.Dir(output), 0o777); err != nil {
+		return err
+	}
+	fresh := fmt.Sprintf("%s.%d", output, os.Getpid()) // two test programs may build at once
+	cc := os.Getenv("CC")
+	if cc == "" {
+		cc = "cc"
+	}
+	command := exec.Command("make", "--silent", "-C", sources, "CC="+cc, "OUTPUT="+fresh)
+	if said, err := command.CombinedOutput(); err != nil {
+		return fmt.Errorf("%v: %v\n%s", command, err, said)
+	}
+	return os.Rename(fresh, output)
+}
+
+// Call calls a function of the double's by its symbol. The arguments are whole numbers and pointers to memory that stays.
+func Call(name string, args ...uintptr) int {
+	symbol := C.CString(name)
+	defer C.free(unsafe.Pointer(symbol))
+	var all [7]C.uintptr_t
+	for i, a := range args {
+		all[i] = C.uintptr_t(a)
+	}
+	return int(C.call(symbol, &all[0]))
+}
+
+// must ends the test program where the driver refuses what the tests themselves ask of it.
+func must(name string, args ...uintptr) {
+	if code := Call(name, args...); code != 0 {
+		panic(fmt.Sprintf("%s answers %d: %s", name, code, Why()))
+	}
+}
+
+// made is what a function writes through its first argument.
+func made(name string, args ...uintptr) uintptr {
+	word := (*uintptr)(C.calloc(1, 8))
+	defer C.free(unsafe.Pointer(word))
+	must(name, append([]uintptr{uintptr(unsafe.Pointer(word))}, args...)...)
+	return *word
+}
+
+// On runs work with a device's primary context as the current one.
+func On(device int, work func()) {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	must("cuInit", 0)
+	must("cuCtxPushCurrent_v2", made("cuDevicePrimaryCtxRetain", uintptr(device)))
+	defer must("cuCtxPopCurrent_v2", 0)
+	work()
+}
+
+// Memory is a block on a device.
+type Memory struct {
+	Device  int
+	Address uintptr
+}
+
+// Alloc makes a block with these bytes.
+func Alloc(device int, bytes []byte) (m Memory) {
+	On(device, func() { m = Memory{device, made("cuMemAlloc_v2", uintptr(max(1, len(bytes))))} })
+	m.Write(bytes)
+	return m
+}
+
+// AllocHuge makes a block whose bytes are not set, and which costs what is written of it.
+func AllocHuge(device, length int) (m Memory) {
+	On(device, func() { m = Memory{device, made("cuMemAlloc_v2", uintptr(length))} })
+	return m
+}
+
+// At is the block from an offset on.
+func (m Memory) At(offset int) Memory { return Memory{m.Device, m.Address + uintptr(offset)} }
+
+// Write copies bytes into the block and waits for it.
+func (m Memory) Write(bytes []byte) {
+	if len(bytes) == 0 {
+		return
+	}
+	var pinner runtime.Pinner
+	defer pinner.Unpin()
+	pinner.Pin(&bytes[0])
+	On(m.Device, func() { must("cuMemcpyHtoD_v2", m.Address, uintptr(unsafe.Pointer(&bytes[0])), uintptr(len(bytes))) })
+}
+
+// Read waits for what has been enqueued on the default stream, and on those that wait for it, and copies the block.
+func (m Memory) Read(length int) []byte {
+	bytes := make([]byte, length)
+	if length == 0 {
+		return bytes
+	}
+	var pinner runtime.Pinner
+	defer pinner.Unpin()
+	pinner.Pin(&bytes[0])
+	On(m.Device, func() {
+		if code := Call("cuMemcpyDtoH_v2", uintptr(unsafe.Pointer(&bytes[0])), m.Address, uintptr(length)); code != 0 {
+			panic(fmt.Sprintf("error %d: %s", code, Why()))
+		}
+	})
+	return bytes
+}
+
+// Peek is the block as it is, whatever waits: the double's memory is the CPU's.
+func (m Memory) Peek(length int) []byte {
+	return append([]byte(nil), unsafe.Slice((*byte)(*(*unsafe.Pointer)(unsafe.Pointer(&m.Address))), length)...)
+}
+
+// Free gives the block back.
+func (m Memory) Free() { must("cuMemFree_v2", m.Address) }
+
+// NewStream makes a stream, which waits for the default one unless it is told not to.
+func NewStream(device int, nonBlocking uintptr) (stream uintptr) {
+	On(device, func() { stream = made("cuStreamCreate", nonBlocking) })
+	return stream
+}
+
+// Synchronize waits for a stream; the driver's answer.
+func Synchronize(device int, stream uintptr) (code int) {
+	On(device, func() { code = Call("cuStreamSynchronize", stream) })
+	return code
+}
+
+// Record makes an event of what is enqueued on the stream.
+func Record(device int, stream uintptr) (event uintptr) {
+	On(device, func() {
+		event = made("cuEventCreate", 0)
+		must("cuEventRecord", event, stream)
+	})
+	return event
+}
+
+// Wait lets a stream wait for an event.
+func Wait(device int, stream, event uintptr) {
+	On(device, func() { must("cuStreamWaitEvent", stream, event, 0) })
+}
+
+// Capture captures what work enqueues on the stream, and returns the graph, or the driver's answer where that fails.
+func Capture(device int, stream uintptr, mode uintptr, work func()) (graph uintptr, code int) {
+	On(device, func() {
+		must("cuStreamBeginCapture_v2", stream, mode)
+		work()
+		word := (*uintptr)(C.calloc(1, 8))
+		defer C.free(unsafe.Pointer(word))
+		if code = Call("cuStreamEndCapture", stream, uintptr(unsafe.Pointer(word))); code == 0 {
+			graph = made("cuGraphInstantiateWithFlags", *word, 0)
+		}
+	})
+	return graph, code
+}
+
+// Replay enqueues a graph.
+func Replay(device int, graph, stream uintptr) {
+	On(device, func() { must("cuGraphLaunch", graph, stream) })
+}
+
+// The double's controls; libcuda.c describes them.
+
+// Fail lets a call of a function fail: the one after the next `after` ones.
+func Fail(function string, after, code int) {
+	name := C.CString(function)
+	defer C.free(unsafe.Pointer(name))
+	Call("double_fail", uintptr(unsafe.Pointer(name)), uintptr(after), uintptr(code))
+}
+
+// Log lists the calls since the last look.
+func Log() []string {
+	symbol := C.CString("double_log")
+	defer C.free(unsafe.Pointer(symbol))
+	text := C.text(symbol)
+	defer C.free(unsafe.Pointer(text))
+	return strings.Split(strings.TrimSpace(C.GoString(text)), "\n")
+}
+
+// Why says where the last kernel went wrong, or why a module was refused.
+func Why() string {
+	symbol := C.CString("double_why")
+	defer C.free(unsafe.Pointer(symbol))
+	return C.GoString(C.text(symbol))
+}
+
+// Bits chooses the nans of arithmetic and what registers hold before they are written.
+func Bits(nan32 uint32, nan64, unwritten uint64) {
+	Call("double_bits", uintptr(nan32), uintptr(nan64), uintptr(unwritten))
+}
+
+// Pending counts the work that waits on a device.
+func Pending(device int) int { return Call("double_pending", uintptr(device)) }
+
+// Reset forgets the errors of kernels, and answers how many memory blocks there are.
+func Reset() int { return Call("double_reset") }

@@ -1,0 +1,993 @@
+/* A test double of libcuda.so.1: the documented driver API over the CPU's memory, with kernels run by ptx.c.
+ *
+ * There are two devices. What is enqueued on a stream runs when something waits for it, and not before, so that a missing wait
+ * shows. Device memory is the CPU's, filled with 0xa5, and checked to the byte in copies and kernels; a kernel sees its own
+ * device's only. Small launches run `careful` (ptx.h). double_… are the tests' own controls; any thread may call anything. */
+#include "../../../cuda/include/cuda.h"
+
+#include "ptx.h"
+
+#include <pthread.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#define API __attribute__((visibility("default")))
+
+enum {
+    DEVICES = 2,
+    STACK = 16,
+    ALIGNMENT = 512,
+    HUGE = 1 << 28 /* from here on memory is not filled, so that it costs none */
+};
+
+typedef enum { KERNEL, COPY, FILL, FREE, MARK } work_kind;
+
+/* One piece of work on a stream. */
+typedef struct work {
+    work_kind kind;
+    uint64_t sequence; /* grows with every piece that is enqueued anywhere */
+    int device;
+    union {
+        struct {
+            const ptx_kernel *kernel;
+            unsigned blocks, threads;
+            void *params;
+        };
+        struct {
+            uint64_t dst, src;
+            size_t bytes;
+            unsigned char value;
+        };
+    };
+    struct wait {
+        CUstream stream;
+        uint64_t sequence;
+    } *waits; /* what must be done before */
+    int nwaits;
+    struct work *next;
+} work;
+
+struct CUctx_st {
+    int device, users;
+    CUresult error; /* what a kernel has ended in: all further calls answer it */
+};
+
+struct CUstream_st {
+    CUcontext context;
+    bool blocking; /* waits for the default stream, and it for this one */
+    bool legacy;
+    work *first, **end;
+    CUgraph capture;
+    bool origin;
+    CUstream next;
+};
+
+struct CUevent_st {
+    CUstream stream;
+    uint64_t sequence;
+    CUgraph capture;
+};
+
+struct CUgraph_st {
+    work *first, **end;
+    CUstreamCaptureMode mode;
+    pthread_t thread;
+    bool active, invalid;
+};
+
+struct CUgraphExec_st {
+    work *first;
+};
+
+struct CUmod_st {
+    CUcontext context;
+    ptx_module *module;
+};
+
+struct CUfunc_st {
+    CUcontext context;
+    const ptx_kernel *kernel;
+};
+
+/* A block of device memory. */
+typedef struct {
+    uint64_t low, high;
+    int device;
+} block;
+
+static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
+static pid_t process; /* that called cuInit; 0: none */
+static struct CUctx_st contexts[DEVICES] = {{.device = 0}, {.device = 1}};
+static struct CUstream_st defaults[DEVICES], per_thread[DEVICES];
+static CUstream streams;
+static block *blocks;
+static size_t nblocks;
+static uint64_t sequence;
+static CUgraph captures[64];
+static int ncaptures;
+
+static __thread CUcontext stack[STACK];
+static __thread int depth;
+static __thread CUstreamCaptureMode thread_mode = CU_STREAM_CAPTURE_MODE_GLOBAL;
+
+/* The tests' controls. */
+static char failing[64];
+static int failing_after;
+static CUresult failing_with;
+static char *call_log;
+static size_t log_length;
+static char why[512];
+static uint32_t nan32 = 0x7fffffff;
+static uint64_t nan64 = 0x7fffffffffffffff, poison = 0xdeadbeefdeadbeef;
+
+__attribute__((format(printf, 1, 2))) static void note(const char *format, ...) {
+    char line[256];
+    va_list args;
+    va_start(args, format);
+    int const n = vsnprintf(line, sizeof line, format, args);
+    va_end(args);
+    call_log = realloc(call_log, log_length + (size_t)n + 2);
+    memcpy(call_log + log_length, line, (size_t)n);
+    log_length += (size_t)n;
+    call_log[log_length++] = '\n';
+    call_log[log_length] = 0;
+}
+
+/* Begins a call: takes the lock, writes the log, and answers with the error that the tests have ordered. */
+static CUresult enter(const char *function) {
+    pthread_mutex_lock(&mutex);
+    note("%s", function);
+    if (strcmp(function, failing) == 0 && failing_after-- == 0) {
+        failing[0] = 0;
+        return failing_with;
+    }
+    if (process != getpid() && strcmp(function, "cuInit") != 0) return CUDA_ERROR_NOT_INITIALIZED;
+    return CUDA_SUCCESS;
+}
+
+static CUresult leave(CUresult result) {
+    pthread_mutex_unlock(&mutex);
+    return result;
+}
+
+#define ENTER(function)                                                                                                        \
+    do {                                                                                                                       \
+        CUresult const refused = enter(function);                                                                              \
+        if (refused) return leave(refused);                                                                                    \
+    } while (0)
+
+#define CHECK(condition, error)                                                                                                \
+    if (!(condition)) return leave(error)
+
+static CUcontext current(void) {
+    return depth > 0 ? stack[depth - 1] : NULL;
+}
+
+#define CURRENT(context)                                                                                                       \
+    CUcontext const context = current();                                                                                       \
+    CHECK(context && context->users, CUDA_ERROR_INVALID_CONTEXT);                                                              \
+    CHECK(context->error == CUDA_SUCCESS, context->error)
+
+/* Memory. */
+
+static size_t position(uint64_t address) {
+    size_t low = 0, high = nblocks;
+    while (low < high) {
+        size_t const middle = (low + high) / 2;
+        if (blocks[middle].high <= address) {
+            low = middle + 1;
+        } else {
+            high = middle;
+        }
+    }
+    return low;
+}
+
+static const block *block_at(uint64_t address) {
+    size_t const i = position(address);
+    return i < nblocks && blocks[i].low <= address ? &blocks[i] : NULL;
+}
+
+static bool memory_of(uint64_t address, uint64_t *low, uint64_t *high, void *context) {
+    const block *const b = block_at(address);
+    if (b == NULL || b->device != *(int *)context) return false;
+    *low = b->low;
+    *high = b->high;
+    return true;
+}
+
+static uint64_t allocate(size_t bytes, int device) {
+    char *const memory = aligned_alloc(ALIGNMENT, (bytes + 2 * ALIGNMENT) / ALIGNMENT * ALIGNMENT);
+    if (memory == NULL) return 0;
+    if (bytes < HUGE) memset(memory, 0xa5, bytes);
+    uint64_t const low = (uint64_t)(uintptr_t)memory;
+    blocks = realloc(blocks, (nblocks + 1) * sizeof *blocks);
+    size_t const i = position(low);
+    memmove(&blocks[i + 1], &blocks[i], (nblocks - i) * sizeof *blocks);
+    blocks[i] = (block){low, low + bytes, device};
+    nblocks++;
+    return low;
+}
+
+static void release(uint64_t low) {
+    size_t const i = position(low);
+    free((void *)(uintptr_t)low);
+    nblocks--;
+    memmove(&blocks[i], &blocks[i + 1], (nblocks - i) * sizeof *blocks);
+}
+
+static bool within(uint64_t address, size_t bytes) {
+    const block *const b = block_at(address);
+    return bytes == 0 || (b && address + bytes <= b->high);
+}
+
+static bool is_device(uint64_t address) {
+    return block_at(address) != NULL;
+}
+
+/* Streams. */
+
+static void run_until(CUstream stream, uint64_t until);
+
+static void set_error(int device, CUresult error) {
+    if (contexts[device].error == CUDA_SUCCESS) contexts[device].error = error;
+}
+
+static void run_kernel(const work *w) {
+    enum { SMALL = 1 << 14 };
+    int device = w->device;
+    ptx_launch const launch = {
+        .kernel = w->kernel,
+        .params = w->params,
+        .blocks = w->blocks,
+        .threads = w->threads,
+        .memory = memory_of,
+        .context = &device,
+        .nan32 = nan32,
+        .nan64 = nan64,
+        .poison = poison,
+        .careful = (uint64_t)w->blocks * w->threads <= SMALL,
+    };
+    switch (ptx_run(&launch, why, sizeof why)) {
+        case PTX_DONE: break;
+        case PTX_OUT_OF_BOUNDS: set_error(device, CUDA_ERROR_ILLEGAL_ADDRESS); break;
+        case PTX_MISALIGNED: set_error(device, CUDA_ERROR_MISALIGNED_ADDRESS); break;
+        case PTX_RACE: set_error(device, CUDA_ERROR_LAUNCH_FAILED); break;
+        case PTX_STUCK: set_error(device, CUDA_ERROR_LAUNCH_TIMEOUT); break;
+    }
+}
+
+static void run_work(const work *w) {
+    for (int i = 0; i < w->nwaits; i++) run_until(w->waits[i].stream, w->waits[i].sequence);
+    if (contexts[w->device].error) return;
+    switch (w->kind) {
+        case KERNEL: run_kernel(w); break;
+        case COPY:
+            if ((is_device(w->dst) && !within(w->dst, w->bytes)) || (is_device(w->src) && !within(w->src, w->bytes))) {
+                set_error(w->device, CUDA_ERROR_ILLEGAL_ADDRESS);
+            } else {
+                memmove((void *)(uintptr_t)w->dst, (const void *)(uintptr_t)w->src, w->bytes);
+            }
+            break;
+        case FILL: memset((void *)(uintptr_t)w->dst, w->value, w->bytes); break;
+        case FREE: release(w->dst); break;
+        case MARK: break;
+    }
+}
+
+static void run_until(CUstream stream, uint64_t until) {
+    while (stream->first && stream->first->sequence <= until) {
+        work *const w = stream->first;
+        run_work(w);
+        /* The work may have made others run, but not this stream: nothing waits for itself. */
+        stream->first = w->next;
+        if (stream->first == NULL) stream->end = &stream->first;
+        free(w->params && w->kind == KERNEL ? w->params : NULL);
+        free(w->waits);
+        free(w);
+    }
+}
+
+#define FOREVER UINT64_MAX
+
+static void run_device(int device) {
+    run_until(&defaults[device], FOREVER);
+    run_until(&per_thread[device], FOREVER);
+    for (CUstream s = streams; s; s = s->next) {
+        if (s->context->device == device) run_until(s, FOREVER);
+    }
+}
+
+static void add_wait(work *w, CUstream stream, uint64_t until) {
+    w->waits = realloc(w->waits, (size_t)(w->nwaits + 1) * sizeof *w->waits);
+    w->waits[w->nwaits++] = (struct wait){stream, until};
+}
+
+/* The stream of a handle, in the current context; NULL for one of another context. */
+static CUstream stream_of(CUstream handle, CUcontext context) {
+    if (handle == NULL || handle == (CUstream)1) return &defaults[context->device];
+    if (handle == (CUstream)2) return &per_thread[context->device];
+    return handle->context == context ? handle : NULL;
+}
+
+static void invalidate(void) {
+    for (int i = 0; i < ncaptures; i++) captures[i]->invalid = true;
+}
+
+/* Whether the calling thread may now do what a capture does not allow. */
+static bool prohibited(void) {
+    bool found = false;
+    for (int i = 0; i < ncaptures && thread_mode != CU_STREAM_CAPTURE_MODE_RELAXED; i++) {
+        bool const mine = pthread_equal(captures[i]->thread, pthread_self());
+        switch (captures[i]->mode) {
+            case CU_STREAM_CAPTURE_MODE_GLOBAL: found |= mine || thread_mode == CU_STREAM_CAPTURE_MODE_GLOBAL; break;
+            case CU_STREAM_CAPTURE_MODE_THREAD_LOCAL: found |= mine; break;
+            default: break;
+        }
+    }
+    if (found) invalidate();
+    return found;
+}
+
+static void append(work *w, work ***end) {
+    **end = w;
+    *end = &w->next;
+}
+
+/* Enqueues work, or captures it. */
+static CUresult enqueue(CUstream stream, work const *what) {
+    if (stream->legacy) {
+        for (CUstream s = streams; s; s = s->next) {
+            if (s->capture && s->blocking && s->context == stream->context) {
+                invalidate();
+                return CUDA_ERROR_STREAM_CAPTURE_IMPLICIT;
+            }
+        }
+    }
+    work *const w = malloc(sizeof *w);
+    *w = *what;
+    w->device = stream->context->device;
+    w->next = NULL;
+    if (stream->capture) {
+        if (stream->capture->invalid) {
+            free(w);
+            return CUDA_ERROR_STREAM_CAPTURE_INVALIDATED;
+        }
+        append(w, &stream->capture->end);
+        return CUDA_SUCCESS;
+    }
+    w->sequence = ++sequence;
+    if (stream->legacy) {
+        for (CUstream s = streams; s; s = s->next) {
+            if (s->blocking && s->context == stream->context && s->first) add_wait(w, s, sequence);
+        }
+    } else if (stream->blocking && defaults[w->device].first) {
+        add_wait(w, &defaults[w->device], sequence);
+    }
+    append(w, &stream->end);
+    return CUDA_SUCCESS;
+}
+
+/* The same, and waits for it. */
+static CUresult perform(CUcontext context, work const *what) {
+    CUstream const stream = &defaults[context->device];
+    if (prohibited()) return CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED;
+    CUresult const result = enqueue(stream, what);
+    if (result == CUDA_SUCCESS) run_until(stream, FOREVER);
+    return result ? result : context->error;
+}
+
+/* Initialisation, devices, contexts. */
+
+API CUresult cuInit(unsigned int flags) {
+    ENTER("cuInit");
+    CHECK(flags == 0, CUDA_ERROR_INVALID_VALUE);
+    CHECK(process == 0 || process == getpid(), CUDA_ERROR_NOT_INITIALIZED);
+    if (process == 0) {
+        for (int d = 0; d < DEVICES; d++) {
+            defaults[d] = (struct CUstream_st){.context = &contexts[d], .legacy = true, .end = &defaults[d].first};
+            per_thread[d] = (struct CUstream_st){.context = &contexts[d], .blocking = true, .end = &per_thread[d].first};
+        }
+    }
+    process = getpid();
+    return leave(CUDA_SUCCESS);
+}
+
+API CUresult cuDriverGetVersion(int *version) {
+    *version = 12080;
+    return CUDA_SUCCESS;
+}
+
+API CUresult cuDeviceGetCount(int *count) {
+    ENTER("cuDeviceGetCount");
+    *count = DEVICES;
+    return leave(CUDA_SUCCESS);
+}
+
+API CUresult cuDeviceGet(CUdevice *device, int ordinal) {
+    ENTER("cuDeviceGet");
+    CHECK(ordinal >= 0 && ordinal < DEVICES, CUDA_ERROR_INVALID_DEVICE);
+    *device = ordinal;
+    return leave(CUDA_SUCCESS);
+}
+
+API CUresult cuDeviceGetName(char *name, int length, CUdevice device) {
+    ENTER("cuDeviceGetName");
+    snprintf(name, (size_t)length, "Test double %d", device);
+    return leave(CUDA_SUCCESS);
+}
+
+API CUresult cuDeviceTotalMem_v2(size_t *bytes, CUdevice device) {
+    ENTER("cuDeviceTotalMem");
+    (void)device;
+    *bytes = (size_t)1 << 34;
+    return leave(CUDA_SUCCESS);
+}
+
+API CUresult cuDeviceGetAttribute(int *value, CUdevice_attribute attribute, CUdevice device) {
+    ENTER("cuDeviceGetAttribute");
+    CHECK(device >= 0 && device < DEVICES, CUDA_ERROR_INVALID_DEVICE);
+    switch ((int)attribute) {
+        case CU_DEVICE_ATTRIBUTE_MAX_THREADS_PER_BLOCK: *value = 1024; break;
+        case CU_DEVICE_ATTRIBUTE_WARP_SIZE: *value = 32; break;
+        case CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT: *value = 2; break;
+        case CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR: *value = 9; break;
+        case CU_DEVICE_ATTRIBUTE_UNIFIED_ADDRESSING: *value = 1; break;
+        default: *value = 0;
+    }
+    return leave(CUDA_SUCCESS);
+}
+
+API CUresult cuDevicePrimaryCtxRetain(CUcontext *context, CUdevice device) {
+    ENTER("cuDevicePrimaryCtxRetain");
+    CHECK(device >= 0 && device < DEVICES, CUDA_ERROR_INVALID_DEVICE);
+    CHECK(!prohibited(), CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED);
+    contexts[device].users++;
+    *context = &contexts[device];
+    return leave(CUDA_SUCCESS);
+}
+
+API CUresult cuDevicePrimaryCtxRelease_v2(CUdevice device) {
+    ENTER("cuDevicePrimaryCtxRelease");
+    CHECK(device >= 0 && device < DEVICES && contexts[device].users, CUDA_ERROR_INVALID_CONTEXT);
+    contexts[device].users--;
+    return leave(CUDA_SUCCESS);
+}
+
+API CUresult cuDevicePrimaryCtxGetState(CUdevice device, unsigned int *flags, int *active) {
+    ENTER("cuDevicePrimaryCtxGetState");
+    *flags = 0;
+    *active = contexts[device].users > 0;
+    return leave(CUDA_SUCCESS);
+}
+
+API CUresult cuCtxPushCurrent_v2(CUcontext context) {
+    ENTER("cuCtxPushCurrent");
+    CHECK(context && context->users && depth < STACK, CUDA_ERROR_INVALID_CONTEXT);
+    stack[depth++] = context;
+    return leave(CUDA_SUCCESS);
+}
+
+API CUresult cuCtxPopCurrent_v2(CUcontext *context) {
+    ENTER("cuCtxPopCurrent");
+    CHECK(depth > 0, CUDA_ERROR_INVALID_CONTEXT);
+    depth--;
+    if (context) *context = stack[depth];
+    return leave(CUDA_SUCCESS);
+}
+
+API CUresult cuCtxGetCurrent(CUcontext *context) {
+    ENTER("cuCtxGetCurrent");
+    *context = current();
+    return leave(CUDA_SUCCESS);
+}
+
+API CUresult cuCtxSetCurrent(CUcontext context) {
+    ENTER("cuCtxSetCurrent");
+    if (depth == 0) depth = 1;
+    stack[depth - 1] = context;
+    if (context == NULL) depth--;
+    return leave(CUDA_SUCCESS);
+}
+
+API CUresult cuCtxGetDevice(CUdevice *device) {
+    ENTER("cuCtxGetDevice");
+    CHECK(current(), CUDA_ERROR_INVALID_CONTEXT);
+    *device = current()->device;
+    return leave(CUDA_SUCCESS);
+}
+
+API CUresult cuCtxSynchronize(void) {
+    ENTER("cuCtxSynchronize");
+    CURRENT(context);
+    CHECK(!prohibited(), CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED);
+    run_device(context->device);
+    return leave(context->error);
+}
+
+/* Modules and launches. */
+
+API CUresult cuModuleLoadData(CUmodule *module, const void *image) {
+    ENTER("cuModuleLoadData");
+    CURRENT(context);
+    CHECK(!prohibited(), CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED);
+    ptx_module *const loaded = ptx_load(image, why, sizeof why);
+    CHECK(loaded, CUDA_ERROR_INVALID_PTX);
+    *module = malloc(sizeof **module);
+    **module = (struct CUmod_st){context, loaded};
+    return leave(CUDA_SUCCESS);
+}
+
+API CUresult cuModuleUnload(CUmodule module) {
+    ENTER("cuModuleUnload");
+    run_device(module->context->device);
+    ptx_unload(module->module);
+    free(module);
+    return leave(CUDA_SUCCESS);
+}
+
+API CUresult cuModuleGetFunction(CUfunction *function, CUmodule module, const char *name) {
+    ENTER("cuModuleGetFunction");
+    CURRENT(context);
+    CHECK(module->context == context, CUDA_ERROR_INVALID_HANDLE);
+    const ptx_kernel *const kernel = ptx_find(module->module, name);
+    CHECK(kernel, CUDA_ERROR_NOT_FOUND);
+    *function = malloc(sizeof **function); /* for as long as the process lives, as tests end soon */
+    **function = (struct CUfunc_st){context, kernel};
+    return leave(CUDA_SUCCESS);
+}
+
+API CUresult cuLaunchKernel(CUfunction f, unsigned int gx, unsigned int gy, unsigned int gz, unsigned int bx, unsigned int by,
+                            unsigned int bz, unsigned int shared, CUstream handle, void **params, void **extra) {
+    ENTER("cuLaunchKernel");
+    CURRENT(context);
+    CHECK(f->context == context, CUDA_ERROR_INVALID_HANDLE);
+    CUstream const stream = stream_of(handle, context);
+    CHECK(stream, CUDA_ERROR_INVALID_HANDLE);
+    CHECK(gx && gx <= 0x7fffffff && bx && bx <= 1024, CUDA_ERROR_INVALID_VALUE);
+    CHECK(gy == 1 && gz == 1 && by == 1 && bz == 1 && shared == 0 && extra == NULL, CUDA_ERROR_NOT_SUPPORTED);
+    int const most = ptx_max_threads(f->kernel), n = ptx_params(f->kernel);
+    CHECK(most == 0 || bx <= (unsigned)most, CUDA_ERROR_INVALID_VALUE);
+    char *const copied = malloc(ptx_param_offset(f->kernel, n));
+    for (int i = 0; i < n; i++) memcpy(copied + ptx_param_offset(f->kernel, i), params[i], ptx_param_size(f->kernel, i));
+    work const launch = {.kind = KERNEL, .kernel = f->kernel, .blocks = gx, .threads = bx, .params = copied};
+    note("  %u x %u threads on device %d, stream %p", gx, bx, context->device, (void *)handle);
+    CUresult const result = enqueue(stream, &launch);
+    if (result) free(copied);
+    return leave(result);
+}
+
+/* Memory. */
+
+API CUresult cuMemAlloc_v2(CUdeviceptr *memory, size_t bytes) {
+    ENTER("cuMemAlloc");
+    CURRENT(context);
+    CHECK(bytes, CUDA_ERROR_INVALID_VALUE);
+    CHECK(!prohibited(), CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED);
+    *memory = allocate(bytes, context->device);
+    return leave(*memory ? CUDA_SUCCESS : CUDA_ERROR_OUT_OF_MEMORY);
+}
+
+API CUresult cuMemFree_v2(CUdeviceptr memory) {
+    ENTER("cuMemFree");
+    const block *const b = block_at(memory);
+    CHECK(b && b->low == memory, CUDA_ERROR_INVALID_VALUE);
+    CHECK(!prohibited(), CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED);
+    run_device(b->device);
+    release(memory);
+    return leave(CUDA_SUCCESS);
+}
+
+/* Memory of a capture belongs to its graph and stays. */
+API CUresult cuMemAllocAsync(CUdeviceptr *memory, size_t bytes, CUstream handle) {
+    ENTER("cuMemAllocAsync");
+    CURRENT(context);
+    CUstream const stream = stream_of(handle, context);
+    CHECK(stream && bytes, CUDA_ERROR_INVALID_VALUE);
+    CHECK(!stream->capture || !stream->capture->invalid, CUDA_ERROR_STREAM_CAPTURE_INVALIDATED);
+    *memory = allocate(bytes, context->device);
+    return leave(*memory ? CUDA_SUCCESS : CUDA_ERROR_OUT_OF_MEMORY);
+}
+
+API CUresult cuMemFreeAsync(CUdeviceptr memory, CUstream handle) {
+    ENTER("cuMemFreeAsync");
+    CURRENT(context);
+    CUstream const stream = stream_of(handle, context);
+    const block *const b = block_at(memory);
+    CHECK(stream && b && b->low == memory, CUDA_ERROR_INVALID_VALUE);
+    work const freeing = {.kind = stream->capture ? MARK : FREE, .dst = memory};
+    return leave(enqueue(stream, &freeing));
+}
+
+static CUresult copy(uint64_t dst, uint64_t src, size_t bytes, bool wait, CUstream handle) {
+    CURRENT(context);
+    CUstream const stream = stream_of(handle, context);
+    CHECK(stream, CUDA_ERROR_INVALID_HANDLE);
+    CHECK(!is_device(dst) || within(dst, bytes), CUDA_ERROR_INVALID_VALUE);
+    CHECK(!is_device(src) || within(src, bytes), CUDA_ERROR_INVALID_VALUE);
+    work const copying = {.kind = COPY, .dst = dst, .src = src, .bytes = bytes};
+    return leave(wait ? perform(context, &copying) : enqueue(stream, &copying));
+}
+
+API CUresult cuMemcpyHtoD_v2(CUdeviceptr dst, const void *src, size_t bytes) {
+    ENTER("cuMemcpyHtoD");
+    CHECK(is_device(dst), CUDA_ERROR_INVALID_VALUE);
+    return copy(dst, (uint64_t)(uintptr_t)src, bytes, true, NULL);
+}
+
+API CUresult cuMemcpyDtoH_v2(void *dst, CUdeviceptr src, size_t bytes) {
+    ENTER("cuMemcpyDtoH");
+    CHECK(is_device(src), CUDA_ERROR_INVALID_VALUE);
+    return copy((uint64_t)(uintptr_t)dst, src, bytes, true, NULL);
+}
+
+API CUresult cuMemcpyDtoD_v2(CUdeviceptr dst, CUdeviceptr src, size_t bytes) {
+    ENTER("cuMemcpyDtoD");
+    CHECK(is_device(dst) && is_device(src), CUDA_ERROR_INVALID_VALUE);
+    return copy(dst, src, bytes, true, NULL);
+}
+
+API CUresult cuMemcpyHtoDAsync_v2(CUdeviceptr dst, const void *src, size_t bytes, CUstream stream) {
+    ENTER("cuMemcpyHtoDAsync");
+    CHECK(is_device(dst), CUDA_ERROR_INVALID_VALUE);
+    return copy(dst, (uint64_t)(uintptr_t)src, bytes, false, stream);
+}
+
+API CUresult cuMemcpyDtoHAsync_v2(void *dst, CUdeviceptr src, size_t bytes, CUstream stream) {
+    ENTER("cuMemcpyDtoHAsync");
+    CHECK(is_device(src), CUDA_ERROR_INVALID_VALUE);
+    return copy((uint64_t)(uintptr_t)dst, src, bytes, false, stream);
+}
+
+API CUresult cuMemcpyDtoDAsync_v2(CUdeviceptr dst, CUdeviceptr src, size_t bytes, CUstream stream) {
+    ENTER("cuMemcpyDtoDAsync");
+    CHECK(is_device(dst) && is_device(src), CUDA_ERROR_INVALID_VALUE);
+    return copy(dst, src, bytes, false, stream);
+}
+
+API CUresult cuMemcpyAsync(CUdeviceptr dst, CUdeviceptr src, size_t bytes, CUstream stream) {
+    ENTER("cuMemcpyAsync");
+    return copy(dst, src, bytes, false, stream);
+}
+
+API CUresult cuMemsetD8Async(CUdeviceptr dst, unsigned char value, size_t bytes, CUstream handle) {
+    ENTER("cuMemsetD8Async");
+    CURRENT(context);
+    CUstream const stream = stream_of(handle, context);
+    CHECK(stream && is_device(dst) && within(dst, bytes), CUDA_ERROR_INVALID_VALUE);
+    work const filling = {.kind = FILL, .dst = dst, .bytes = bytes, .value = value};
+    return leave(enqueue(stream, &filling));
+}
+
+API CUresult cuPointerGetAttribute(void *data, CUpointer_attribute attribute, CUdeviceptr address) {
+    ENTER("cuPointerGetAttribute");
+    const block *const b = block_at(address);
+    CHECK(b, CUDA_ERROR_INVALID_VALUE);
+    switch ((int)attribute) {
+        case 1: *(CUcontext *)data = &contexts[b->device]; break;
+        case 2: *(unsigned int *)data = 2; break; /* CU_MEMORYTYPE_DEVICE */
+        case 3: *(CUdeviceptr *)data = address; break;
+        case 9: *(int *)data = b->device; break;
+        default: return leave(CUDA_ERROR_NOT_SUPPORTED);
+    }
+    return leave(CUDA_SUCCESS);
+}
+
+/* Streams and events. */
+
+API CUresult cuStreamCreate(CUstream *stream, unsigned int flags) {
+    ENTER("cuStreamCreate");
+    CURRENT(context);
+    CHECK(!prohibited(), CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED);
+    CUstream const s = calloc(1, sizeof *s);
+    s->context = context;
+    s->blocking = !(flags & 1); /* CU_STREAM_NON_BLOCKING */
+    s->end = &s->first;
+    s->next = streams;
+    streams = s;
+    *stream = s;
+    return leave(CUDA_SUCCESS);
+}
+
+API CUresult cuStreamCreateWithPriority(CUstream *stream, unsigned int flags, int priority) {
+    (void)priority;
+    return cuStreamCreate(stream, flags);
+}
+
+API CUresult cuStreamDestroy_v2(CUstream stream) {
+    ENTER("cuStreamDestroy");
+    run_until(stream, FOREVER); /* its memory stays, since events may name it */
+    for (CUstream *s = &streams; *s; s = &(*s)->next) {
+        if (*s == stream) {
+            *s = stream->next;
+            break;
+        }
+    }
+    return leave(CUDA_SUCCESS);
+}
+
+API CUresult cuStreamSynchronize(CUstream handle) {
+    ENTER("cuStreamSynchronize");
+    CURRENT(context);
+    CUstream const stream = stream_of(handle, context);
+    CHECK(stream, CUDA_ERROR_INVALID_HANDLE);
+    if (stream->capture) {
+        invalidate();
+        return leave(CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED);
+    }
+    run_until(stream, FOREVER);
+    return leave(context->error);
+}
+
+API CUresult cuStreamQuery(CUstream handle) {
+    ENTER("cuStreamQuery");
+    CURRENT(context);
+    CUstream const stream = stream_of(handle, context);
+    CHECK(stream, CUDA_ERROR_INVALID_HANDLE);
+    bool const busy = stream->first != NULL;
+    run_until(stream, FOREVER);
+    return leave(context->error ? context->error : busy ? CUDA_ERROR_NOT_READY : CUDA_SUCCESS);
+}
+
+API CUresult cuEventCreate(CUevent *event, unsigned int flags) {
+    ENTER("cuEventCreate");
+    (void)flags;
+    *event = calloc(1, sizeof **event);
+    return leave(CUDA_SUCCESS);
+}
+
+API CUresult cuEventDestroy_v2(CUevent event) {
+    ENTER("cuEventDestroy");
+    free(event);
+    return leave(CUDA_SUCCESS);
+}
+
+API CUresult cuEventRecord(CUevent event, CUstream handle) {
+    ENTER("cuEventRecord");
+    CURRENT(context);
+    CUstream const stream = stream_of(handle, context);
+    CHECK(stream, CUDA_ERROR_INVALID_HANDLE);
+    work const mark = {.kind = MARK};
+    CUresult const result = enqueue(stream, &mark);
+    CHECK(result == CUDA_SUCCESS, result);
+    *event = (struct CUevent_st){stream, sequence, stream->capture};
+    return leave(CUDA_SUCCESS);
+}
+
+API CUresult cuEventQuery(CUevent event) {
+    ENTER("cuEventQuery");
+    CUstream const s = event->stream;
+    if (s == NULL || s->first == NULL || s->first->sequence > event->sequence) return leave(CUDA_SUCCESS);
+    run_until(s, event->sequence);
+    return leave(CUDA_ERROR_NOT_READY);
+}
+
+API CUresult cuEventSynchronize(CUevent event) {
+    ENTER("cuEventSynchronize");
+    if (event->stream == NULL) return leave(CUDA_SUCCESS);
+    run_until(event->stream, event->sequence);
+    return leave(event->stream->context->error);
+}
+
+API CUresult cuEventElapsedTime(float *milliseconds, CUevent start, CUevent end) {
+    ENTER("cuEventElapsedTime");
+    CHECK(start->stream && end->stream, CUDA_ERROR_INVALID_HANDLE);
+    *milliseconds = (float)(end->sequence - start->sequence);
+    return leave(CUDA_SUCCESS);
+}
+
+API CUresult cuStreamWaitEvent(CUstream handle, CUevent event, unsigned int flags) {
+    ENTER("cuStreamWaitEvent");
+    CURRENT(context);
+    (void)flags;
+    CUstream const stream = stream_of(handle, context);
+    CHECK(stream, CUDA_ERROR_INVALID_HANDLE);
+    if (event->capture) { /* joins the capture, whose work is one sequence */
+        CHECK(stream->capture == NULL || stream->capture == event->capture, CUDA_ERROR_STREAM_CAPTURE_ISOLATION);
+        stream->capture = event->capture;
+        return leave(CUDA_SUCCESS);
+    }
+    if (event->stream == NULL) return leave(CUDA_SUCCESS);
+    work waiting = {.kind = MARK};
+    add_wait(&waiting, event->stream, event->sequence);
+    return leave(enqueue(stream, &waiting));
+}
+
+/* Captures and graphs. */
+
+API CUresult cuThreadExchangeStreamCaptureMode(CUstreamCaptureMode *mode) {
+    ENTER("cuThreadExchangeStreamCaptureMode");
+    CUstreamCaptureMode const before = thread_mode;
+    thread_mode = *mode;
+    *mode = before;
+    return leave(CUDA_SUCCESS);
+}
+
+API CUresult cuStreamBeginCapture_v2(CUstream handle, CUstreamCaptureMode mode) {
+    ENTER("cuStreamBeginCapture");
+    CURRENT(context);
+    CUstream const stream = stream_of(handle, context);
+    CHECK(stream && !stream->legacy, CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED);
+    CHECK(stream->capture == NULL && ncaptures < 64, CUDA_ERROR_ILLEGAL_STATE);
+    CUgraph const graph = calloc(1, sizeof *graph);
+    graph->end = &graph->first;
+    graph->mode = mode;
+    graph->thread = pthread_self();
+    captures[ncaptures++] = graph;
+    stream->capture = graph;
+    stream->origin = true;
+    return leave(CUDA_SUCCESS);
+}
+
+API CUresult cuStreamEndCapture(CUstream handle, CUgraph *graph) {
+    ENTER("cuStreamEndCapture");
+    CURRENT(context);
+    CUstream const stream = stream_of(handle, context);
+    CHECK(stream && stream->capture && stream->origin, CUDA_ERROR_STREAM_CAPTURE_UNMATCHED);
+    CUgraph const captured = stream->capture;
+    stream->origin = false;
+    for (CUstream s = streams; s; s = s->next) {
+        if (s->capture == captured) s->capture = NULL;
+    }
+    per_thread[context->device].capture = NULL;
+    for (int i = 0; i < ncaptures; i++) {
+        if (captures[i] == captured) captures[i] = captures[--ncaptures];
+    }
+    *graph = captured->invalid ? NULL : captured;
+    return leave(captured->invalid ? CUDA_ERROR_STREAM_CAPTURE_INVALIDATED : CUDA_SUCCESS);
+}
+
+API CUresult cuStreamIsCapturing(CUstream handle, CUstreamCaptureStatus *status) {
+    ENTER("cuStreamIsCapturing");
+    CURRENT(context);
+    CUstream const stream = stream_of(handle, context);
+    CHECK(stream, CUDA_ERROR_INVALID_HANDLE);
+    *status = stream->capture == NULL    ? CU_STREAM_CAPTURE_STATUS_NONE
+              : stream->capture->invalid ? CU_STREAM_CAPTURE_STATUS_INVALIDATED
+                                         : CU_STREAM_CAPTURE_STATUS_ACTIVE;
+    return leave(CUDA_SUCCESS);
+}
+
+API CUresult cuGraphInstantiateWithFlags(CUgraphExec *exec, CUgraph graph, unsigned long long flags) {
+    ENTER("cuGraphInstantiate");
+    (void)flags;
+    *exec = malloc(sizeof **exec);
+    (*exec)->first = graph->first; /* the graph's work stays, as tests end soon */
+    return leave(CUDA_SUCCESS);
+}
+
+API CUresult cuGraphLaunch(CUgraphExec exec, CUstream handle) {
+    ENTER("cuGraphLaunch");
+    CURRENT(context);
+    CUstream const stream = stream_of(handle, context);
+    CHECK(stream, CUDA_ERROR_INVALID_HANDLE);
+    for (const work *w = exec->first; w; w = w->next) {
+        work again = *w;
+        again.waits = NULL;
+        again.nwaits = 0;
+        if (w->kind == KERNEL) {
+            size_t const bytes = ptx_param_offset(w->kernel, ptx_params(w->kernel));
+            again.params = memcpy(malloc(bytes), w->params, bytes);
+        }
+        CUresult const result = enqueue(stream, &again);
+        CHECK(result == CUDA_SUCCESS, result);
+    }
+    return leave(CUDA_SUCCESS);
+}
+
+API CUresult cuGraphExecDestroy(CUgraphExec exec) {
+    ENTER("cuGraphExecDestroy");
+    free(exec);
+    return leave(CUDA_SUCCESS);
+}
+
+API CUresult cuGraphDestroy(CUgraph graph) {
+    ENTER("cuGraphDestroy");
+    (void)graph;
+    return leave(CUDA_SUCCESS);
+}
+
+/* Errors. */
+
+static const struct {
+    CUresult code;
+    const char *name, *text;
+} errors[] = {
+    {CUDA_SUCCESS, "CUDA_SUCCESS", "no error"},
+    {CUDA_ERROR_INVALID_VALUE, "CUDA_ERROR_INVALID_VALUE", "invalid argument"},
+    {CUDA_ERROR_OUT_OF_MEMORY, "CUDA_ERROR_OUT_OF_MEMORY", "out of memory"},
+    {CUDA_ERROR_NOT_INITIALIZED, "CUDA_ERROR_NOT_INITIALIZED", "initialization error"},
+    {CUDA_ERROR_NO_DEVICE, "CUDA_ERROR_NO_DEVICE", "no CUDA-capable device is detected"},
+    {CUDA_ERROR_INVALID_DEVICE, "CUDA_ERROR_INVALID_DEVICE", "invalid device ordinal"},
+    {CUDA_ERROR_INVALID_CONTEXT, "CUDA_ERROR_INVALID_CONTEXT", "invalid device context"},
+    {CUDA_ERROR_INVALID_PTX, "CUDA_ERROR_INVALID_PTX", "a PTX JIT compilation failed"},
+    {CUDA_ERROR_UNSUPPORTED_PTX_VERSION, "CUDA_ERROR_UNSUPPORTED_PTX_VERSION",
+     "the provided PTX was compiled with an unsupported toolchain."},
+    {CUDA_ERROR_INVALID_HANDLE, "CUDA_ERROR_INVALID_HANDLE", "invalid resource handle"},
+    {CUDA_ERROR_NOT_FOUND, "CUDA_ERROR_NOT_FOUND", "named symbol not found"},
+    {CUDA_ERROR_ILLEGAL_ADDRESS, "CUDA_ERROR_ILLEGAL_ADDRESS", "an illegal memory access was encountered"},
+    {CUDA_ERROR_MISALIGNED_ADDRESS, "CUDA_ERROR_MISALIGNED_ADDRESS", "misaligned address"},
+    {CUDA_ERROR_LAUNCH_FAILED, "CUDA_ERROR_LAUNCH_FAILED", "unspecified launch failure"},
+    {CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED, "CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED",
+     "operation not permitted when stream is capturing"},
+    {CUDA_ERROR_STREAM_CAPTURE_INVALIDATED, "CUDA_ERROR_STREAM_CAPTURE_INVALIDATED",
+     "operation failed due to a previous error during capture"},
+    {CUDA_ERROR_STREAM_CAPTURE_IMPLICIT, "CUDA_ERROR_STREAM_CAPTURE_IMPLICIT",
+     "operation would make the legacy stream depend on a capturing blocking stream"},
+};
+
+API CUresult cuGetErrorName(CUresult error, const char **name) {
+    for (size_t i = 0; i < sizeof errors / sizeof errors[0]; i++) {
+        if (errors[i].code != error) continue;
+        *name = errors[i].name;
+        return CUDA_SUCCESS;
+    }
+    return CUDA_ERROR_INVALID_VALUE;
+}
+
+API CUresult cuGetErrorString(CUresult error, const char **text) {
+    for (size_t i = 0; i < sizeof errors / sizeof errors[0]; i++) {
+        if (errors[i].code != error) continue;
+        *text = errors[i].text;
+        return CUDA_SUCCESS;
+    }
+    return CUDA_ERROR_INVALID_VALUE;
+}
+
+/* The tests' controls. */
+
+/* The call of a function after the next `after` ones answers with this error instead of doing anything. */
+API void double_fail(const char *function, int after, int error) {
+    pthread_mutex_lock(&mutex);
+    snprintf(failing, sizeof failing, "%s", function);
+    failing_after = after;
+    failing_with = (CUresult)error;
+    pthread_mutex_unlock(&mutex);
+}
+
+/* The calls since the last look, a line each; the caller's to free. */
+API char *double_log(void) {
+    pthread_mutex_lock(&mutex);
+    char *const text = call_log ? call_log : strdup("");
+    call_log = NULL;
+    log_length = 0;
+    pthread_mutex_unlock(&mutex);
+    return text;
+}
+
+/* Where the last kernel went wrong, or why the last module was refused. */
+API const char *double_why(void) {
+    return why;
+}
+
+/* What arithmetic makes of nans, and what registers hold before they are written. */
+API void double_bits(uint32_t nan_of_32, uint64_t nan_of_64, uint64_t unwritten) {
+    nan32 = nan_of_32;
+    nan64 = nan_of_64;
+    poison = unwritten;
+}
+
+/* How many pieces of work wait on a device. */
+API int double_pending(int device) {
+    int n = 0;
+    pthread_mutex_lock(&mutex);
+    for (const work *w = defaults[device].first; w; w = w->next) n++;
+    for (const work *w = per_thread[device].first; w; w = w->next) n++;
+    for (CUstream s = streams; s; s = s->next) {
+        for (const work *w = s->first; w; w = w->next) n += s->context->device == device;
+    }
+    pthread_mutex_unlock(&mutex);
+    return n;
+}
+
+/* Forgets the errors that kernels ended in; a real context is lost after one. Answers how many memory blocks there are. */
+API int double_reset(void) {
+    pthread_mutex_lock(&mutex);
+    for (int d = 0; d < DEVICES; d++) contexts[d].error = CUDA_SUCCESS;
+    why[0] = failing[0] = 0;
+    int const n = (int)nblocks;
+    pthread_mutex_unlock(&mutex);
+    return n;
+}

@@ -1,0 +1,43 @@
+/* An interpreter of the PTX that ships: warps of 32 lanes, the lanes with the lowest pc first. It knows the instructions of
+ * ptx.c's lists and refuses a module that has another. Every access is checked for bounds and alignment. */
+#ifndef PTX_H
+#define PTX_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+typedef struct ptx_module ptx_module;
+typedef struct ptx_kernel ptx_kernel;
+
+/* NULL with the reason in `why` where the text is not understood. */
+ptx_module *ptx_load(const char *text, char *why, size_t size);
+void ptx_unload(ptx_module *module);
+const ptx_kernel *ptx_find(const ptx_module *module, const char *name);
+
+int ptx_params(const ptx_kernel *kernel);
+size_t ptx_param_offset(const ptx_kernel *kernel, int i); /* of i == ptx_params: the size of them all */
+size_t ptx_param_size(const ptx_kernel *kernel, int i);
+int ptx_max_threads(const ptx_kernel *kernel); /* of a block; 0 where the kernel does not say */
+
+/* The memory block that an address is in: its first byte and the one after its last. False where there is none. */
+typedef bool ptx_memory(uint64_t address, uint64_t *low, uint64_t *high, void *context);
+
+typedef struct {
+    const ptx_kernel *kernel;
+    const void *params;
+    unsigned blocks, threads;
+    ptx_memory *memory;
+    void *context;
+    uint32_t nan32; /* what an arithmetic instruction makes of nans: PTX leaves the bits open */
+    uint64_t nan64;
+    uint64_t poison; /* what a register holds before it is written */
+    bool careful;    /* poison the registers, and look for races; one thread runs all */
+} ptx_launch;
+
+typedef enum { PTX_DONE, PTX_OUT_OF_BOUNDS, PTX_MISALIGNED, PTX_RACE, PTX_STUCK } ptx_outcome;
+
+/* Runs a launch to its end. `why` says where it went wrong. */
+ptx_outcome ptx_run(const ptx_launch *launch, char *why, size_t size);
+
+#endif
