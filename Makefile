@@ -14,7 +14,7 @@ export GORSQRT_REQUIRE_TIERS := scalar $(call has,avx2,avx2) $(call has,avx512vl
 OLDEST_TORCH := 2.6.0
 OLDEST := .venv-torch-$(OLDEST_TORCH)
 
-.PHONY: help demo test lint generate ptx sanitize exhaustive neon bench wheel develop
+.PHONY: help demo test lint generate ptx budget sanitize exhaustive neon bench wheel develop
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
 
@@ -46,6 +46,10 @@ ptx: ## the CUDA kernels' PTX, anew: clang 19, and nothing of NVIDIA's
 		clang-19 -x cuda --cuda-device-only --cuda-gpu-arch=sm_52 -Xclang -target-feature -Xclang +ptx42 -nocudainc -nocudalib \
 			-std=c++17 -O3 -ffp-contract=off -Wall -Wextra -Werror -DDTYPE=$$dtype -S cuda/rsqrt.cu -o cuda/ptx/$$dtype.ptx; \
 	done
+
+budget: .venv/bin/uv ## the CUDA kernels' registers, instructions and estimated cost, by ptxas from PyPI: bench/results
+	.venv/bin/uv run --quiet --system-certs --isolated --no-project --python $(PY) --with nvidia-cuda-nvcc==13.5.37 \
+		--with nvidia-cuda-nvcc-cu12==12.9.86 --with nvidia-cuda-nvdisasm==13.5.37 python bench/cuda.py
 
 sanitize: develop ## the C under gcc's address and undefined-behaviour sanitizers, the Go under the race detector, and a short fuzz
 	CGO_CFLAGS='-O1 -g -fsanitize=undefined -fno-sanitize-recover=all' CGO_LDFLAGS=-fsanitize=undefined $(GO) test -short -asan ./cgo ./rsqrt
