@@ -85,12 +85,12 @@ def check_machine() -> None:
 
 def environment() -> dict[str, str]:
     """What go is run with: this Python's headers, the stable ABI of 3.11, and our cuda.h."""
-    include = sysconfig.get_path("include")
+    includes = f"'-I{sysconfig.get_path('include')}' '-I{ROOT}/cuda/include'"
     return {
         **os.environ,
         "CC": find_cc(),
         "CGO_ENABLED": "1",
-        "CGO_CFLAGS": f"{os.environ.get('CGO_CFLAGS', '-O2 -g')} '-I{include}' '-I{ROOT}/cuda/include' -DPy_LIMITED_API=0x030b0000",
+        "CGO_CFLAGS": f"{os.environ.get('CGO_CFLAGS', '-O2 -g')} {includes} -DPy_LIMITED_API=0x030b0000",
         "GOTOOLCHAIN": "local",
         "GOFLAGS": f"{os.environ.get('GOFLAGS', '')} -buildvcs=false -modcacherw".strip(),
     }

@@ -17,6 +17,8 @@ static size_t row_bytes(width w) {
     return w == B64 ? 8 * LANES : 4 * LANES;
 }
 
+/* clang-format off */
+
 /* The instructions without control flow or memory: name (with _ for .), the types of the result and the operands, and what they
  * do. NAN32 and NAN64 stand for the nans that arithmetic makes. */
 #define F32(x) canonical32(x, nan32)
@@ -42,7 +44,7 @@ static size_t row_bytes(width w) {
     UNIT(setp_num_##type, p, type, type, none, x == x && y == y)
 
 #define BITS(UNIT, type, n)                                                                                                    \
-    UNIT(and_##type, type, type, type, none, x &y)                                                                             \
+    UNIT(and_##type, type, type, type, none, x & y)                                                                            \
     UNIT(or_##type, type, type, type, none, x | y)                                                                             \
     UNIT(xor_##type, type, type, type, none, x ^ y)                                                                            \
     UNIT(not_##type, type, type, none, none, ~x)                                                                               \
@@ -60,10 +62,10 @@ static size_t row_bytes(width w) {
     UNIT(add_##s, u, u, u, none, x + y)                                                                                        \
     UNIT(sub_##u, u, u, u, none, x - y)                                                                                        \
     UNIT(sub_##s, u, u, u, none, x - y)                                                                                        \
-    UNIT(mul_lo_##u, u, u, u, none, x *y)                                                                                      \
-    UNIT(mul_lo_##s, u, u, u, none, x *y)                                                                                      \
-    UNIT(mad_lo_##u, u, u, u, u, x *y + z)                                                                                     \
-    UNIT(mad_lo_##s, u, u, u, u, x *y + z)                                                                                     \
+    UNIT(mul_lo_##u, u, u, u, none, x * y)                                                                                     \
+    UNIT(mul_lo_##s, u, u, u, none, x * y)                                                                                     \
+    UNIT(mad_lo_##u, u, u, u, u, x * y + z)                                                                                    \
+    UNIT(mad_lo_##s, u, u, u, u, x * y + z)                                                                                    \
     UNIT(max_##u, u, u, u, none, x > y ? x : y)                                                                                \
     UNIT(min_##u, u, u, u, none, x < y ? x : y)                                                                                \
     UNIT(max_##s, s, s, s, none, x > y ? x : y)                                                                                \
@@ -76,7 +78,7 @@ static size_t row_bytes(width w) {
     COMPARE_FLOATS(UNIT, type)                                                                                                 \
     UNIT(add_rn_##type, type, type, type, none, R(x + y))                                                                      \
     UNIT(sub_rn_##type, type, type, type, none, R(x - y))                                                                      \
-    UNIT(mul_rn_##type, type, type, type, none, R(x *y))                                                                       \
+    UNIT(mul_rn_##type, type, type, type, none, R(x * y))                                                                      \
     UNIT(neg_##type, type, type, none, none, R(-x))                                                                            \
     UNIT(rcp_rn_##type, type, type, none, none, R(1 / x))                                                                      \
     UNIT(selp_##type, type, type, type, p, z ? x : y)                                                                          \
@@ -103,17 +105,17 @@ static size_t row_bytes(width w) {
     UNIT(bfe_s32, u32, u32, u32, u32, bit_field(x, y, z, 32, true))                                                            \
     UNIT(bfe_u64, u64, u64, u32, u32, bit_field(x, y, z, 64, false))                                                           \
     UNIT(bfe_s64, u64, u64, u32, u32, bit_field(x, y, z, 64, true))                                                            \
-    UNIT(and_pred, p, p, p, none, x &y)                                                                                        \
+    UNIT(and_pred, p, p, p, none, x & y)                                                                                       \
     UNIT(or_pred, p, p, p, none, x | y)                                                                                        \
     UNIT(xor_pred, p, p, p, none, x ^ y)                                                                                       \
     UNIT(not_pred, p, p, none, none, !x)                                                                                       \
     UNIT(mov_b16, b16, b16, none, none, x)                                                                                     \
     UNIT(mov_b32, b32, b32, none, none, x)                                                                                     \
     UNIT(mov_b64, b64, b64, none, none, x)                                                                                     \
-    UNIT(mul_hi_u32, u32, u32, u32, none, (uint64_t)x *y >> 32)                                                                \
-    UNIT(mul_wide_u16, u32, u16, u16, none, (uint32_t)x *y)                                                                    \
-    UNIT(mul_wide_u32, u64, u32, u32, none, (uint64_t)x *y)                                                                    \
-    UNIT(mul_wide_s32, s64, s32, s32, none, (int64_t)x *y)                                                                     \
+    UNIT(mul_hi_u32, u32, u32, u32, none, (uint64_t)x * y >> 32)                                                               \
+    UNIT(mul_wide_u16, u32, u16, u16, none, (uint32_t)x * y)                                                                   \
+    UNIT(mul_wide_u32, u64, u32, u32, none, (uint64_t)x * y)                                                                   \
+    UNIT(mul_wide_s32, s64, s32, s32, none, (int64_t)x * y)                                                                    \
     UNIT(cvta_to_global_u64, u64, u64, none, none, x)                                                                          \
     UNIT(cvt_u16_u32, u16, u32, none, none, x)                                                                                 \
     UNIT(cvt_u16_u64, u16, u64, none, none, x)                                                                                 \
@@ -136,6 +138,8 @@ static size_t row_bytes(width w) {
     UNIT(cvt_rn_f64_s32, f64, s32, none, none, x)                                                                              \
     UNIT(cvt_rn_f64_u64, f64, u64, none, none, x)                                                                              \
     UNIT(cvt_rn_f64_s64, f64, s64, none, none, x)
+
+/* clang-format on */
 
 /* The types: how a lane is read and written. */
 #define WIDTH_none PRED
