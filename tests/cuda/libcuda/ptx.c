@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { LANES = 32, MAX_OPERANDS = 6, MAX_THREADS = 1024 };
+enum { LANES = 32, MAX_OPERANDS = 6, BUCKETS = 1024, MAX_BRANCHES = 100000 /* of a warp */ };
 
 /* A register is a row of 32 lanes, of 4 bytes (predicates: 0 or ~0; 16-bit registers: zero-extended) or of 8. */
 typedef enum { PRED, B16, B32, B64 } width;
@@ -311,6 +311,7 @@ typedef struct {
     char name[80];
     uint32_t row;
     width width;
+    int next; /* in its bucket, older; -1: none */
 } variable;
 
 typedef struct {
@@ -320,7 +321,7 @@ typedef struct {
     bool failed;
     ptx_kernel *kernel;
     variable *variables;
-    int nvariables;
+    int nvariables, buckets[BUCKETS];
     struct {
         char name[64];
         int index;
@@ -379,12 +380,20 @@ static uint32_t new_row(reader *r, width w) {
     return row;
 }
 
+static unsigned bucket(const char *name) {
+    unsigned hash = 0;
+    while (*name) hash = 31 * hash + (unsigned char)*name++;
+    return hash % BUCKETS;
+}
+
 static void declare(reader *r, const char *name, width w) {
     r->variables = grow(r->variables, r->nvariables, sizeof *r->variables);
     variable *const v = &r->variables[r->nvariables++];
     snprintf(v->name, sizeof v->name, "%s", name);
     v->width = w;
     v->row = new_row(r, w);
+    v->next = r->buckets[bucket(name)];
+    r->buckets[bucket(name)] = r->nvariables - 1;
 }
 
 /* .reg .b32 %r<7>; or .reg .b32 tmp; */
@@ -416,11 +425,15 @@ static void declaration(reader *r) {
 
 static const variable *lookup(reader *r, const char *name) {
     static const variable specials[] = {
-        {"%tid.x", ROW_TID, B32}, {"%ctaid.x", ROW_CTAID, B32}, {"%nctaid.x", ROW_NCTAID, B32}, {"%ntid.x", ROW_NTID, B32}};
+        {"%tid.x", ROW_TID, B32, -1},
+        {"%ctaid.x", ROW_CTAID, B32, -1},
+        {"%nctaid.x", ROW_NCTAID, B32, -1},
+        {"%ntid.x", ROW_NTID, B32, -1},
+    };
     for (size_t i = 0; i < sizeof specials / sizeof specials[0]; i++) {
         if (strcmp(name, specials[i].name) == 0) return &specials[i];
     }
-    for (int i = r->nvariables - 1; i >= 0; i--) {
+    for (int i = r->buckets[bucket(name)]; i >= 0; i = r->variables[i].next) {
         if (strcmp(name, r->variables[i].name) == 0) return &r->variables[i];
     }
     return NULL;
@@ -708,6 +721,7 @@ static void read_kernel(reader *r, ptx_module *module) {
     k->bytes = ROWS_BEGIN;
     r->kernel = k;
     r->nvariables = r->nlabels = 0;
+    for (int i = 0; i < BUCKETS; i++) r->buckets[i] = -1;
     word(r, k->name);
     expect(r, "(");
     while (!r->failed && !accept(r, ")")) {
@@ -1056,7 +1070,7 @@ static ptx_outcome run_warp(worker *w, char *rows, uint32_t alive) {
                 }
                 break;
             case OP_BRANCH:
-                if (++steps > 1000000) return fail(w, PTX_STUCK, (int)pc, 0, "a loop without end", 0, 0);
+                if (++steps > MAX_BRANCHES) return fail(w, PTX_STUCK, (int)pc, 0, "a loop without end", 0, 0);
                 if (on == mask) {
                     pc = (uint32_t)i->target;
                     continue;
