@@ -219,9 +219,18 @@ func (k *kernels) launch(plan *cgo.Plan, compute, dst, src rsqrt.DType, to, from
 		words := []uint64{uint64(to), uint64(from), uint64(plan.N)}
 		return start(k.flat, plan.N*plan.SrcSize/vector, flight, words, stream)
 	}
+	p := described(plan, dst, src, to, from)
+	if narrow(plan) {
+		return start(k.items, plan.N, flight, p.words(), stream)
+	}
+	return start(k.wide, plan.N, 1, p.words(), stream)
+}
+
+// described is a plan as rsqrt.cu reads it.
+func described(plan *cgo.Plan, dst, src rsqrt.DType, to, from uintptr) *items {
 	srcParts, srcPart := parts(src)
 	dstParts, dstPart := parts(dst)
-	p := items{
+	p := &items{
 		dst: uint64(to), src: uint64(from), n: uint64(plan.N),
 		srcKind: kind(src), srcSize: uint64(plan.SrcSize / srcParts),
 		dstType: uint64(dstPart), dstSize: uint64(plan.DstSize / dstParts), dstParts: uint64(dstParts),
@@ -230,7 +239,7 @@ func (k *kernels) launch(plan *cgo.Plan, compute, dst, src rsqrt.DType, to, from
 	p.dims[0] = dim{length: 1, magic: 1}
 	srcBits, dstBits := from, to
 	for i := range int(plan.NDim) {
-		d := int(last) - i
+		d := int(plan.NDim) - 1 - i
 		p.dims[i] = divisor(plan.Shape[d])
 		p.dims[i].src, p.dims[i].dst = int64(plan.SrcStrides[d]), int64(plan.DstStrides[d])
 		srcBits |= uintptr(plan.SrcStrides[d])
@@ -239,12 +248,10 @@ func (k *kernels) launch(plan *cgo.Plan, compute, dst, src rsqrt.DType, to, from
 	if srcBits%uintptr(srcPart.Size()) == 0 && dstBits%uintptr(dstPart.Size()) == 0 {
 		p.aligned = 1
 	}
-	words := (*[unsafe.Sizeof(p) / 8]uint64)(unsafe.Pointer(&p))[:]
-	if narrow(plan) {
-		return start(k.items, plan.N, flight, words, stream)
-	}
-	return start(k.wide, plan.N, 1, words, stream)
+	return p
 }
+
+func (p *items) words() []uint64 { return (*[unsafe.Sizeof(*p) / 8]uint64)(unsafe.Pointer(p))[:] }
 
 // divisor is a dimension with what rsqrt.cu's divide wants.
 func divisor(length int) dim {

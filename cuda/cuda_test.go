@@ -3,6 +3,7 @@ package cuda
 import (
 	"bytes"
 	"fmt"
+	"math"
 	"math/rand/v2"
 	"os"
 	"slices"
@@ -102,7 +103,29 @@ func specials(size int) []uint64 {
 	return all
 }
 
-// sprinkle puts specials in place of every third part.
+// tie is an x of a real dtype whose 1/√x is, or is next to, the middle of two numbers of a narrower dtype, or an end of float16.
+func tie(random *rand.Rand, dtype rsqrt.DType) uint64 {
+	var y float64
+	switch r := random.Uint32(); random.IntN(5) {
+	case 0:
+		y = float64(math.Float32frombits(r&0x3fff0000 | 0x20008000)) // bfloat16's
+	case 1:
+		y = float64(math.Float32frombits(r&0x07ffe000 + 0x38001000)) // float16's, subnormal ones too
+	case 2:
+		y = math.Float64frombits(uint64(r&0x07ffffff)<<29 + 0x3f00000010000000) // float32's
+	case 3:
+		y = 65520
+	default:
+		y = 0x1p-14
+	}
+	x, step := 1/(y*y), random.IntN(5)-2
+	if dtype == rsqrt.F64 {
+		return math.Float64bits(x) + uint64(step)
+	}
+	return uint64(math.Float32bits(float32(x)) + uint32(step))
+}
+
+// sprinkle puts specials in place of every third part, and ties in place of some others.
 func sprinkle(random *rand.Rand, block []byte, dtype rsqrt.DType) {
 	n, part := parts(dtype)
 	if n == 1 && kind(dtype) != float {
@@ -113,6 +136,8 @@ func sprinkle(random *rand.Rand, block []byte, dtype rsqrt.DType) {
 	for at := 0; at+size <= len(block); at += size {
 		if random.IntN(3) == 0 {
 			put(block[at:], edges[random.IntN(len(edges))], size)
+		} else if (dtype == rsqrt.F32 || dtype == rsqrt.F64) && random.IntN(3) == 0 {
+			put(block[at:], tie(random, dtype), size)
 		}
 	}
 }

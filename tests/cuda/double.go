@@ -152,19 +152,24 @@ func (m Memory) Write(bytes []byte) {
 
 // Read waits for what has been enqueued on the default stream, and on those that wait for it, and copies the block.
 func (m Memory) Read(length int) []byte {
-	bytes := make([]byte, length)
+	bytes, code := m.TryRead(length)
+	if code != 0 {
+		panic(fmt.Sprintf("error %d: %s", code, Why()))
+	}
+	return bytes
+}
+
+// TryRead is Read, with the driver's answer.
+func (m Memory) TryRead(length int) (bytes []byte, code int) {
+	bytes = make([]byte, length)
 	if length == 0 {
-		return bytes
+		return bytes, 0
 	}
 	var pinner runtime.Pinner
 	defer pinner.Unpin()
 	pinner.Pin(&bytes[0])
-	On(m.Device, func() {
-		if code := Call("cuMemcpyDtoH_v2", uintptr(unsafe.Pointer(&bytes[0])), m.Address, uintptr(length)); code != 0 {
-			panic(fmt.Sprintf("error %d: %s", code, Why()))
-		}
-	})
-	return bytes
+	On(m.Device, func() { code = Call("cuMemcpyDtoH_v2", uintptr(unsafe.Pointer(&bytes[0])), m.Address, uintptr(length)) })
+	return bytes, code
 }
 
 // Peek is the block as it is, whatever waits: the double's memory is the CPU's.
@@ -221,6 +226,23 @@ func Replay(device int, graph, stream uintptr) {
 }
 
 // The double's controls; libcuda.c describes them.
+
+// LoadModule loads PTX into a device's primary context; the module, or the driver's answer where it refuses it.
+func LoadModule(device int, ptx string) (module uintptr, code int) {
+	text := C.CString(ptx)
+	defer C.free(unsafe.Pointer(text))
+	word := (*uintptr)(C.calloc(1, 8))
+	defer C.free(unsafe.Pointer(word))
+	On(device, func() { code = Call("cuModuleLoadData", uintptr(unsafe.Pointer(word)), uintptr(unsafe.Pointer(text))) })
+	return *word, code
+}
+
+// Function is a module's, in the current context.
+func Function(module uintptr, name string) uintptr {
+	text := C.CString(name)
+	defer C.free(unsafe.Pointer(text))
+	return made("cuModuleGetFunction", module, uintptr(unsafe.Pointer(text)))
+}
 
 // Fail lets a call of a function fail: the one after the next `after` ones.
 func Fail(function string, after, code int) {
