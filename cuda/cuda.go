@@ -33,8 +33,13 @@ const (
 //
 // It may be called from any number of goroutines at once.
 func Apply(dst, src rsqrt.Array, stream uintptr) error {
+	return ApplyIn(dst, src, rsqrt.DefaultDType(), stream)
+}
+
+// ApplyIn is [Apply] with the dtype that booleans and integers are computed in.
+func ApplyIn(dst, src rsqrt.Array, integers rsqrt.DType, stream uintptr) error {
 	var plan cgo.Plan
-	compute, err := rsqrt.DecideInto(&plan, dst, src)
+	compute, err := rsqrt.DecideInto(&plan, dst, src, integers)
 	if err != nil || plan.N == 0 {
 		return err
 	}

@@ -49,6 +49,7 @@ SPEC = {
 
 # Rows that Go tests show: exact decisions of overlap against sets of addresses, and layouts that can't be decided.
 GO_TESTS = {
+    "3.5": ["cuda.TestDevices"],
     "5.1": ["rsqrt.TestOverlapsItselfIsExact"],
     "5.3": ["rsqrt.TestOverlapIsExact"],
     "5.4": ["rsqrt.TestOverlapOfLargeArrays"],
@@ -57,7 +58,8 @@ GO_TESTS = {
     "6.4": ["cgo.TestHalfKernels"],
     "6.5": ["cgo.TestComplexAccuracy"],
     "6.7": ["cgo.TestComplexSpecials"],
-    "6.8": ["cgo.TestTiersAgree", "cgo.TestComplexTiersAgree"],
+    "6.8": ["cgo.TestTiersAgree", "cgo.TestComplexTiersAgree", "cuda.TestLengths", "cuda.TestRandomLayouts", "cuda.TestCasts"],
+    "8.5": ["cuda.TestWithoutDriver"],
 }
 
 
