@@ -182,9 +182,9 @@ DEVICE uint64_t load(const void *from, int size) {
     }
 }
 
+/* The same, 2 4 or 8 of them. */
 DEVICE void store(void *to, uint64_t bits, int size) {
     switch (size) {
-        case 1: *(uint8_t *)to = (uint8_t)bits; break;
         case 2: *(uint16_t *)to = (uint16_t)bits; break;
         case 4: *(uint32_t *)to = (uint32_t)bits; break;
         default: *(uint64_t *)to = bits;
@@ -257,6 +257,7 @@ DEVICE uint64_t cast_f32(uint32_t x, int type) {
 /* A part of DTYPE to another type. */
 DEVICE uint64_t cast_part(uint64_t x, int type) {
     if (type == DTYPE::type) return x;
+    __builtin_assume(type != DTYPE::type);
     if (DTYPE::type == F16) return cast_f32(bits_of_f32(f16_to_f32((uint16_t)x)), type);
     if (DTYPE::type == BF16) return cast_f32(bits_of_f32(bf16_to_f32((uint16_t)x)), type);
     if (DTYPE::type == F64) return cast_f32(f32_from_f64(x), type);
@@ -314,7 +315,7 @@ template <typename index, typename offset, int flight> DEVICE void run(const pla
     UNROLL for (int i = 0; i < flight; i++) {
         if (first + THREADS * i >= n) continue;
         const char *const from = (const char *)p.src + src[i];
-        int const size = (int)p.src_size;
+        int const size = DTYPE::parts == 2 ? DTYPE::size : (int)p.src_size;
         x[i].re = p.aligned ? load(from, size) : load_bytes(from, size);
         if (DTYPE::parts == 2) x[i].im = p.aligned ? load(from + size, size) : load_bytes(from + size, size);
     }
