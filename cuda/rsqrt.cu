@@ -258,6 +258,7 @@ DEVICE uint64_t cast_f32(uint32_t x, int type) {
 DEVICE uint64_t cast_part(uint64_t x, int type) {
     if (type == DTYPE::type) return x;
     __builtin_assume(type != DTYPE::type);
+    if (DTYPE::parts == 2) __builtin_assume(type == F32 || type == F64);
     if (DTYPE::type == F16) return cast_f32(bits_of_f32(f16_to_f32((uint16_t)x)), type);
     if (DTYPE::type == BF16) return cast_f32(bits_of_f32(bf16_to_f32((uint16_t)x)), type);
     if (DTYPE::type == F64) return cast_f32(f32_from_f64(x), type);
@@ -266,7 +267,7 @@ DEVICE uint64_t cast_part(uint64_t x, int type) {
 
 /* The part of DTYPE that a source's number is computed as. */
 DEVICE uint64_t cast_source(uint64_t x, const plan &p) {
-    if (p.src_kind == FLOAT) return x;
+    if (DTYPE::parts == 2 || p.src_kind == FLOAT) return x;
     int const unused = 64 - 8 * (int)p.src_size;
     if (p.src_kind == SIGNED) x = (uint64_t)((int64_t)(x << unused) >> unused);
     if (p.src_kind == BOOLEAN) x = x != 0;
@@ -323,8 +324,9 @@ template <typename index, typename offset, int flight> DEVICE void run(const pla
         if (first + THREADS * i >= n) continue;
         item const y = DTYPE::rsqrt({cast_source(x[i].re, p), DTYPE::parts == 2 ? x[i].im : 0});
         char *const to = (char *)p.dst + dst[i];
-        int const size = (int)p.dst_size;
-        for (uint32_t part = 0; part < (uint32_t)p.dst_parts; part++) {
+        int const size = (int)p.dst_size, parts = DTYPE::parts == 2 ? 2 : (int)p.dst_parts;
+        if (DTYPE::parts == 2) __builtin_assume(size == 4 || size == 8);
+        for (int part = 0; part < parts; part++) {
             uint64_t const bits = part == 0           ? cast_part(y.re, (int)p.dst_type)
                                   : DTYPE::parts == 2 ? cast_part(y.im, (int)p.dst_type)
                                                       : 0;
