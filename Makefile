@@ -14,7 +14,7 @@ export GORSQRT_REQUIRE_TIERS := scalar $(call has,avx2,avx2) $(call has,avx512vl
 OLDEST_TORCH := 2.6.0
 OLDEST := .venv-torch-$(OLDEST_TORCH)
 
-.PHONY: help demo test lint generate ptx budget sanitize exhaustive neon bench wheel develop
+.PHONY: help demo test lint generate ptx budget mutants sanitize exhaustive neon bench wheel develop
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
 
@@ -56,8 +56,11 @@ sanitize: develop ## the C under gcc's address and undefined-behaviour sanitizer
 	$(GO) test -short -race $(PACKAGES)
 	$(GO) test -run=^$$ -fuzz=FuzzApply -fuzztime=20s ./rsqrt
 
-exhaustive: develop ## all 2^32 float32 inputs on every tier
-	$(GO) test -count=1 -tags exhaustive -run TestEveryFloat32 -v ./cgo
+mutants: ## which changes of the PTX the tests' calls would not notice
+	$(GO) test -count=1 -timeout 30m -v -tags mutants -run TestMutants ./cuda
+
+exhaustive: develop ## all 2^32 float32 inputs on every tier, and by the PTX
+	$(GO) test -count=1 -tags exhaustive -run TestEveryFloat32 -v ./cgo ./cuda
 
 neon: develop ## the Go tests for aarch64, cross-compiled and run under qemu
 	GOARCH=arm64 CC=aarch64-linux-gnu-gcc GORSQRT_REQUIRE_TIERS='scalar neon' \
