@@ -12,7 +12,7 @@
  *
  * One divider does square roots and divisions, and while it works the multipliers have nothing to do. So f32 and f64 give it
  * half of a block's vectors and compute the others by fma, to the same bits. The 16-bit dtypes are bound by conversions and
- * fma, complex by the divider. x86 gives the contract's nans by itself. Masked lanes neither load nor store, so that tails
+ * fma, complex mostly by the divider. x86 gives the contract's nans by itself. Masked lanes neither load nor store, so that tails
  * read nothing beyond the end. */
 #ifdef __x86_64__
 #include "kernels.h"

@@ -13,7 +13,7 @@
  *
  * One divider does square roots and divisions, and while it works the multipliers have nothing to do. So f32 and f64 give it
  * some vectors of a block and compute the others by fma, to the same bits; then both are busy. The 16-bit dtypes are bound by
- * conversions and fma, complex by the divider. x86 gives the contract's nans by itself. Masked lanes neither load nor store,
+ * conversions and fma, complex mostly by the divider. x86 gives the contract's nans by itself. Masked lanes neither load nor store,
  * so that tails read nothing beyond the end. */
 #ifdef __x86_64__
 #include "kernels.h"
@@ -32,7 +32,7 @@
 enum {
     BLOCK = 8,   /* vectors that are computed together, step by step: enough for the latency of every step */
     HALF = 4,    /* a tail of more is computed as a block too, with ones beyond the end */
-    DIVIDED = 3, /* of them by the divider: it and the multipliers then take about the same time, on Zen 4, Zen 5 and Intel's */
+    DIVIDED = 3, /* of them by the divider: it and the multipliers then take about the same time (measured on Zen 4) */
     F32S = 16,
     F64S = 8,
 };
