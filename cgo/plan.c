@@ -241,6 +241,13 @@ static void run_items(const job *j, int64_t begin, int64_t end) {
     }
 }
 
+/* The numbered items of two vectors: gcc before 12 has a builtin of its own for it. */
+#if defined(__clang__) || __GNUC__ >= 12
+#define SHUFFLE(a, b, ...) __builtin_shufflevector(a, b, __VA_ARGS__)
+#else
+#define SHUFFLE(a, b, ...) __builtin_shuffle(a, b, (__typeof__(a)){__VA_ARGS__})
+#endif
+
 typedef uint32_t u32x4 __attribute__((vector_size(16)));
 typedef uint64_t u64x2 __attribute__((vector_size(16)));
 
@@ -261,12 +268,12 @@ static void transpose_u32(char *restrict to, int64_t to_row, const char *restric
             memcpy(&b, in + 4 * r + from_column, 16);
             memcpy(&d, in + 4 * r + 2 * from_column, 16);
             memcpy(&e, in + 4 * r + 3 * from_column, 16);
-            u32x4 const ab_low = __builtin_shufflevector(a, b, 0, 4, 1, 5), ab_high = __builtin_shufflevector(a, b, 2, 6, 3, 7);
-            u32x4 const de_low = __builtin_shufflevector(d, e, 0, 4, 1, 5), de_high = __builtin_shufflevector(d, e, 2, 6, 3, 7);
-            a = __builtin_shufflevector(ab_low, de_low, 0, 1, 4, 5);
-            b = __builtin_shufflevector(ab_low, de_low, 2, 3, 6, 7);
-            d = __builtin_shufflevector(ab_high, de_high, 0, 1, 4, 5);
-            e = __builtin_shufflevector(ab_high, de_high, 2, 3, 6, 7);
+            u32x4 const ab_low = SHUFFLE(a, b, 0, 4, 1, 5), ab_high = SHUFFLE(a, b, 2, 6, 3, 7);
+            u32x4 const de_low = SHUFFLE(d, e, 0, 4, 1, 5), de_high = SHUFFLE(d, e, 2, 6, 3, 7);
+            a = SHUFFLE(ab_low, de_low, 0, 1, 4, 5);
+            b = SHUFFLE(ab_low, de_low, 2, 3, 6, 7);
+            d = SHUFFLE(ab_high, de_high, 0, 1, 4, 5);
+            e = SHUFFLE(ab_high, de_high, 2, 3, 6, 7);
             memcpy(to + r * to_row + 4 * c, &a, 16);
             memcpy(to + (r + 1) * to_row + 4 * c, &b, 16);
             memcpy(to + (r + 2) * to_row + 4 * c, &d, 16);
@@ -287,7 +294,7 @@ static void transpose_u64(char *restrict to, int64_t to_row, const char *restric
             u64x2 a, b;
             memcpy(&a, in + 8 * r, 16);
             memcpy(&b, in + 8 * r + from_column, 16);
-            u64x2 const low = __builtin_shufflevector(a, b, 0, 2), high = __builtin_shufflevector(a, b, 1, 3);
+            u64x2 const low = SHUFFLE(a, b, 0, 2), high = SHUFFLE(a, b, 1, 3);
             memcpy(to + r * to_row + 8 * c, &low, 16);
             memcpy(to + (r + 1) * to_row + 8 * c, &high, 16);
         }
