@@ -5,12 +5,13 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <wchar.h>
 
 enum {
     ITEM = 16,       /* bytes of the largest item */
     TILE = 512,      /* of those in a tile, what is in flight between two stages: two are 16 KiB, half of the smallest L1 */
     SHORT_RUN = 256, /* contiguous runs below this are gathered into tiles rather than computed one by one */
-    FILL = 1024,     /* bytes */
+    FILL = 2048,     /* bytes copied at a time where one item fills many places */
     PANEL = 32,      /* rows of a panel: two cache lines of f32 in each of src's rows */
     CHUNK = 1 << 16, /* items between two looks at `interrupted`, and that one thread takes at a time: 10 µs to 2 ms */
 };
@@ -64,6 +65,7 @@ static inline __attribute__((always_inline)) void move_rows(char *restrict to, i
     for (int64_t r = 0; r < rows; r++) {
         char *restrict const out = to + r * to_row;
         const char *restrict const in = from + r * from_row;
+#pragma GCC unroll 8
         for (int64_t i = 0; i < k; i++) memcpy(out + i * to_item, in + i * from_item, size);
     }
 }
@@ -109,12 +111,19 @@ static void move(char *to, int64_t to_row, int64_t to_item, const char *from, in
     }
 }
 
-/* n times the same item. Where they lie close, most of them as copies of the first kilobyte. */
+/* n times the same item. Where they lie close, most of them as copies of those before, twice as many each time. */
 static void fill(char *to, int64_t to_item, const char *item, int64_t n, int64_t size) {
-    int64_t const first = to_item != size || n * size <= FILL ? n : FILL / size;
-    move(to, 0, to_item, item, 0, 0, 1, first, size);
-    for (int64_t done = first, k; done < n; done += k) {
-        k = n - done < first ? n - done : first;
+    if (size == sizeof(wchar_t) && to_item == size && (uintptr_t)to % sizeof(wchar_t) == 0) {
+        wchar_t bits;
+        memcpy(&bits, item, sizeof bits);
+        wmemset((wchar_t *)to, bits, (size_t)n); /* libc's has the widest stores of this machine */
+        return;
+    }
+    int64_t done = to_item != size || n < 16 ? n : 16;
+    move(to, 0, to_item, item, 0, 0, 1, done, size);
+    for (int64_t k; done < n; done += k) {
+        k = done * size < FILL ? done : FILL / size;
+        if (k > n - done) k = n - done;
         memcpy(to + done * size, to, (size_t)(k * size));
     }
 }
