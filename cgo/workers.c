@@ -39,6 +39,7 @@ static struct {
     _Atomic bool taken;     /* by a call */
     _Atomic int threads;    /* the setting */
     int helpers;            /* started; changed by the call that has taken this */
+    int forks;              /* from which this process has come, counted in the child */
 } shared = {.threads = 1};
 
 static void futex_wait(_Atomic uint32_t *word, uint32_t seen) {
@@ -171,6 +172,7 @@ bool workers_run(workers_task *task, const void *work, int64_t units, int64_t ch
                  void *context) {
     while (units / chunk >= INT32_MAX) chunk *= 2;
     call c = {task, work, units, chunk, (uint64_t)((units + chunk - 1) / chunk) << 32};
+    int const forks = shared.forks;
     bool const helped = ask_helpers(&c, bytes);
     bool stopped = false;
     while (!stopped && run_chunk(&c, false)) {
@@ -179,7 +181,8 @@ bool workers_run(workers_task *task, const void *work, int64_t units, int64_t ch
     }
     if (stopped) atomic_store(&c.left, 0);
     if (helped) dismiss_helpers();
-    return !stopped;
+    /* Where `interrupted` has forked, the child has what its parent's helpers had done by then, and no more. */
+    return !stopped && !(helped && forks != shared.forks);
 }
 
 void gorsqrt_set_threads(int threads) {
@@ -192,6 +195,7 @@ int gorsqrt_threads(void) {
 
 /* fork copies the calling thread only, whatever the others were doing. */
 static void after_fork_in_child(void) {
+    shared.forks++;
     shared.helpers = 0;
     atomic_store(&shared.state, 0);
     atomic_store(&shared.asleep, 0);

@@ -15,7 +15,7 @@
 typedef void workers_task(const void *work, int64_t begin, int64_t end);
 
 /* Runs all units of the work, `chunk` at a time. Between two chunks the caller asks `interrupted` (may be NULL) and stops where
- * that answers true: false is then the answer. Helpers are asked in where so many bytes are worth it. */
+ * that answers true: false is then the answer, as in a child that `interrupted` has forked off. Helpers are asked in where so many bytes are worth it. */
 bool workers_run(workers_task *task, const void *work, int64_t units, int64_t chunk, int64_t bytes, bool (*interrupted)(void *),
                  void *context);
 

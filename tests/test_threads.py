@@ -129,6 +129,32 @@ def test_forked_children_have_helpers_of_their_own():
     assert rsqrt(x).tobytes() == expected
 
 
+@pytest.mark.spec("8.2")
+def test_a_signal_handler_that_forks_in_the_middle_of_a_call():
+    """The parent is right, and the child says that it can't be."""
+    code = """
+import os, signal, sys, numpy as np, gorsqrt
+gorsqrt.set_num_threads(2)
+x = np.random.default_rng(0).random(1 << 24).view(np.complex128)
+out, expected, child = np.zeros_like(x), gorsqrt.rsqrt(x), []
+def handler(*_):
+    signal.setitimer(signal.ITIMER_REAL, 0)
+    child.append(os.fork())
+signal.signal(signal.SIGALRM, handler)
+signal.setitimer(signal.ITIMER_REAL, 0.05)
+try:
+    gorsqrt.rsqrt(x, out=out)
+    good = child[0] > 0 and (out == expected).all()
+except RuntimeError as error:
+    good = child[0] == 0 and "forked this process in the middle of a call" in str(error)
+if child[0] == 0:
+    os._exit(0 if good else 1)
+sys.exit(0 if good and os.waitpid(child[0], 0)[1] == 0 else 1)
+"""
+    done = run(code, GORSQRT_ISA="scalar")  # slow enough for the call to look at signals
+    assert done.returncode == 0, done.stderr
+
+
 def test_beside_torchs_openmp():
     import torch
 
