@@ -66,8 +66,9 @@ neon: develop ## the Go tests for aarch64, cross-compiled and run under qemu
 	GOARCH=arm64 CC=aarch64-linux-gnu-gcc GORSQRT_REQUIRE_TIERS='scalar neon' \
 		$(GO) test -exec 'qemu-aarch64 -L /usr/aarch64-linux-gnu' ./cgo ./rsqrt
 
-bench: develop ## the cost of a call beside numpy and torch: bench/results and README's table
-	$(PY) bench/calls.py
+bench: develop ## everything side by side with torch, numpy and the rest: CSVs, plots, tables; some minutes (BENCH=--quick: one)
+	$(INSTALL) --editable '.[bench]'
+	$(PY) bench $(BENCH)
 
 wheel: develop ## sdist and wheel into dist/
 	$(INSTALL) --editable '.[dev]'

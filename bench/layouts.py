@@ -1,35 +1,25 @@
-"""float32 arrays of many layouts, out= of many layouts, beside torch's on one thread: `python bench/layouts.py`.
+"""float32 arrays of many layouts, out= of many layouts, beside torch's on one thread: layouts.csv.
 
-Each line is an input and an output, both views: permuted, sliced, turned round, broadcast. A row is the median time over the
-rounds with the 20th and 80th percentile, as elements a nanosecond; both contenders in turn in one process. Writes
-bench/results/layouts.csv and prints the ratios, the worst first.
+Each layout is an input and an output, both views: permuted, sliced, turned round, broadcast.
 
 Prediction: layouts that are dense in any order are flat passes, of the flat speed. A transposed input comes by panels of 32
 rows, turned in registers, so every cache line is read once: some 2 items/ns, where torch goes from column to column. Strides
 of 2 and 3 are shuffled into a tile, half of the flat speed. Short rows cost their bookkeeping, some nanoseconds a row.
 """
 
-import argparse
-import csv
-import statistics
-import time
-from pathlib import Path
-
-import numpy as np
-import torch
-from calls import machine, versions
-
-import gorsqrt
-
-RESULTS = Path(__file__).resolve().parent / "results/layouts.csv"
+from measure import Contender, installed, main, one_core, speeds
 
 
 def fresh(*shape):
+    import numpy as np
+
     return np.random.default_rng(1).uniform(1, 100, shape).astype(np.float32)
 
 
 def layouts():
     """(name, input, out). None for out: in place."""
+    import numpy as np
+
     flat, square, big = fresh(1 << 16), fresh(1024, 1024), fresh(4096, 4096)
     images, cube, odd = fresh(8, 64, 56, 56), fresh(64, 96, 80), fresh(1000, 1003)
     like = np.empty_like
@@ -77,65 +67,38 @@ def layouts():
     yield "x[::-1, :]", square[::-1], c(square)
 
 
-def calls(x, out):
+def contenders(x, out):
+    import numpy as np
+
+    import gorsqrt
+
     if out is None:
         x[...] = 1
         mine = lambda: gorsqrt.rsqrt_(x)  # noqa: E731
     else:
         mine = lambda: gorsqrt.rsqrt(x, out=out)  # noqa: E731
-    if any(stride < 0 for stride in x.strides):  # torch has no such tensors
-        return mine, None
+    yield Contender({"provider": "gorsqrt", "tier": gorsqrt.show_config("dicts")["tier"]}, mine)
+    if not installed("torch") or any(stride < 0 for stride in x.strides):  # torch has no such tensors
+        return
+    import torch
+
+    torch.set_num_threads(1)
     with np.testing.suppress_warnings() as quiet:  # a broadcast input is not writable, and nobody writes it
         quiet.filter(UserWarning)
         tensor = torch.from_numpy(x)
     if out is None:
-        return mine, lambda: torch.rsqrt_(tensor)
-    tensor_out = torch.from_numpy(out)
-    return mine, lambda: torch.rsqrt(tensor, out=tensor_out)
+        theirs = lambda: torch.rsqrt_(tensor)  # noqa: E731
+    else:
+        tensor_out = torch.from_numpy(out)
+        theirs = lambda: torch.rsqrt(tensor, out=tensor_out)  # noqa: E731
+    yield Contender({"provider": "torch", "tier": ""}, theirs)
 
 
-def measure(name, x, out, rounds):
-    contenders = calls(x, out)
-    samples, repeats = ([], []), [0, 0]
-    for _ in range(rounds + 1):  # the first warms up
-        for i, call in enumerate(contenders):
-            if call is None:
-                continue
-            start = time.perf_counter_ns()
-            for _ in range(repeats[i] or 1):
-                call()
-            ns = (time.perf_counter_ns() - start) / (repeats[i] or 1)
-            if repeats[i]:
-                samples[i].append(ns)
-            repeats[i] = repeats[i] or max(1, int(1_000_000 / ns))
-    for provider, ns in zip(("gorsqrt", "torch"), samples, strict=True):
-        if ns:
-            p20, median, p80 = (x.size / statistics.quantiles(ns, n=10)[k] for k in (7, 4, 1))
-            row = {"provider": provider, "layout": name, "n": x.size, "per_ns": f"{median:.3f}"}
-            yield row | {"per_ns_p20": f"{p20:.3f}", "per_ns_p80": f"{p80:.3f}"}
-
-
-def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--quick", action="store_true", help="fewer rounds, nothing is written")
-    quick = parser.parse_args().quick
-    torch.set_num_threads(1)
-    rows = [row for name, x, out in layouts() for row in measure(name, x, out, 5 if quick else 21)]
-    speed = {(row["provider"], row["layout"]): float(row["per_ns"]) for row in rows}
-    names = dict.fromkeys(row["layout"] for row in rows)
-    ratio = {name: speed["gorsqrt", name] / speed["torch", name] for name in names if ("torch", name) in speed}
-    for name in sorted(names, key=lambda name: ratio.get(name, 0)):
-        against = f"torch {speed['torch', name]:6.2f}  ratio {ratio[name]:5.2f}" if name in ratio else "torch has none"
-        print(f"{name:32} gorsqrt {speed['gorsqrt', name]:6.2f}  {against}")
-    if quick:
-        return
-    common = {"machine": machine(), "tier": gorsqrt.show_config("dicts")["tier"]}
-    common["versions"] = ", ".join(f"{name} {version}" for name, version in versions().items())
-    with open(RESULTS, "w", newline="") as file:
-        writer = csv.DictWriter(file, list(rows[0]) + list(common))
-        writer.writeheader()
-        writer.writerows(row | common for row in rows)
+def rows(quick):
+    one_core()
+    for name, x, out in layouts():
+        yield from ({"layout": name} | row for row in speeds(contenders(x, out), x.size, 5 if quick else 41))
 
 
 if __name__ == "__main__":
-    main()
+    main("layouts", __doc__, rows)

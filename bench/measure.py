@@ -1,0 +1,128 @@
+"""Contenders timed in turn in one process, and the tidy CSV of what came out: what every benchmark here does alike.
+
+A row is the median over the rounds with the 20th and 80th percentile beside it, and names the machine and the versions.
+"""
+
+import argparse
+import csv
+import itertools
+import os
+import platform
+import statistics
+import sys
+import time
+from importlib import metadata
+from pathlib import Path
+from typing import NamedTuple
+
+import gorsqrt
+
+RESULTS = Path(__file__).resolve().parent / "results"
+SAMPLE_NS = 600_000  # a sample is as many calls as take about this long
+FEWEST = 5  # rounds, however long they take
+
+
+class Contender(NamedTuple):
+    """What a row is about (columns of the CSV), a call without arguments, and what must be set before it, untimed."""
+
+    about: dict
+    call: object
+    prepare: object = lambda: None
+
+
+def installed(name):
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def one_core():
+    """Keeps this process, and the threads it will start, on one processor. Comes before numpy, torch or jax start any."""
+    os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
+    gorsqrt.set_num_threads(1)
+
+
+def in_turn(contenders, rounds, seconds=4.0):
+    """Nanoseconds a call, a list of rounds for each contender; an empty call's time, measured in the same round, is taken off.
+
+    The first round warms up and finds how many calls make a sample. After `seconds` no further round begins.
+    """
+
+    def once(call, calls):
+        start = time.perf_counter_ns()
+        for _ in itertools.repeat(None, calls):
+            call()
+        return (time.perf_counter_ns() - start) / calls
+
+    contenders = [Contender({}, lambda: None), *contenders]
+    calls, samples = [1] * len(contenders), []
+    end = time.monotonic() + seconds
+    for turn in range(-1, rounds):
+        if turn >= FEWEST and time.monotonic() > end:
+            break
+        row = []
+        for i, contender in enumerate(contenders):
+            contender.prepare()
+            once(contender.call, 1)  # brings its code and data back
+            row.append(once(contender.call, calls[i]))
+            if turn < 0:
+                calls[i] = max(1, int(SAMPLE_NS / max(row[i], 20)))
+        if turn >= 0:
+            samples.append([max(ns - row[0], 0.1) for ns in row[1:]])
+    return [list(column) for column in zip(*samples, strict=True)]
+
+
+def spread(samples):
+    """The 20th percentile, the median and the 80th."""
+    tenths = statistics.quantiles(samples, n=10, method="inclusive")
+    return tenths[1], tenths[4], tenths[7]
+
+
+def speeds(contenders, n, rounds):
+    """Rows of items a nanosecond."""
+    contenders = list(contenders)
+    for contender, ns in zip(contenders, in_turn(contenders, rounds), strict=True):
+        slow, median, fast = spread([n / sample for sample in ns])
+        yield contender.about | {"n": n, "per_ns": f"{median:.4g}", "per_ns_p20": f"{slow:.4g}", "per_ns_p80": f"{fast:.4g}"}
+
+
+def environment():
+    """The columns that are the same in every row: machine and versions."""
+    text = Path("/proc/cpuinfo").read_text()
+    said = dict(line.split(":", 1) for line in text.replace("\t", "").splitlines() if ":" in line)
+    said = {name.strip(): value.strip() for name, value in said.items()}
+    name = said.get("model name", platform.machine())
+    if "cpu family" in said:
+        name += f" (family {said['cpu family']}, model {said['model']})"
+    caches = ", ".join(f"{level} {size >> 10} KiB" for level, size in sorted(gorsqrt.show_config("dicts")["caches"].items()))
+    packages = {name: installed(name) for name in ("numpy", "torch", "jax", "numexpr", "numba")}
+    versions = {"gorsqrt": gorsqrt.__version__, "python": platform.python_version()} | packages
+    return {
+        "machine": f"{name}, {os.cpu_count()} CPUs, {caches}",
+        "versions": ", ".join(f"{name} {version}" for name, version in versions.items() if version),
+    }
+
+
+def main(name, doc, rows):
+    """The command of one benchmark: rows(quick) are measured, shown as they come, and written to results/name.csv."""
+    parser = argparse.ArgumentParser(description=doc.splitlines()[0])
+    parser.add_argument(
+        "--quick", action="store_true", help="fewer rounds and sizes; nothing is written, unless --results says where"
+    )
+    parser.add_argument("--results", type=Path, help=f"the folder of {name}.csv; {RESULTS} unless --quick")
+    options = parser.parse_args()
+    if name != "calls" and not installed("numpy"):
+        sys.exit(f"{name}: left out, since numpy is not installed")
+    common = environment()
+    found, start = [], time.monotonic()
+    for row in rows(options.quick):
+        found.append(row | common)
+        print(f"[{name} {time.monotonic() - start:5.1f} s]", *row.values(), flush=True)
+    folder = options.results or (None if options.quick else RESULTS)
+    if folder:
+        folder.mkdir(parents=True, exist_ok=True)
+        with open(folder / f"{name}.csv", "w", newline="") as file:
+            writer = csv.DictWriter(file, list(found[0]), lineterminator="\n")
+            writer.writeheader()
+            writer.writerows(found)

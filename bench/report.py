@@ -1,0 +1,255 @@
+"""The tables of README.md and bench/README.md, and the plots, from the CSVs in bench/results: `python bench/report.py`.
+
+It measures nothing. Each table stands between two lines `<!-- bench/report.py: name -->`, and is written anew; the plots need
+matplotlib and are left as they are without it. The same CSVs give the same tables: a test compares them.
+"""
+
+import argparse
+import csv
+from pathlib import Path
+
+from throughput import L1, L2, L3, MEMORY, PREDICTED
+
+HERE = Path(__file__).resolve().parent
+PAGES = (HERE.parent / "README.md", HERE / "README.md")
+FORMS = ("in place", "out=", "fresh")
+TIERS = ("avx512", "neon", "avx2", "scalar")  # the best first
+BEST = ""  # in a table of targets: the machine's best
+SIZE_NAMES = {L1: "L1", L2: "L2", L3: "L3", MEMORY: "memory"}
+
+# What is asked of gorsqrt's speed over torch's in the same form, and what is hoped for: (dtype, tier, form, sizes, at least,
+# stretch). They come from Zen 5.
+THROUGHPUT = (
+    ("float32", BEST, "out=", (L1, L2), 3.5, 4.2),
+    ("float32", BEST, "out=", (L3,), 2.8, 3.6),
+    ("float32", BEST, "in place", (L3,), 3.5, 4.1),
+    ("float32", "avx2", "out=", (L1, L2), 1.55, 1.8),
+    ("float64", "avx2", "out=", (L1, L2), 1.6, 1.85),
+    ("float64", BEST, "out=", (L1, L2), 4.0, 4.8),
+    ("bfloat16", BEST, "out=", (L2,), 8, 10.5),
+    ("bfloat16", "avx2", "out=", (L2,), None, None),
+    ("float16", BEST, "out=", (L2,), 4, 5.5),
+    ("float16", "avx2", "out=", (L2,), None, None),
+    ("int32", BEST, "out=", (L2,), 3.5, 4.7),
+    ("int64", BEST, "out=", (L2,), 3.5, 4.7),
+    ("complex64", BEST, "out=", (L2,), 40, 55),
+    ("complex128", BEST, "out=", (L2,), 14, 20),
+    ("complex64", "avx2", "out=", (L2,), None, None),
+    ("complex128", "avx2", "out=", (L2,), None, None),
+    ("float32", BEST, "out=", (MEMORY,), 1.3, 1.5),
+    ("float32", BEST, "in place", (MEMORY,), 1.25, 1.4),
+    ("float64", BEST, "out=", (MEMORY,), 1.5, 1.7),
+    ("float32", BEST, "any data", (L2, L3), 1.8, 2.0),
+    ("float32", "avx2", "any data", (L2, L3), 1.0, 1.1),
+    *((dtype, "scalar", "out=", (L2,), None, None) for dtype in ("float32", "float64", "bfloat16", "float16", "complex64")),
+)
+# The same of layouts; None stands for the slowest of all others.
+LAYOUTS = (
+    ("x.T to contiguous 1024", 20, 35),
+    ("x.T to contiguous 4096", 8, 12),
+    ("x[::2]", 3.5, 5),
+    ("x[::3]", 2, 2.7),
+    (None, 0.95, 1),
+)
+
+
+class Results:
+    """The CSVs of a folder; one that is missing is empty."""
+
+    def __init__(self, folder):
+        def rows(name):
+            path = folder / f"{name}.csv"
+            return list(csv.DictReader(path.read_text().splitlines())) if path.exists() else []
+
+        self.calls, self.throughput, self.fresh = rows("calls"), rows("throughput"), rows("fresh")
+        self.layouts, self.threads = rows("layouts"), rows("threads")
+        tiers = {row["tier"] for row in self.throughput}
+        self.tiers = [tier for tier in TIERS if tier in tiers]
+
+    def speed(self, rows, **about):
+        """Items a nanosecond of the row that is about this; nan where there is none."""
+        about = {name: str(value) for name, value in about.items()}
+        found = (float(row["per_ns"]) for row in rows if about.items() <= row.items())
+        return next(found, float("nan"))
+
+
+def caption(rows):
+    return f"{rows[0]['machine']}; {rows[0]['versions']}." if rows else "Not measured."
+
+
+def number(value, unit=""):
+    """Three digits."""
+    if value != value:
+        return "-"
+    return (f"{value:.0f}" if value >= 99.5 else f"{value:.3g}") + unit
+
+
+def lines(header, rows):
+    yield "| " + " | ".join(header) + " |"
+    yield "|---" * len(header) + "|"
+    yield from ("| " + " | ".join(row) + " |" for row in rows)
+
+
+def calls(results):
+    """README's table: the smallest array, a provider a line."""
+    smallest = min((int(row["n"]) for row in results.calls), default=1)
+    chosen = [row for row in results.calls if int(row["n"]) == smallest]
+    providers = dict.fromkeys(row["provider"] for row in chosen)
+    cell = {(row["provider"], row["form"]): number(float(row["ns"])) for row in chosen}
+    yield from lines((f"ns a call, n={smallest}", *FORMS), ([p, *(cell[p, form] for form in FORMS)] for p in providers))
+    yield ""
+    yield caption(results.calls)
+
+
+def throughput(results):
+    """README's table: a dtype a line, in L2, and float32 and float64 in memory too."""
+    best = results.tiers[0] if results.tiers else ""
+    peers = ("torch", "1 / np.sqrt", "jax.jit(lax.rsqrt)", "numexpr", "numba", "streaming copy")
+    peers = [peer for peer in peers if any(row["provider"] == peer for row in results.throughput)]
+    columns = [("gorsqrt", tier) for tier in results.tiers] + [(peer, "") for peer in peers]
+    asked = dict.fromkeys((row["dtype"], L2) for row in results.throughput)
+    asked |= dict.fromkeys([("float32", MEMORY), ("float64", MEMORY)])
+
+    def row(dtype, n):
+        speeds = {
+            column: results.speed(results.throughput, provider=column[0], tier=column[1], dtype=dtype, n=n, form="out=")
+            for column in columns
+        }
+        yield f"{dtype}, 2^{n.bit_length() - 1}"
+        yield from (number(speed) for speed in speeds.values())
+        yield number(speeds["gorsqrt", best] / speeds.get(("torch", ""), float("nan")))
+
+    header = ("items a ns, one thread", *(f"gorsqrt {tier}" for tier in results.tiers), *peers, "gorsqrt / torch")
+    yield from lines(header, (list(row(*one)) for one in asked))
+    yield ""
+    yield caption(results.throughput)
+
+
+def targets(results):
+    """All that was asked for, with what was measured."""
+    best = results.tiers[0] if results.tiers else ""
+
+    def line(work, asked, mine, theirs, unit="items/ns", ratio=None):
+        ratio = mine / theirs if ratio is None else ratio
+        least, stretch = asked
+        met = "-" if least is None or ratio != ratio else "stretch" if ratio >= stretch else "yes" if ratio >= least else "no"
+        goals = ("-" if goal is None else number(goal) for goal in asked)
+        return [work, *goals, f"**{number(ratio)}**", met, number(mine), number(theirs), unit]
+
+    def all_lines():
+        of = results.throughput
+        for dtype, tier, form, sizes, *asked in THROUGHPUT:
+            for n in sizes:
+                about = {"dtype": dtype, "form": form, "n": n}
+                mine = results.speed(of, provider="gorsqrt", tier=tier or best, **about)
+                yield line(
+                    f"{dtype} {form} {SIZE_NAMES[n]}, {tier or best}", asked, mine, results.speed(of, provider="torch", **about)
+                )
+        about = {"dtype": "float16", "form": "out=", "n": L2}
+        mine = results.speed(of, provider="gorsqrt", tier=best, **about)
+        yield line(
+            f"float16 out= L2, {best}, over 1 / np.sqrt", (50, 50), mine, results.speed(of, provider="1 / np.sqrt", **about)
+        )
+        for dtype in ("float32", "float64"):
+            about = {"dtype": dtype, "form": "out=", "n": MEMORY}
+            mine = results.speed(of, provider="gorsqrt", tier=best, **about)
+            copy = results.speed(of, provider="streaming copy", **about)
+            yield line(f"{dtype} out= memory, {best}, over a streaming copy", (0.85, 1), mine, copy)
+        for mib in sorted({int(row["mib"]) for row in results.fresh}):
+            theirs = results.speed(results.fresh, provider="torch", form="repeated", mib=mib)
+            for form, *asked in (("repeated", 5, 8), ("first touch", 3, 4)):
+                mine = results.speed(results.fresh, provider="gorsqrt", form=form, mib=mib)
+                yield line(f"fresh, {form}, {mib} MiB", asked if mib >= 64 else (None, None), mine, theirs)
+        yield from layout_lines()
+        for n in sorted({int(row["n"]) for row in results.threads}):
+            one, two, torchs = (
+                results.speed(results.threads, provider=provider, threads=threads, n=n)
+                for provider, threads in (("gorsqrt", 1), ("gorsqrt", 2), ("torch", 2))
+            )
+            if n in (1 << 19, L3, 1 << 21):
+                yield line(f"two threads, 2^{n.bit_length() - 1} float32, over one", (1.6, 1.9), two, one)
+                yield line(f"two threads, 2^{n.bit_length() - 1} float32, over torch's two", (1, 1), two, torchs)
+        yield from call_lines()
+
+    def layout_lines():
+        def pair(layout):
+            return [results.speed(results.layouts, provider=provider, layout=layout) for provider in ("gorsqrt", "torch")]
+
+        named = [layout for layout, *_ in LAYOUTS]
+        others = {row["layout"] for row in results.layouts if row["provider"] == "torch"} - set(named)
+        slowest = min(sorted(others), key=lambda layout: pair(layout)[0] / pair(layout)[1], default="others")
+        for layout, *asked in LAYOUTS:
+            yield line(layout or f"the slowest of {len(others)} other layouts: {slowest}", asked, *pair(layout or slowest))
+
+    def call_lines():
+        ns = {(row["provider"], row["form"]): float(row["ns"]) for row in results.calls if row["n"] == "1"}
+        nan = float("nan")
+        for provider, peer, stretch in (
+            ("gorsqrt", "np.sqrt", {"in place": 25, "out=": 25, "fresh": 55}),
+            ("gorsqrt, array.array", "np.sqrt", {"in place": 25, "out=": 25, "fresh": 55}),
+            ("gorsqrt, torch tensors", "torch.rsqrt", {}),
+        ):
+            for form in FORMS:
+                # np.sqrt has no better way in place than with out=.
+                mine, theirs = (
+                    ns.get((provider, form), nan),
+                    ns.get((peer, "out=" if (peer, form) == ("np.sqrt", "in place") else form), nan),
+                )
+                goal = theirs / stretch[form] if form in stretch else 1 / 0.6
+                yield line(f"a call, n=1: {provider}, {form}, over {peer}", (1, goal), mine, theirs, "ns", theirs / mine)
+
+    header = ("work", "at least", "stretch", "measured", "reached", "gorsqrt", "the other", "in")
+    yield from lines(header, all_lines())
+    yield ""
+    yield caption(results.throughput)
+
+
+def predictions(results):
+    best = results.tiers[0] if results.tiers else ""
+
+    def row(dtype, n, predicted):
+        measured = results.speed(results.throughput, provider="gorsqrt", tier=best, dtype=dtype, form="out=", n=n)
+        return f"{dtype}, {SIZE_NAMES[n]}", number(predicted), number(measured)
+
+    yield from lines((f"items a ns, one thread, {best}", "predicted", "measured"), (row(*one) for one in PREDICTED))
+
+
+TABLES = {"calls": calls, "throughput": throughput, "targets": targets, "predictions": predictions}
+
+
+def rewritten(text, results):
+    """A page with its tables anew."""
+    for name, table in TABLES.items():
+        mark = f"<!-- bench/report.py: {name} -->\n"
+        if mark in text:
+            before, _, after = text.split(mark)
+            text = before + mark + "\n".join(table(results)) + "\n" + mark + after
+    return text
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument(
+        "--results", type=Path, help="another folder with CSVs; its tables are printed, its plots drawn into it"
+    )
+    options = parser.parse_args()
+    folder = options.results or HERE / "results"
+    results = Results(folder)
+    if options.results:
+        for name, table in TABLES.items():
+            print(f"\n{name}\n", *table(results), sep="\n")
+    else:
+        print(*targets(results), sep="\n")
+        for page in PAGES:
+            page.write_text(rewritten(page.read_text(), results))
+    try:
+        import plots
+    except ImportError as missing:
+        print(f"The plots are left as they are: {missing}.")
+        return
+    for path in plots.draw(results, folder):
+        print(f"{path} drawn")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,23 @@
+/* What memory can do at best: a copy by streaming stores, which do not read the lines they write, with prefetch. Both ends are
+ * aligned to 32 bytes and n is a multiple of 64. Elsewhere than on x86-64 it is the C library's copy. */
+#include <stddef.h>
+#include <string.h>
+
+#ifdef __x86_64__
+#include <immintrin.h>
+
+__attribute__((target("avx"))) void streaming_copy(void *restrict dst, const void *restrict src, size_t n) {
+    char *const to = dst;
+    const char *const from = src;
+    for (size_t i = 0; i < n; i += 64) {
+        _mm_prefetch(from + i + 4096, _MM_HINT_T0); /* beyond the end it does nothing */
+        __m256i const low = _mm256_load_si256((const __m256i *)(from + i));
+        __m256i const high = _mm256_load_si256((const __m256i *)(from + i + 32));
+        _mm256_stream_si256((__m256i *)(to + i), low);
+        _mm256_stream_si256((__m256i *)(to + i + 32), high);
+    }
+    _mm_sfence();
+}
+#else
+void streaming_copy(void *restrict dst, const void *restrict src, size_t n) { memcpy(dst, src, n); }
+#endif
