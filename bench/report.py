@@ -110,6 +110,8 @@ def throughput(results):
     asked = dict.fromkeys((row["dtype"], L2) for row in results.throughput)
     asked |= dict.fromkeys([("float32", MEMORY), ("float64", MEMORY)])
 
+    nan = float("nan")
+
     def row(dtype, n):
         speeds = {
             column: results.speed(results.throughput, provider=column[0], tier=column[1], dtype=dtype, n=n, form="out=")
@@ -117,7 +119,7 @@ def throughput(results):
         }
         yield f"{dtype}, 2^{n.bit_length() - 1}"
         yield from (number(speed) for speed in speeds.values())
-        yield number(speeds["gorsqrt", best] / speeds.get(("torch", ""), float("nan")))
+        yield number(speeds.get(("gorsqrt", best), nan) / speeds.get(("torch", ""), nan))
 
     header = ("items a ns, one thread", *(f"gorsqrt {tier}" for tier in results.tiers), *peers, "gorsqrt / torch")
     yield from lines(header, (list(row(*one)) for one in asked))
@@ -237,7 +239,8 @@ def main():
     results = Results(folder)
     if options.results:
         for name, table in TABLES.items():
-            print(f"\n{name}\n", *table(results), sep="\n")
+            if results.calls if name == "calls" else results.throughput:
+                print(f"\n{name}\n", *table(results), sep="\n")
     else:
         print(*targets(results), sep="\n")
         for page in PAGES:

@@ -19,5 +19,7 @@ __attribute__((target("avx"))) void streaming_copy(void *restrict dst, const voi
     _mm_sfence();
 }
 #else
-void streaming_copy(void *restrict dst, const void *restrict src, size_t n) { memcpy(dst, src, n); }
+void streaming_copy(void *restrict dst, const void *restrict src, size_t n) {
+    memcpy(dst, src, n);
+}
 #endif

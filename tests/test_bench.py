@@ -1,6 +1,5 @@
 """bench: the committed tables are the committed results'."""
 
-import sys
 from pathlib import Path
 
 import pytest
@@ -11,8 +10,6 @@ BENCH = Path(__file__).resolve().parent.parent / "bench"
 @pytest.fixture
 def report(monkeypatch):
     monkeypatch.syspath_prepend(str(BENCH))
-    for name in ("report", "throughput", "measure"):
-        monkeypatch.delitem(sys.modules, name, raising=False)
     import report
 
     return report
