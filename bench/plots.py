@@ -98,7 +98,7 @@ def throughput(rows, path):
         axes.set_xlabel("items")
         axes.set_ylabel("items a nanosecond")
     figure.suptitle("1/√x into out=, one thread: more is better")
-    note = "Medians, 20th to 80th percentile shaded; both axes logarithmic. jax has no out= and makes a fresh result."
+    note = "Whole calls from Python: medians, 20th to 80th percentile shaded; both axes logarithmic. jax makes fresh results."
     return finish(figure, rows, path, note, labels_of(grid.flat))
 
 
