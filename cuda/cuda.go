@@ -36,8 +36,9 @@ func Apply(dst, src rsqrt.Array, stream uintptr) error {
 	return ApplyIn(dst, src, rsqrt.DefaultDType(), stream)
 }
 
-// ApplyIn is [Apply] with the dtype that booleans and integers are computed in.
-func ApplyIn(dst, src rsqrt.Array, integers rsqrt.DType, stream uintptr) error {
+// ApplyIn is [Apply] with the dtype that booleans and integers are computed in. Streams beside the first are waited for before,
+// and wait after it: the arrays may be used on any of them.
+func ApplyIn(dst, src rsqrt.Array, integers rsqrt.DType, stream uintptr, beside ...uintptr) error {
 	var plan cgo.Plan
 	compute, err := rsqrt.DecideInto(&plan, dst, src, integers)
 	if err != nil || plan.N == 0 {
@@ -59,7 +60,19 @@ func ApplyIn(dst, src rsqrt.Array, integers rsqrt.DType, stream uintptr) error {
 	if err := cu.PushCurrentCtx(gpu.context); err != nil {
 		return failed(err)
 	}
-	err = gpu.launch(&plan, compute, dst, src, streamOf(stream))
+	for _, other := range beside {
+		if err == nil {
+			err = order(other, stream)
+		}
+	}
+	if err == nil {
+		err = gpu.launch(&plan, compute, dst, src, streamOf(stream))
+	}
+	for _, other := range beside {
+		if err == nil {
+			err = order(stream, other)
+		}
+	}
 	if _, popErr := cu.PopCurrentCtx(); err == nil {
 		err = failed(popErr)
 	}

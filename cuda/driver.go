@@ -75,6 +75,38 @@ func relaxed(work func() error) error {
 	return err
 }
 
+// DeviceOf is the index of the CUDA device that memory is on.
+func DeviceOf(memory unsafe.Pointer) (int, error) {
+	if err := open(); err != nil {
+		return 0, err
+	}
+	var index C.int
+	code := C.cuPointerGetAttribute(unsafe.Pointer(&index), C.CU_POINTER_ATTRIBUTE_DEVICE_ORDINAL, C.CUdeviceptr(uintptr(memory)))
+	if code != C.CUDA_SUCCESS {
+		return 0, driverError(code)
+	}
+	return int(index), nil
+}
+
+// order lets what is enqueued on the stream next from now on wait for what is on first until now.
+func order(first, next uintptr) error {
+	var event C.CUevent
+	if code := C.cuEventCreate(&event, C.CU_EVENT_DISABLE_TIMING); code != C.CUDA_SUCCESS {
+		return driverError(code)
+	}
+	code := C.cuEventRecord(event, handle(streamOf(first)))
+	if code == C.CUDA_SUCCESS {
+		code = C.cuStreamWaitEvent(handle(streamOf(next)), event, 0)
+	}
+	if ended := C.cuEventDestroy(event); code == C.CUDA_SUCCESS { // once it has come to pass
+		code = ended
+	}
+	if code != C.CUDA_SUCCESS {
+		return driverError(code)
+	}
+	return nil
+}
+
 // allocate gets device memory in the stream's order: usable by what is launched there from now on.
 func allocate(bytes int, stream cu.Stream) (uintptr, error) {
 	var memory C.CUdeviceptr

@@ -581,28 +581,6 @@ def test_a_tensor_that_is_elsewhere_than_its_producer_said():
         gorsqrt.rsqrt(Producer(X, device_type=2))
 
 
-@pytest.mark.spec("1.3", "8.5")
-def test_cupy(monkeypatch):
-    """What cupy's arrays show of themselves, where there is no GPU to make one: they are refused, and nothing is imported."""
-    there = Producer(X, device=(2, 0))
-    shown = {
-        "__module__": "cupy",
-        "__dlpack__": there.__dlpack__,
-        "__dlpack_device__": lambda self: (2, 0),
-        "__array_namespace__": lambda self: sys.modules["cupy"],
-        "__cuda_array_interface__": {"shape": (4,), "typestr": "<f8", "data": (4096, False), "version": 3},
-    }
-    cupy = types.ModuleType("cupy")
-    cupy.ndarray = type("ndarray", (), shown)
-    monkeypatch.setitem(sys.modules, "cupy", cupy)
-    x = cupy.ndarray()
-    with pytest.raises(RuntimeError, match=re.escape("rsqrt(): argument 'input' is on a CUDA device")):
-        gorsqrt.rsqrt(x)
-    with pytest.raises(RuntimeError, match="cuda:0 and cpu!"):
-        gorsqrt.rsqrt(x, out=X.copy())
-    assert there.asked == []
-
-
 # 3.1, 4, 5: layouts and shared memory.
 
 

@@ -24,6 +24,7 @@ import (
 	"unsafe"
 
 	"github.com/gorsqrt/gorsqrt/cgo"
+	"github.com/gorsqrt/gorsqrt/cuda"
 	"github.com/gorsqrt/gorsqrt/rsqrt"
 )
 
@@ -197,6 +198,7 @@ func gorsqrtDecideInto(plan *C.gorsqrt_plan, dst, src *C.gorsqrt_array, refusal 
 			return err
 		}
 		// The plan is the caller's, on its stack, for this call; it holds no Go pointer.
+		_ = locate(&y, &x) // to name two devices; without a driver by what they are
 		return rsqrt.PlanInto((*cgo.Plan)(unsafe.Pointer(plan)), y, x, integers(src))
 	})
 }
@@ -212,10 +214,83 @@ func gorsqrtDecideFresh(plan *C.gorsqrt_plan, strides *C.int64_t, dtype *C.int32
 		}
 		// Both are the caller's, on its stack, for this call.
 		places := unsafe.Slice((*int)(unsafe.Pointer(strides)), cgo.MaxNDim)
-		result, err := rsqrt.PlanFresh((*cgo.Plan)(unsafe.Pointer(plan)), places, x, integers(src))
+		decide := rsqrt.PlanFresh
+		if src.launches != 0 {
+			decide = rsqrt.DecideFresh
+		}
+		result, err := decide((*cgo.Plan)(unsafe.Pointer(plan)), places, x, integers(src))
 		*dtype = C.int32_t(result)
 		return err
 	})
+}
+
+// gorsqrtLaunchInto enqueues 1/√src into dst on their CUDA device. It answers whether it refuses, and then why. It needs no GIL,
+// and may take long: the driver compiles what it is given first, and waits where a stream is full.
+//
+//export gorsqrtLaunchInto
+func gorsqrtLaunchInto(dst, src *C.gorsqrt_array, refusal *C.gorsqrt_refusal) C.bool {
+	return refused(refusal, func() error {
+		x, err := array(rsqrt.Src, src)
+		if err != nil {
+			return err
+		}
+		y, err := array(rsqrt.Dst, dst)
+		if err != nil {
+			return err
+		}
+		if err := locate(&y, &x); err != nil {
+			// What can be said without a driver comes first.
+			var plan cgo.Plan
+			if _, refused := rsqrt.DecideInto(&plan, y, x, integers(src)); refused != nil {
+				return refused
+			}
+			return err
+		}
+		stream, beside := streams(uintptr(dst.stream), uintptr(src.stream))
+		return cuda.ApplyIn(y, x, integers(src), stream, beside...)
+	})
+}
+
+// locate asks the driver for the devices of arrays that don't say theirs. An array without items, and one that the driver does
+// not know, is taken to be where the other one is.
+func locate(dst, src *rsqrt.Array) (err error) {
+	unknown := []*rsqrt.Array{}
+	index := 0
+	for _, a := range []*rsqrt.Array{src, dst} {
+		if a.Device != rsqrt.CUDA {
+			continue
+		}
+		if a.Index < 0 && a.Data != nil {
+			found, refused := cuda.DeviceOf(a.Data)
+			if refused == nil {
+				a.Index = found
+			} else if err == nil {
+				err = refused
+			}
+		}
+		if a.Index < 0 {
+			unknown = append(unknown, a)
+		} else {
+			index = a.Index
+		}
+	}
+	for _, a := range unknown {
+		a.Index = index
+	}
+	return err
+}
+
+// streams is where to launch, and what stream that is to be ordered with. Zero: the array may be used on any.
+func streams(dst, src uintptr) (stream uintptr, beside []uintptr) {
+	switch {
+	case dst == 0 && src == 0:
+		return cuda.LegacyStream, nil
+	case dst == 0 || dst == src:
+		return src, nil
+	case src == 0:
+		return dst, nil
+	}
+	return dst, []uintptr{src}
 }
 
 // gorsqrtTakeOver sets a copy of the library up as the original was, of which it takes the place. It needs no GIL.
@@ -236,8 +311,8 @@ func gorsqrtTakeOver(tier *C.char, defaultDType, threads C.int32_t, refusal *C.g
 
 // array is C's array in Go's terms, without a copy: it is used only during the call in which C holds the argument.
 func array(operand rsqrt.Operand, a *C.gorsqrt_array) (rsqrt.Array, error) {
-	if a.device != 0 {
-		return rsqrt.Array{Device: rsqrt.Device(a.device)}, nil
+	if a.device != C.CPU && a.launches == 0 {
+		return rsqrt.Array{Device: rsqrt.Device(a.device), Index: int(a.index)}, nil
 	}
 	if a.dtype == C.GORSQRT_DTYPES {
 		return rsqrt.Array{}, rsqrt.Unsupported(operand, C.GoString(a._type))
@@ -252,6 +327,8 @@ func array(operand rsqrt.Operand, a *C.gorsqrt_array) (rsqrt.Array, error) {
 		Strides:  unsafe.Slice((*int)(unsafe.Pointer(a.strides)), int(a.ndim)),
 		ReadOnly: a.read_only != 0,
 		Because:  C.GoString(a.because),
+		Device:   rsqrt.Device(a.device),
+		Index:    int(a.index),
 	}, nil
 }
 

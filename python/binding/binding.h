@@ -20,8 +20,11 @@ typedef struct {
     const char *type;               /* the element type as the container names it, where dtype is GORSQRT_DTYPES */
     int32_t dtype, ndim;
     int32_t read_only;
-    const char *because;   /* why it is read-only, where the container has a reason of its own; NULL elsewhere */
-    int32_t device;        /* rsqrt.Device; not CPU: nothing else here need be filled in */
+    const char *because; /* why it is read-only, where the container has a reason of its own; NULL elsewhere */
+    int32_t device;      /* rsqrt.Device */
+    int32_t launches;    /* elsewhere than the CPU: whether kernels can be launched on it; if not, nothing else is filled in */
+    int32_t index;       /* which CUDA device; -1: the driver knows */
+    uintptr_t stream;    /* the CUstream that it is used on; 0: any */
     int32_t default_dtype; /* what it is computed in where it is of booleans or integers; -1: gorsqrt's default */
 } gorsqrt_array;
 
@@ -44,6 +47,7 @@ typedef struct {
     int32_t default_dtype;
     bool (*decide_into)(gorsqrt_plan *plan, gorsqrt_array *dst, gorsqrt_array *src, gorsqrt_refusal *refusal);
     bool (*decide_fresh)(gorsqrt_plan *plan, int64_t *strides, int32_t *dtype, gorsqrt_array *src, gorsqrt_refusal *refusal);
+    bool (*launch_into)(gorsqrt_array *dst, gorsqrt_array *src, gorsqrt_refusal *refusal);
     /* The settings of the Go that was. */
     bool (*take_over)(char *tier, int32_t default_dtype, int32_t threads, gorsqrt_refusal *refusal);
     char *(*gopy_config)(void);
@@ -128,6 +132,9 @@ PyObject *imported(const char *module, const char *attribute);
 /* array.array, once somebody else has imported its module. */
 extern PyTypeObject *array_array_type;
 
+/* Whether an object is an instance of a class that somebody else has imported. Sets no exception. */
+bool is_instance(PyObject *object, const char *module, const char *name);
+
 /* The dtype of a buffer's format, the syntax of Python's struct module, and item size; GORSQRT_DTYPES where it is none of ours. */
 int32_t format_dtype(const char *format, int64_t item_size);
 
@@ -154,6 +161,9 @@ void operand_release(operand *o);
 /* Names an element type that has no kernel: str(type). 0, or -1 with an exception set. */
 int operand_name_type(operand *o, PyObject *type);
 
+/* Fills in an operand from the attribute of this name, a dict as numpy's array interface has it. As operand_take. */
+int operand_take_interface(operand *o, const char *name);
+
 /* Strides for an operand that came without; false where they overflow. */
 bool operand_c_order(operand *o, int64_t item_size);
 
@@ -161,6 +171,11 @@ bool operand_c_order(operand *o, int64_t item_size);
  * keeps the exception that is set, if any. */
 int dlpack_take(operand *o, bool written);
 void dlpack_release(operand *o);
+
+/* cuda.c: arrays of __cuda_array_interface__. cuda_take is operand_take for them; cuda_result a fresh one like the input, of this
+ * layout (bytes). NULL with an exception set. */
+int cuda_take(operand *o);
+PyObject *cuda_result(const char *function, const operand *input, int32_t dtype, const int64_t *strides);
 
 /* jax.c. jax_take is operand_take for jax's arrays and tracers as jax_compute needs them: without memory. jax_compute is 1/√x of
  * one, of this dtype, by jax; NULL with an exception set. jax_install adds what the module gorsqrt.jax is made of. */

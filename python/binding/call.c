@@ -24,6 +24,28 @@ static void raise_refusal(const char *function, bool in_place, gorsqrt_refusal *
     free(refusal->text);
 }
 
+/* Enqueues x's result into y, both on CUDA devices. False with an exception set. */
+static bool launch(const char *function, bool in_place, operand *y, operand *x) {
+    gorsqrt_refusal refusal;
+    const gorsqrt_go *const go = go_ask();
+    if (go == NULL) return false;
+    PyThreadState *const thread = PyEval_SaveThread();
+    bool const refused = go->launch_into(&y->array, &x->array, &refusal);
+    PyEval_RestoreThread(thread);
+    if (refused) raise_refusal(function, in_place, &refusal);
+    return !refused;
+}
+
+/* A fresh array like x on its CUDA device, with its result enqueued. NULL with an exception set. */
+static PyObject *launch_fresh(operand *x, int32_t dtype, const int64_t *strides) {
+    PyObject *result = cuda_result("rsqrt", x, dtype, strides);
+    if (result == NULL) return NULL;
+    operand y;
+    if (operand_take(&y, result, CUDA_ARRAY, true) < 0 || !launch("rsqrt", false, &y, x)) Py_CLEAR(result);
+    operand_release(&y);
+    return result;
+}
+
 PyObject *call_fresh(PyObject *input, container in) {
     operand x;
     PyObject *result = NULL;
@@ -40,6 +62,8 @@ PyObject *call_fresh(PyObject *input, container in) {
             raise_refusal("rsqrt", false, &refusal);
         } else if (in == JAX_ARRAY) {
             result = jax_compute(&x, dtype);
+        } else if (x.array.device == CUDA) {
+            result = launch_fresh(&x, dtype, strides);
         } else {
             result = result_new(&x, dtype, strides, &data);
         }
@@ -65,6 +89,8 @@ PyObject *call_into(const char *function, bool in_place, PyObject *input, contai
             const gorsqrt_go *const go = go_ask(); /* last: taking an operand may run Python code, and that may fork */
             if (go == NULL) {
                 result = NULL;
+            } else if (x.array.device == CUDA && x.array.launches && y.array.device == CUDA && y.array.launches) {
+                if (launch(function, in_place, &y, &x)) result = Py_NewRef(out);
             } else if (go->decide_into(&plan, &y.array, &x.array, &refusal)) {
                 if (refusal.kind == OTHER_SHAPE && to == TORCH_TENSOR) {
                     free(refusal.text);

@@ -35,6 +35,7 @@ static void release_thread(void);
 gorsqrt_go go_here = {
     .decide_into = gorsqrtDecideInto,
     .decide_fresh = gorsqrtDecideFresh,
+    .launch_into = gorsqrtLaunchInto,
     .take_over = gorsqrtTakeOver,
     .gopy_config = binding_Config,
     .gopy_set_tier = binding_SetTier,

@@ -21,13 +21,19 @@ static bool is_array_array(PyTypeObject *type) {
     return fits && PyType_IsSubtype(type, array_array_type);
 }
 
-/* Whether an object is an instance of a class that somebody else has imported. */
-static bool is_instance(PyObject *object, const char *module, const char *name) {
+bool is_instance(PyObject *object, const char *module, const char *name) {
     PyObject *class = imported(module, name);
     int const is = class ? PyObject_IsInstance(object, class) : 0;
     if (is < 0) PyErr_Clear();
     Py_XDECREF(class);
     return is > 0;
+}
+
+/* Of the type, as with other protocols, and also of the object: a type may have it for those of its objects that are in CUDA
+ * memory. */
+static bool is_cuda_array(PyObject *object) {
+    return PyObject_HasAttrString((PyObject *)Py_TYPE(object), "__cuda_array_interface__") &&
+           PyObject_HasAttrString(object, "__cuda_array_interface__");
 }
 
 container recognise(PyObject *object) {
@@ -44,17 +50,13 @@ container recognise(PyObject *object) {
     if (buffer && !dlpack) return is_array_array(type) ? ARRAY_ARRAY : BUFFER;
     if (PyType_Check(object)) return NOT_AN_ARRAY;
     if (is_instance(object, "jax", "Array")) return JAX_ARRAY;
-    if (dlpack && PyObject_HasAttrString((PyObject *)type, "__array_namespace__")) return ARRAY_API;
+    if (dlpack && PyObject_HasAttrString((PyObject *)type, "__array_namespace__"))
+        return is_cuda_array(object) ? CUDA_ARRAY : ARRAY_API;
     if (buffer) return BUFFER;
     if (torch_tensor && PyObject_HasAttrString((PyObject *)type, "__torch_function__")) return TORCH_TENSOR;
     if (PyObject_HasAttrString((PyObject *)type, "__array_interface__")) return ARRAY_INTERFACE;
-    if (dlpack) return DLPACK;
-    /* Also of the object: a type may have it for those of its objects that are in CUDA memory. */
-    if (PyObject_HasAttrString((PyObject *)type, "__cuda_array_interface__") &&
-        PyObject_HasAttrString(object, "__cuda_array_interface__")) {
-        return CUDA_ARRAY;
-    }
-    return NOT_AN_ARRAY;
+    if (is_cuda_array(object)) return CUDA_ARRAY;
+    return dlpack ? DLPACK : NOT_AN_ARRAY;
 }
 
 /* The signed, unsigned and floating-point dtypes by the size of an item. */
@@ -185,13 +187,13 @@ static int take_numpy_scalar(operand *o) {
     return failed;
 }
 
-/* Numpy's array interface, version 3: a dict of shape, typestr, data and perhaps strides. */
+/* Numpy's array interface, version 3, and CUDA's, versions 2 and 3: a dict of shape, typestr, data and perhaps strides. */
 
 /* Reads a tuple of integers into places. Its length, or -1 with an exception set. */
-static int read_tuple(PyObject *tuple, int64_t *places) {
+static int read_tuple(const char *name, PyObject *tuple, int64_t *places) {
     Py_ssize_t const length = PyTuple_Check(tuple) ? PyTuple_Size(tuple) : -1;
     if (length < 0 || length > GORSQRT_MAX_NDIM) {
-        PyErr_Format(PyExc_ValueError, "__array_interface__: shape and strides must be tuples of at most %d integers",
+        PyErr_Format(PyExc_ValueError, "%s: shape and strides must be tuples of at most %d integers", name,
                      (int)GORSQRT_MAX_NDIM);
         return -1;
     }
@@ -233,7 +235,7 @@ static bool lies_within(const gorsqrt_array *a, int64_t skip, int64_t length) {
 }
 
 /* Where the memory is: (address, read-only), or an object with a buffer, which is held until the operand is released. */
-static int read_interface_data(operand *o, PyObject *data, PyObject *offset) {
+static int read_interface_data(operand *o, const char *name, PyObject *data, PyObject *offset) {
     if (data && PyTuple_Check(data) && PyTuple_Size(data) == 2) {
         /* The object promises that its memory stays while it lives, and the caller keeps it alive. */
         o->array.data = PyLong_AsVoidPtr(PyTuple_GetItem(data, 0));
@@ -242,14 +244,15 @@ static int read_interface_data(operand *o, PyObject *data, PyObject *offset) {
         o->array.read_only = read_only;
         return read_only < 0 ? -1 : 0;
     }
-    if (data == NULL || !PyObject_CheckBuffer(data)) {
-        PyErr_SetString(PyExc_ValueError, "__array_interface__: data must be an address and a flag, or a buffer");
+    bool const device = o->array.device != CPU; /* which has no buffers */
+    if (data == NULL || device || !PyObject_CheckBuffer(data)) {
+        PyErr_Format(PyExc_ValueError, "%s: data must be an address and a flag%s", name, device ? "" : ", or a buffer");
         return -1;
     }
     int64_t const skip = offset ? PyLong_AsLongLong(offset) : 0;
     if (PyErr_Occurred() || PyObject_GetBuffer(data, &o->view, PyBUF_SIMPLE) < 0) return -1;
     if (!lies_within(&o->array, skip, o->view.len)) {
-        PyErr_SetString(PyExc_ValueError, "__array_interface__: shape and strides reach beyond the buffer");
+        PyErr_Format(PyExc_ValueError, "%s: shape and strides reach beyond the buffer", name);
         return -1;
     }
     o->array.data = (char *)o->view.buf + skip;
@@ -257,12 +260,12 @@ static int read_interface_data(operand *o, PyObject *data, PyObject *offset) {
     return 0;
 }
 
-static int take_array_interface(operand *o) {
-    PyObject *given = PyObject_GetAttrString(o->object, "__array_interface__");
+int operand_take_interface(operand *o, const char *name) {
+    PyObject *given = PyObject_GetAttrString(o->object, name);
     if (given == NULL) return -1;
     if (!PyDict_Check(given)) {
         Py_DECREF(given);
-        PyErr_SetString(PyExc_TypeError, "__array_interface__ must be a dict");
+        PyErr_Format(PyExc_TypeError, "%s must be a dict", name);
         return -1;
     }
     /* A copy, which nobody else can change: its items are borrowed while numbers are read, which may run anybody's code. */
@@ -272,16 +275,16 @@ static int take_array_interface(operand *o) {
     PyObject *shape = PyDict_GetItemString(interface, "shape"), *typestr = PyDict_GetItemString(interface, "typestr");
     PyObject *strides = PyDict_GetItemString(interface, "strides"), *mask = PyDict_GetItemString(interface, "mask");
     if (shape == NULL || typestr == NULL || !PyUnicode_Check(typestr) || (mask && mask != Py_None)) {
-        PyErr_SetString(PyExc_ValueError, "__array_interface__ must have a shape and a typestr, and no mask");
+        PyErr_Format(PyExc_ValueError, "%s must have a shape and a typestr, and no mask", name);
         return -1;
     }
-    int const ndim = read_tuple(shape, o->shape);
+    int const ndim = read_tuple(name, shape, o->shape);
     if (ndim < 0) return -1;
     o->array.ndim = ndim;
     o->array.shape = o->shape;
     for (int d = 0; d < ndim; d++) {
         if (o->shape[d] < 0) {
-            PyErr_SetString(PyExc_ValueError, "__array_interface__: a length is negative");
+            PyErr_Format(PyExc_ValueError, "%s: a length is negative", name);
             return -1;
         }
     }
@@ -290,18 +293,17 @@ static int take_array_interface(operand *o) {
     if (o->array.type == NULL) return -1;
     o->array.dtype = typestr_dtype(o->array.type, length);
     if (strides && strides != Py_None) {
-        int const entries = read_tuple(strides, o->strides);
-        if (entries >= 0 && entries != ndim)
-            PyErr_SetString(PyExc_ValueError, "__array_interface__: strides and shape differ in length");
+        int const entries = read_tuple(name, strides, o->strides);
+        if (entries >= 0 && entries != ndim) PyErr_Format(PyExc_ValueError, "%s: strides and shape differ in length", name);
         if (entries != ndim) return -1;
         o->array.strides = o->strides;
     } else {
         if (!operand_c_order(o, o->array.dtype == GORSQRT_DTYPES ? 1 : gorsqrt_item_size[o->array.dtype])) {
-            PyErr_SetString(PyExc_ValueError, "__array_interface__: the shape is too large");
+            PyErr_Format(PyExc_ValueError, "%s: the shape is too large", name);
             return -1;
         }
     }
-    return read_interface_data(o, PyDict_GetItemString(interface, "data"), PyDict_GetItemString(interface, "offset"));
+    return read_interface_data(o, name, PyDict_GetItemString(interface, "data"), PyDict_GetItemString(interface, "offset"));
 }
 
 int operand_take(operand *o, PyObject *object, container container, bool written) {
@@ -311,18 +313,22 @@ int operand_take(operand *o, PyObject *object, container container, bool written
     o->owned = NULL;
     o->managed = NULL;
     o->array.because = NULL;
+    o->array.data = NULL;
     o->array.ndim = 0;
     o->array.shape = o->shape;
     o->array.strides = o->strides;
-    o->array.device = container == CUDA_ARRAY ? CUDA : CPU;
+    o->array.device = CPU;
+    o->array.launches = 0;
+    o->array.index = -1;
+    o->array.stream = 0;
     o->array.default_dtype = -1;
     switch (container) {
         case NUMPY_ARRAY: return take_numpy_array(o);
         case NUMPY_SCALAR: return take_numpy_scalar(o);
-        case CUDA_ARRAY: return 0;
+        case CUDA_ARRAY: return cuda_take(o);
         case TORCH_TENSOR:
         case TORCH_KERNEL: return torch_take(o, written);
-        case ARRAY_INTERFACE: return take_array_interface(o);
+        case ARRAY_INTERFACE: return operand_take_interface(o, "__array_interface__");
         case DLPACK:
         case ARRAY_API: return dlpack_take(o, written);
         case JAX_ARRAY: return jax_take(o);

@@ -1,0 +1,20 @@
+"""What gorsqrt needs of a cupy.ndarray that __cuda_array_interface__ does not say, and the results of its kind.
+
+cupy is the caller's, who has imported it.
+"""
+
+import sys
+
+
+def place(x):
+    """x's dtype, the number of its device, and the handle of the stream that this thread uses there now."""
+    device = x.device.id
+    stream = sys.modules["cupy"].cuda.get_current_stream(device)
+    return x.dtype, device, stream.ptr or 1  # as the interface numbers the default stream
+
+
+def empty(like, dtype, strides):
+    """A fresh array of like's shape on its device, from cupy's allocator."""
+    cupy = sys.modules["cupy"]
+    with like.device:
+        return cupy.ndarray(like.shape, dtype, cupy.cuda.alloc(like.size * dtype.itemsize), strides)

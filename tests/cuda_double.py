@@ -1,0 +1,199 @@
+"""The test double of NVIDIA's driver (tests/cuda/libcuda) as Python sees it: device memory, streams and arrays on it.
+
+Its folder must be in LD_LIBRARY_PATH before the process starts, as libcuda.so.1 is looked for there.
+"""
+
+import ctypes
+import functools
+import os
+import subprocess
+import sys
+import types
+from pathlib import Path
+
+import numpy as np
+
+SOURCES = Path(__file__).resolve().parent / "cuda" / "libcuda"
+LIBRARY = SOURCES / "build" / "libcuda.so.1"
+
+
+def build():
+    """Builds the double where it is older than its sources; an environment in which processes load it."""
+    files = [*SOURCES.glob("*.[ch]"), SOURCES.parents[2] / "cuda/include/cuda.h"]
+    if not LIBRARY.exists() or max(f.stat().st_mtime for f in files) > LIBRARY.stat().st_mtime:
+        LIBRARY.parent.mkdir(exist_ok=True)
+        fresh = f"{LIBRARY}.{os.getpid()}"  # two test programs may build at once
+        subprocess.run(["make", "--silent", "-C", SOURCES, f"OUTPUT={fresh}"], check=True)
+        os.replace(fresh, LIBRARY)
+    return {**os.environ, "LD_LIBRARY_PATH": str(LIBRARY.parent), "PYTHONPATH": str(Path(__file__).parent)}
+
+
+@functools.cache
+def library():
+    return ctypes.CDLL("libcuda.so.1")
+
+
+def call(name, *arguments):
+    """Calls the driver, which must not refuse. Whole numbers are words."""
+    words = [ctypes.c_uint64(a) if isinstance(a, int) else a for a in arguments]
+    code = getattr(library(), name)(*words)
+    assert code == 0, (name, code)
+
+
+def made(name, *arguments):
+    word = ctypes.c_uint64()
+    call(name, ctypes.byref(word), *arguments)
+    return word.value
+
+
+@functools.cache
+def context(device):
+    call("cuInit", 0)
+    return made("cuDevicePrimaryCtxRetain", device)
+
+
+class On:
+    """With a device's primary context as the current one."""
+
+    def __init__(self, device):
+        self.device = device
+
+    def __enter__(self):
+        call("cuCtxPushCurrent_v2", context(self.device))
+
+    def __exit__(self, *_):
+        call("cuCtxPopCurrent_v2", None)
+
+
+def stream(device=0, blocking=False):
+    with On(device):
+        return made("cuStreamCreate", 0 if blocking else 1)
+
+
+def pending(device=0):
+    return library().double_pending(device)
+
+
+def fail(function, code, after=0):
+    library().double_fail(function.encode(), after, code)
+
+
+def log():
+    """The calls since the last look."""
+    text = library().double_log
+    text.restype = ctypes.c_void_p
+    return ctypes.string_at(text()).decode().split("\n")
+
+
+class Memory:
+    """A block on a device with these bytes."""
+
+    def __init__(self, data, device=0):
+        self.device, self.size = device, len(data)
+        with On(device):
+            self.address = made("cuMemAlloc_v2", max(1, len(data)))
+            call("cuMemcpyHtoD_v2", self.address, data, len(data))
+
+    def peek(self):
+        """The bytes as they are, whatever waits: the double's memory is the CPU's."""
+        return ctypes.string_at(self.address, self.size)
+
+    def read(self, stream=0):
+        """The bytes, once what is enqueued on the stream has run."""
+        with On(self.device):
+            call("cuStreamSynchronize", stream)
+        return self.peek()
+
+
+class Array:
+    """A view of device memory that exports __cuda_array_interface__: what lies on the device where `view` lies in `base`."""
+
+    def __init__(self, view, base=None, device=0, memory=None, **entries):
+        base = view if base is None else base
+        assert base.flags.c_contiguous
+        self.memory = memory or Memory(base.tobytes(), device)
+        self.base, self.view = base, view
+        self.offset = view.__array_interface__["data"][0] - base.__array_interface__["data"][0]
+        address = self.memory.address + self.offset if view.size else 0
+        self.__dict__["interface"] = {
+            "shape": view.shape, "typestr": view.dtype.str, "strides": view.strides, "data": (address, False), "version": 3,
+            **entries,
+        }  # fmt: skip
+
+    @property
+    def __cuda_array_interface__(self):
+        return self.interface
+
+    def on_cpu(self, data):
+        """What a block of these bytes holds where the array lies."""
+        whole = np.frombuffer(data, np.uint8)
+        return np.ndarray(self.view.shape, self.view.dtype, whole, self.offset, self.view.strides)
+
+    def peek(self):
+        return self.on_cpu(self.memory.peek())
+
+    def get(self, stream=0):
+        return self.on_cpu(self.memory.read(stream))
+
+
+def cupy():
+    """A stand-in for cupy with what gorsqrt.cupy uses of it, in sys.modules."""
+    module = types.ModuleType("cupy")
+    current = {}
+
+    class Device:
+        def __init__(self, index):
+            self.id = index
+
+        def __enter__(self):
+            current["device"] = self.id
+
+        def __exit__(self, *_):
+            current["device"] = 0
+
+    class Stream:
+        def __init__(self, ptr):
+            self.ptr = ptr
+
+    class Pointer:
+        def __init__(self, size):
+            self.memory = Memory(b"\x55" * size, current.get("device", 0))
+
+    class ndarray(Array):  # noqa: N801
+        def __init__(self, shape, dtype=float, memptr=None, strides=None, view=None, **more):
+            if view is None:
+                count = int(np.prod(shape))
+                assert memptr.memory.size == count * np.dtype(dtype).itemsize
+                whole = np.zeros(count, dtype)
+                view = np.ndarray(shape, dtype, whole, 0, strides)
+                super().__init__(view, whole, memptr.memory.device, memptr.memory)
+            else:
+                super().__init__(view, **more)
+            self.interface["stream"] = module.cuda.get_current_stream(self.memory.device).ptr or 1
+
+        shape = property(lambda self: self.view.shape)
+        strides = property(lambda self: self.view.strides)
+        dtype = property(lambda self: self.view.dtype)
+        size = property(lambda self: self.view.size)
+        device = property(lambda self: Device(self.memory.device))
+
+        def __dlpack__(self, **_):
+            raise AssertionError("not asked for a capsule")
+
+        def __dlpack_device__(self):
+            return (2, self.memory.device)
+
+        def __array_namespace__(self):
+            return module
+
+    ndarray.__module__ = "cupy"
+    module.ndarray = ndarray
+    module.cuda = types.SimpleNamespace(
+        alloc=Pointer,
+        Device=Device,
+        Stream=Stream,
+        streams={},
+        get_current_stream=lambda d=0: Stream(module.cuda.streams.get(d, 0)),
+    )
+    sys.modules["cupy"] = module
+    return module
