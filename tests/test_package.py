@@ -90,6 +90,9 @@ def test_types():
 def test_demo(capsys):
     runpy.run_module("gorsqrt", run_name="__main__")
     shown = capsys.readouterr().out
+    shown, on_cuda = shown.split("5. CUDA")
+    if gorsqrt.show_config("dicts")["cuda_driver"] is None:
+        assert "RuntimeError: CUDA error: NVIDIA's driver could not be loaded (libcuda.so.1: " in on_cuda
     assert shown.count("[0.5, 0.25, 0.2]") == 4
     assert shown.count("[[0.6, 0.8], [0.6, 0.8]]") == 3
 

@@ -68,6 +68,12 @@ def tensor(x):
     return tensors[id(x)][1]
 
 
+class OnDevice:
+    """What an array on a CUDA device shows of itself."""
+
+    __cuda_array_interface__ = {"shape": (3,), "typestr": "<f4", "data": (512, False), "version": 3}  # noqa: RUF012
+
+
 def main():
     config = gorsqrt.show_config("dicts")
     print(f"gorsqrt {config['version']}: the reciprocal square root, by {config['tier']} (of {', '.join(config['tiers'])})")
@@ -113,8 +119,17 @@ def main():
         print(f"  {'map(normalise, [[3, 4], [6, 8]])':53}  {[[round(v, 4) for v in normalise(r)] for r in ([3, 4], [6, 8])]}")
 
     print("\n5. CUDA")
-    has = f"NVIDIA's driver {config['cuda_driver']}" if config["cuda_driver"] else "no NVIDIA driver"
-    print(f"  This machine has {has}. gorsqrt {config['version']} computes on the CPU and refuses arrays on a CUDA device.")
+    cupy = installed("cupy") if config["cuda_driver"] else None
+    if cupy:
+        print(f"  {'rsqrt(cupy.array([4, 16, 25]))':53}  {show(gorsqrt.rsqrt(cupy.array([4, 16, 25])))}")
+    elif config["cuda_driver"]:
+        print(f"  NVIDIA's driver {config['cuda_driver']} is here, but no cupy to make an array on the device by.")
+    else:
+        print("  This machine has no NVIDIA driver. An array that says it is on a CUDA device gets one sentence:")
+        try:
+            gorsqrt.rsqrt_(OnDevice())
+        except RuntimeError as error:
+            print(f"  RuntimeError: {error}")
 
 
 if __name__ == "__main__":
