@@ -464,14 +464,18 @@ def test_a_capsule_is_taken_once():
 
 def test_the_tensor_is_held_until_the_call_returns():
     """It comes back after the computation, which runs without the GIL."""
-    x, out = np.full(1 << 22, 4.0), np.zeros(1 << 22)
-    beside = []
-    thread = threading.Thread(target=gorsqrt.rsqrt, args=(Producer(x),), kwargs={"out": out})
-    thread.start()
-    while thread.is_alive():
-        if out[0] == 0.5 and out[-1] == 0:  # in the middle of it
-            beside.append((len(OUT), len(BACK)))
-    thread.join()
+    x, out = np.full(1 << 24, 4.0), np.zeros(1 << 24)
+    beside, threads = [], gorsqrt.get_num_threads()
+    gorsqrt.set_num_threads(1)  # which goes from the first to the last
+    try:
+        thread = threading.Thread(target=gorsqrt.rsqrt, args=(Producer(x),), kwargs={"out": out})
+        thread.start()
+        while thread.is_alive():
+            if out[0] == 0.5 and out[-1] == 0:  # in the middle of it
+                beside.append((len(OUT), len(BACK)))
+        thread.join()
+    finally:
+        gorsqrt.set_num_threads(threads)
     assert set(beside) == {(1, 0)}
     assert len(BACK) == 1
     assert (out == 0.5).all()
