@@ -17,6 +17,7 @@ enum {
     SPIN_US = 50,           /* what a helper waits awake for the next call: longer costs others the core */
     WORTH_AWAKE = 1 << 20,  /* bytes read and written from which a helper that is awake is a gain: 60 µs of f32 */
     WORTH_ASLEEP = 1 << 23, /* and one that must be woken, which takes 10 to 40 µs */
+    PATIENCE = 4,           /* smaller calls alone, after which helpers are woken all the same: there will be more of them */
     STACK = 256 << 10,      /* a plan's tiles are 16 KiB */
     OPEN = 1 << 30,         /* of `state`: helpers may come in; below it, how many are in */
 };
@@ -39,6 +40,7 @@ static struct {
     _Atomic bool taken;     /* by a call */
     _Atomic int threads;    /* the setting */
     int helpers;            /* started; changed by the call that has taken this */
+    int alone;              /* how many calls have gone alone since helpers slept, likewise */
     int forks;              /* from which this process has come, counted in the child */
 } shared = {.threads = 1};
 
@@ -142,15 +144,17 @@ static bool ask_helpers(const call *c, int64_t bytes) {
     if (threads == 1 || bytes < WORTH_AWAKE || (uint64_t)c->left >> 32 < 2) return false;
     if (atomic_exchange(&shared.taken, true)) return false;
     start_helpers();
-    int const asleep = atomic_load(&shared.asleep);
-    if (shared.helpers == 0 || (bytes < WORTH_ASLEEP && asleep == shared.helpers)) {
+    bool const all_asleep = atomic_load(&shared.asleep) == shared.helpers;
+    bool const wake = bytes >= WORTH_ASLEEP || (all_asleep && ++shared.alone > PATIENCE);
+    if (shared.helpers == 0 || (all_asleep && !wake)) {
         atomic_store(&shared.taken, false);
         return false;
     }
+    shared.alone = 0;
     atomic_store(&shared.current, c);
     atomic_store(&shared.state, OPEN);
     atomic_fetch_add(&shared.calls, 1);
-    if (bytes >= WORTH_ASLEEP && atomic_load(&shared.asleep) > 0) futex_wake(&shared.calls, threads - 1);
+    if (wake && atomic_load(&shared.asleep) > 0) futex_wake(&shared.calls, threads - 1);
     return true;
 }
 
