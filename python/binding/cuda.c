@@ -47,6 +47,11 @@ int cuda_take(operand *o) {
     o->array.device = CUDA;
     o->array.launches = 1;
     if (operand_take_interface(o, "__cuda_array_interface__") < 0) return -1;
+    enum { PAGE = 4096 }; /* Go ends a process that holds a pointer into the first one */
+    if (o->array.data && (uintptr_t)o->array.data < PAGE) {
+        PyErr_Format(PyExc_ValueError, "__cuda_array_interface__: %p is no address of device memory", o->array.data);
+        return -1;
+    }
     return is_instance(o->object, "cupy", "ndarray") ? take_cupy(o) : read_stream(o);
 }
 

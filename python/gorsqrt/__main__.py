@@ -71,7 +71,7 @@ def tensor(x):
 class OnDevice:
     """What an array on a CUDA device shows of itself."""
 
-    __cuda_array_interface__ = {"shape": (3,), "typestr": "<f4", "data": (512, False), "version": 3}  # noqa: RUF012
+    __cuda_array_interface__ = {"shape": (3,), "typestr": "<f4", "data": (4096, False), "version": 3}  # noqa: RUF012
 
 
 def main():
