@@ -13,7 +13,7 @@ import (
 const usualLastCache = 32 << 20
 
 func init() {
-	// Half of the last cache: beyond it, what is written first would be gone before it is read, and would be read in vain
+	// Six tenths of the last cache: beyond it, what is written first would be gone before it is read, and would be read in vain
 	// before it is written. Others may use that cache as well, so it is a guess.
 	last := 0
 	for _, size := range Caches() {
@@ -22,7 +22,7 @@ func init() {
 	if last == 0 {
 		last = usualLastCache
 	}
-	cgo.SetStreaming(last / 2)
+	cgo.SetStreaming(last / 10 * 6)
 	// Go has asked for the affinity and the control group's quota.
 	must(SetNumThreads(runtime.GOMAXPROCS(0)))
 }
