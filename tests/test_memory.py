@@ -6,6 +6,7 @@ import resource
 import subprocess
 import sys
 import threading
+import time
 from array import array
 
 import numpy as np
@@ -103,6 +104,15 @@ def test_a_much_larger_block_does_not_serve():
     taken = state()["reused"]
     rsqrt(large())
     assert state()["reused"] == taken
+
+
+def test_what_is_not_used_goes_back():
+    rsqrt(large())
+    assert state()["blocks"] == 1
+    time.sleep(11.5)  # more than ten seconds by a clock of whole ones
+    result = rsqrt(large(POOLED))  # for which the block kept is too small
+    assert (state()["blocks"], state()["held"]) == (0, 0)
+    assert (result == 0.5).all()
 
 
 def test_no_growth_over_mixed_sizes():
