@@ -16,10 +16,12 @@ from gorsqrt import rsqrt, rsqrt_
 
 
 def buffers(n):
-    x, out = array("f", [1.0]) * n, array("f", [0.0]) * n
-    yield "gorsqrt, array.array", "in place", lambda: rsqrt_(x)
-    yield "gorsqrt, array.array", "out=", lambda: rsqrt(x, out=out)
-    yield "gorsqrt, array.array", "fresh", lambda: rsqrt(x)
+    arrays = array("f", [1.0]) * n, array("f", [0.0]) * n
+    for name, (x, out) in {"array.array": arrays, "memoryview": map(memoryview, arrays)}.items():
+        name = f"gorsqrt, {name}"
+        yield name, "in place", lambda x=x: rsqrt_(x)
+        yield name, "out=", lambda x=x, out=out: rsqrt(x, out=out)
+        yield name, "fresh", lambda x=x: rsqrt(x)
 
 
 def numpys(n):

@@ -21,6 +21,7 @@ STYLES = {
     "gorsqrt scalar": {"color": "#9ecae1", "marker": "^"},
     "gorsqrt": {"color": "#08519c", "marker": "o", "linewidth": 2},
     "gorsqrt, array.array": {"color": "#4292c6", "marker": "s"},
+    "gorsqrt, memoryview": {"color": "#9ecae1", "marker": "^"},
     "gorsqrt, torch tensors": {"color": "#6a51a3", "marker": "D"},
     "torch": {"color": "#d94801", "marker": "v"},
     "torch.rsqrt": {"color": "#d94801", "marker": "v"},

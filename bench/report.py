@@ -189,6 +189,7 @@ def targets(results):
         for provider, peer, stretch in (
             ("gorsqrt", "np.sqrt", {"in place": 25, "out=": 25, "fresh": 55}),
             ("gorsqrt, array.array", "np.sqrt", {"in place": 25, "out=": 25, "fresh": 55}),
+            ("gorsqrt, memoryview", "np.sqrt", {"in place": 25, "out=": 25, "fresh": 55}),
             ("gorsqrt, torch tensors", "torch.rsqrt", {}),
         ):
             for form in FORMS:

@@ -113,6 +113,35 @@ def test_memoryview_results_keep_their_memory_and_shape():
     assert gorsqrt.rsqrt(memoryview(np.empty((0, 3)))).shape == (0, 3)
 
 
+@pytest.mark.spec("1.3", "3.4", "4")
+@pytest.mark.parametrize(
+    "view", [lambda a: a, lambda a: a.T, lambda a: a[::-1, ::2], lambda a: a[:1], lambda a: a[:0].T, lambda a: a[0, 0]]
+)
+@pytest.mark.parametrize("dtype", [np.float16, np.float64, np.int32])
+def test_memoryviews_of_every_layout(view, dtype):
+    """As a numpy array of the same memory: values, strides (where there are items), in place, out=; and read-only stays so."""
+    whole = np.arange(1, 25, dtype=dtype).reshape(4, 6)
+    x = np.asarray(view(whole))
+    expected = gorsqrt.rsqrt(x)
+    result = gorsqrt.rsqrt(memoryview(x))
+    assert (type(result), result.shape) == (memoryview, x.shape)
+    assert result.strides == expected.strides or x.size == 0
+    assert np.asarray(result).tobytes() == expected.tobytes()
+    out = np.full_like(expected, 7)
+    assert type(gorsqrt.rsqrt(memoryview(x), out=memoryview(out))) is memoryview
+    assert out.tobytes() == expected.tobytes()
+    locked = memoryview(x).toreadonly()
+    before = whole.copy()
+    if dtype != np.int32:
+        with pytest.raises(ValueError, match="read-only"):
+            gorsqrt.rsqrt_(locked)
+        assert (whole == before).all()
+        view_of_x = memoryview(x)
+        assert gorsqrt.rsqrt_(view_of_x) is view_of_x
+        assert x.tobytes() == expected.tobytes()
+    assert np.asarray(gorsqrt.rsqrt(locked)).tobytes() == gorsqrt.rsqrt(x).tobytes()
+
+
 @pytest.mark.spec("1.3")
 def test_numpy_scalars():
     for dtype in (np.float32, np.float64):

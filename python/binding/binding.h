@@ -217,6 +217,7 @@ PyObject *result_finish(const operand *input, PyObject *result);
 PyObject *result_numpy(PyTypeObject *type, int32_t dtype, int ndim, const int64_t *shape, const int64_t *strides,
                        PyObject *like, void **data);
 PyObject *result_array_array(int32_t dtype, int64_t n, void **data); /* of f32 or f64 */
+PyObject *result_memoryview(int32_t dtype, int ndim, const int64_t *shape, const int64_t *strides, void **data);
 
 int result_install(void);
 

@@ -8,16 +8,16 @@ typedef struct {
     const int64_t *shape;
     int64_t n;
     int32_t dtype, ndim;
-    bool read_only, tensor;
-    PyObject *descr; /* numpy's, borrowed; NULL for others */
-    Py_buffer view;  /* held until plain_release where view.obj is set */
+    bool read_only;
+    container container;
+    Py_buffer view; /* held until plain_release where view.obj is set */
 } plain;
 
 /* Whether the object is one of the containers that this lane knows, and plain; if so, plain_release must follow. Sets no
  * exception. */
 static bool plain_take(plain *p, PyObject *object, bool written) {
     PyTypeObject *type = Py_TYPE(object);
-    p->tensor = false;
+    p->view.obj = NULL;
     if (type == numpy.array_type) {
         const numpy_array *a = (const numpy_array *)object;
         p->dtype = numpy_dtype(a->descr);
@@ -26,8 +26,7 @@ static bool plain_take(plain *p, PyObject *object, bool written) {
         p->ndim = a->nd;
         p->shape = a->dimensions;
         p->read_only = !(a->flags & NUMPY_WRITEABLE);
-        p->descr = a->descr;
-        p->view.obj = NULL;
+        p->container = NUMPY_ARRAY;
         p->n = 1;
         for (int d = 0; d < a->nd; d++) p->n *= a->dimensions[d];
         return true;
@@ -43,27 +42,25 @@ static bool plain_take(plain *p, PyObject *object, bool written) {
         p->dtype = t.dtype;
         p->ndim = (int32_t)t.ndim;
         p->read_only = false;
-        p->tensor = true;
-        p->descr = NULL;
-        p->view.obj = NULL;
+        p->container = TORCH_TENSOR;
         return true;
     }
-    if (type == array_array_type) {
-        if (PyObject_GetBuffer(object, &p->view, PyBUF_ND | PyBUF_FORMAT) < 0) {
+    if (type == array_array_type || type == &PyMemoryView_Type) {
+        if (PyObject_GetBuffer(object, &p->view, PyBUF_RECORDS_RO) < 0) {
             PyErr_Clear();
             return false;
         }
         p->dtype = format_dtype(p->view.format, p->view.itemsize);
-        if (p->dtype >= GORSQRT_COMPUTED) {
+        if (p->dtype >= GORSQRT_COMPUTED || p->view.ndim > GORSQRT_MAX_NDIM || !PyBuffer_IsContiguous(&p->view, 'C')) {
             PyBuffer_Release(&p->view);
             return false;
         }
         p->data = p->view.buf;
-        p->ndim = 1;
+        p->ndim = p->view.ndim;
         p->shape = p->view.shape;
-        p->n = p->view.shape[0];
-        p->read_only = false;
-        p->descr = NULL;
+        p->n = p->view.len / p->view.itemsize;
+        p->read_only = p->view.readonly;
+        p->container = type == array_array_type ? ARRAY_ARRAY : BUFFER;
         return true;
     }
     return false;
@@ -74,16 +71,15 @@ static void plain_release(plain *p) {
 }
 
 static PyObject *like_plain(const plain *p, void **data) {
-    if (p->descr) return result_numpy(numpy.array_type, p->dtype, p->ndim, p->shape, NULL, NULL, data);
-    if (p->tensor) {
-        int64_t strides[GORSQRT_MAX_NDIM], step = 1;
-        for (int d = p->ndim - 1; d >= 0; d--) {
-            strides[d] = step;
-            step *= p->shape[d] > 1 ? p->shape[d] : 1;
-        }
-        return torch_result(p->dtype, p->ndim, p->shape, strides, data);
+    if (p->container == NUMPY_ARRAY) return result_numpy(numpy.array_type, p->dtype, p->ndim, p->shape, NULL, NULL, data);
+    if (p->container == ARRAY_ARRAY) return result_array_array(p->dtype, p->n, data);
+    int64_t strides[GORSQRT_MAX_NDIM], step = p->container == BUFFER ? gorsqrt_item_size[p->dtype] : 1;
+    for (int d = p->ndim - 1; d >= 0; d--) {
+        strides[d] = step;
+        step *= p->shape[d] > 1 ? p->shape[d] : 1;
     }
-    return result_array_array(p->dtype, p->n, data);
+    return p->container == BUFFER ? result_memoryview(p->dtype, p->ndim, p->shape, strides, data)
+                                  : torch_result(p->dtype, p->ndim, p->shape, strides, data);
 }
 
 PyObject *express_fresh(PyObject *input) {
@@ -101,7 +97,7 @@ PyObject *express_in_place(PyObject *input) {
     if (!plain_take(&x, input, true)) return NULL;
     PyObject *result = NULL;
     if (!x.read_only && run_plain(x.dtype, x.n, x.data, x.data) == 0) result = Py_NewRef(input);
-    if (x.tensor) torch_written(input);
+    if (x.container == TORCH_TENSOR) torch_written(input);
     plain_release(&x);
     return result;
 }
@@ -117,7 +113,7 @@ PyObject *express_out(PyObject *input, PyObject *out) {
         uintptr_t const bytes = (uintptr_t)(x.n * gorsqrt_item_size[x.dtype]);
         if (same && (from == to || from + bytes <= to || to + bytes <= from)) {
             if (run_plain(x.dtype, x.n, y.data, x.data) == 0) result = Py_NewRef(out);
-            if (y.tensor) torch_written(out);
+            if (y.container == TORCH_TENSOR) torch_written(out);
         }
         plain_release(&x);
     }

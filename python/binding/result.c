@@ -137,7 +137,7 @@ static PyObject *memory_new(int32_t dtype, int ndim, const int64_t *shape, const
     return (PyObject *)m;
 }
 
-static PyObject *memory_view(int32_t dtype, int ndim, const int64_t *shape, const int64_t *strides, void **data) {
+PyObject *result_memoryview(int32_t dtype, int ndim, const int64_t *shape, const int64_t *strides, void **data) {
     if (format[dtype] == NULL) {
         PyErr_SetString(PyExc_TypeError,
                         "rsqrt(): a memoryview can't have dtype bfloat16; give an out, or choose another default");
@@ -214,9 +214,9 @@ PyObject *result_new(const operand *input, int32_t dtype, const int64_t *strides
         case ARRAY_ARRAY:
             if ((dtype == GORSQRT_F32 || dtype == GORSQRT_F64) && a->ndim == 1)
                 return result_array_array(dtype, a->shape[0], data);
-            return memory_view(dtype, a->ndim, a->shape, strides, data); /* no type code for the others */
+            return result_memoryview(dtype, a->ndim, a->shape, strides, data); /* no type code for the others */
         case ARRAY_API: return memory_new(dtype, a->ndim, a->shape, strides, data);
-        default: return memory_view(dtype, a->ndim, a->shape, strides, data);
+        default: return result_memoryview(dtype, a->ndim, a->shape, strides, data);
     }
 }
 
