@@ -1,8 +1,13 @@
 """Tiers: a test that asks for the fixture runs once on every instruction set of this machine.
+Memory: what calls leave behind, counted exactly.
 Rows: which test shows which row of the contract, printed at the end."""
 
+import ctypes
+import gc
 import os
 import re
+import sys
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -38,6 +43,33 @@ def tier(request):
     assert _gorsqrt.binding_SetTier(request.param) == request.param
     yield request.param
     _gorsqrt.binding_SetTier(MACHINE_TIERS[0])
+
+
+def allocated():
+    """The blocks that Python's allocator has given out, and the bytes that C's has, by glibc's mallinfo2 (2.33 and newer)."""
+    gc.collect()
+    mallinfo = ctypes.CDLL(None).mallinfo2
+    mallinfo.restype = type("mallinfo2", (ctypes.Structure,), {"_fields_": [(f"field{i}", ctypes.c_size_t) for i in range(10)]})
+    info = mallinfo()
+    return sys.getallocatedblocks(), info.field4 + info.field7  # hblkhd, uordblks: mapped, and in the heaps
+
+
+@pytest.fixture
+def kept():
+    """kept(work, n): what one of the n calls in work(n) leaves allocated, in blocks of Python's and in bytes of C's.
+
+    After a run to warm up, the lesser of two: what is filled once, a cache or an allocator's pages, shows in one of them only.
+    """
+
+    def measure(work, n):
+        work(n)
+        marks = [allocated()]
+        for _ in range(2):
+            work(n)
+            marks.append(allocated())
+        return tuple(min(after - before for before, after in pairwise(of)) / n for of in zip(*marks, strict=True))
+
+    return measure
 
 
 # The rows of the contract that this version promises: all but 7.11, which is CUDA's.

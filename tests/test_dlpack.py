@@ -779,7 +779,7 @@ def test_dlpack_imports_nothing():
     """)
 
 
-def test_no_leak():
+def test_no_leak(kept):
     x, out = X.copy(), np.zeros(4)
     strict, good, bad, foreign = xp.asarray(x), Producer(x), Producer(x, lanes=2), Producer(x, device=(2, 0))
     capsules = itertools.count()
@@ -801,21 +801,19 @@ def test_no_leak():
     ]
     held = [x, out, strict, good, bad, foreign, None, xp, gorsqrt.rsqrt, np.dtype("f8")]
 
-    def rounds(n):
+    def work(n):
         for form in forms:
-            for _ in range(n):
+            for _ in range(n // len(forms)):
                 form()
                 good.asked.clear()
                 bad.asked.clear()
             BACK.clear()
-        gc.collect()
-        return [sys.getrefcount(o) for o in held], resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
-    rounds(500)
-    counts, kib = rounds(500)
-    counts_after, kib_after = rounds(100_000 // len(forms))
-    assert max(abs(b - a) for a, b in zip(counts, counts_after, strict=True)) < 100
-    assert kib_after - kib < 5000  # 50 bytes a call; Go collects its garbage of 8 bytes a call at 4 MiB
+    counts = [sys.getrefcount(o) for o in held]
+    blocks, size = kept(work, 30_000)
+    assert max(abs(b - a) for a, b in zip(counts, map(sys.getrefcount, held), strict=True)) < 100
+    assert blocks < 1 / (2 * len(forms))  # one form's leak of one block, or of 16 bytes, would be twice that
+    assert size < 16 / (2 * len(forms))
 
 
 def test_ml_dtypes_stay_as_they_were():

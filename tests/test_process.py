@@ -725,6 +725,19 @@ def refused(call):
     pytest.fail("not refused")
 
 
+def test_what_calls_keep_is_counted(kept):
+    """conftest's measure of leaks: to a block of Python's, and to a byte of C's."""
+    held, malloc = [], ctypes.CDLL(None).malloc
+
+    def keep_bytes(n):
+        for _ in range(n):
+            malloc(1000)
+
+    assert kept(lambda n: [object() for _ in range(n)], 1000) == (pytest.approx(0, abs=0.1), pytest.approx(0, abs=1))
+    assert kept(lambda n: held.extend(object() for _ in range(n)), 1000)[0] == pytest.approx(1, abs=0.1)
+    assert kept(keep_bytes, 1000) == (pytest.approx(0, abs=0.1), pytest.approx(1008, abs=1))
+
+
 def test_no_leak():
     """Calls of every form, good and bad, leave reference counts and memory as they were."""
     x, y, z = np.ones(64), np.ones(64), np.ones((8, 8)).T

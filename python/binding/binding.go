@@ -189,11 +189,7 @@ func cudaDriver() *string {
 //export gorsqrtDecideInto
 func gorsqrtDecideInto(plan *C.gorsqrt_plan, dst, src *C.gorsqrt_array, refusal *C.gorsqrt_refusal) C.bool {
 	return refused(refusal, func() error {
-		x, err := array(rsqrt.Src, src)
-		if err != nil {
-			return err
-		}
-		y, err := array(rsqrt.Dst, dst)
+		y, x, err := arrays(dst, src)
 		if err != nil {
 			return err
 		}
@@ -230,11 +226,7 @@ func gorsqrtDecideFresh(plan *C.gorsqrt_plan, strides *C.int64_t, dtype *C.int32
 //export gorsqrtLaunchInto
 func gorsqrtLaunchInto(dst, src *C.gorsqrt_array, refusal *C.gorsqrt_refusal) C.bool {
 	return refused(refusal, func() error {
-		x, err := array(rsqrt.Src, src)
-		if err != nil {
-			return err
-		}
-		y, err := array(rsqrt.Dst, dst)
+		y, x, err := arrays(dst, src)
 		if err != nil {
 			return err
 		}
@@ -307,6 +299,14 @@ func gorsqrtTakeOver(tier *C.char, defaultDType, threads C.int32_t, refusal *C.g
 		_, err := SetDefaultDType(rsqrt.DType(defaultDType).String())
 		return err
 	})
+}
+
+// arrays are the two operands of a call in Go's terms; the source is judged first.
+func arrays(dst, src *C.gorsqrt_array) (y, x rsqrt.Array, err error) {
+	if x, err = array(rsqrt.Src, src); err == nil {
+		y, err = array(rsqrt.Dst, dst)
+	}
+	return y, x, err
 }
 
 // array is C's array in Go's terms, without a copy: it is used only during the call in which C holds the argument.
