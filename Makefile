@@ -14,7 +14,7 @@ export GORSQRT_REQUIRE_TIERS := scalar $(call has,avx2,avx2) $(call has,avx512vl
 OLDEST_TORCH := 2.6.0
 OLDEST := .venv-torch-$(OLDEST_TORCH)
 
-.PHONY: help demo test lint generate ptx budget mutants sanitize exhaustive neon bench wheel develop
+.PHONY: help demo test lint generate ptx budget mutants sanitize exhaustive clang neon bench wheel develop
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
 
@@ -61,6 +61,14 @@ mutants: ## which changes of the PTX the tests' calls would not notice
 
 exhaustive: develop ## all 2^32 float32 inputs on every tier, and by the PTX
 	$(GO) test -count=1 -tags exhaustive -run TestEveryFloat32 -v ./cgo ./cuda
+
+clang: develop ## the tests of bits, Go's and Python's and every float32, with a build by clang 19; then the usual build again
+	CC=clang-19 $(GO) test ./cgo ./rsqrt
+	CC=clang-19 $(GO) test -count=1 -tags exhaustive -run TestEveryFloat32 -v ./cgo
+	CC=clang-19 $(INSTALL) --editable '.[test]'
+	grep -q 'clang version 19' python/gorsqrt/_gorsqrt.abi3.so
+	$(PY) -m pytest -q tests/test_values.py tests/test_dtypes.py tests/test_complex.py
+	$(INSTALL) --editable '.[test]'
 
 neon: develop ## the Go tests for aarch64, cross-compiled and run under qemu
 	GOARCH=arm64 CC=aarch64-linux-gnu-gcc GORSQRT_REQUIRE_TIERS='scalar neon' \
