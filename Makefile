@@ -3,7 +3,7 @@ PYTHON ?= python3
 PY := .venv/bin/python
 INSTALL := .venv/bin/uv pip install --quiet --system-certs --python $(PY) --reinstall-package gorsqrt
 GO := $(PY) python/build.py
-C := $(wildcard cgo/*.[ch] python/binding/*.[ch] cuda/*.[ch] cuda/*.cu cuda/include/*.h tests/cuda/libcuda/*.[ch] bench/*.c)
+C := $(wildcard cgo/*.[ch] python/binding/*.[ch] cuda/*.[ch] cuda/*.cu cuda/include/*.h tests/cuda/*/*.[ch] bench/*.c)
 PACKAGES := ./cgo ./rsqrt ./cuda
 
 # The tiers that the tests must have run here, from the kernel's list of what the processor has.

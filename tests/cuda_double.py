@@ -1,10 +1,13 @@
-"""The test double of NVIDIA's driver (tests/cuda/libcuda) as Python sees it: device memory, streams and arrays on it.
+"""The test doubles of NVIDIA's driver (tests/cuda/libcuda) and of the runtime that torch uses (tests/cuda/libcudart) as Python
+sees them: device memory, streams and arrays on them.
 
-Its folder must be in LD_LIBRARY_PATH before the process starts, as libcuda.so.1 is looked for there.
+A process finds the driver's by LD_LIBRARY_PATH, and the runtime's by LD_PRELOAD, since torch's own libraries name the folder that
+they take it from: a process that is to use them is started in an environment of `build` or of `torch_environment`.
 """
 
 import ctypes
 import functools
+import importlib.util
 import os
 import subprocess
 import sys
@@ -13,19 +16,46 @@ from pathlib import Path
 
 import numpy as np
 
-SOURCES = Path(__file__).resolve().parent / "cuda" / "libcuda"
-LIBRARY = SOURCES / "build" / "libcuda.so.1"
+HERE = Path(__file__).resolve().parent
+DRIVER = HERE / "cuda/libcuda/build/libcuda.so.1"
+RUNTIME = HERE / "cuda/libcudart/build"
+
+
+def make(library, *variables):
+    """Builds a double where it is older than its sources."""
+    folder = library.parents[1]
+    files = [*folder.glob("*.[ch]"), folder / "Makefile", HERE.parent / "cuda/include/cuda.h"]
+    if not library.exists() or max(f.stat().st_mtime for f in files) > library.stat().st_mtime:
+        library.parent.mkdir(exist_ok=True)
+        fresh = f"{library}.{os.getpid()}"  # two test programs may build at once
+        subprocess.run(["make", "--silent", "-C", folder, f"OUTPUT={fresh}", *variables], check=True)
+        os.replace(fresh, library)
 
 
 def build():
-    """Builds the double where it is older than its sources; an environment in which processes load it."""
-    files = [*SOURCES.glob("*.[ch]"), SOURCES.parents[2] / "cuda/include/cuda.h"]
-    if not LIBRARY.exists() or max(f.stat().st_mtime for f in files) > LIBRARY.stat().st_mtime:
-        LIBRARY.parent.mkdir(exist_ok=True)
-        fresh = f"{LIBRARY}.{os.getpid()}"  # two test programs may build at once
-        subprocess.run(["make", "--silent", "-C", SOURCES, f"OUTPUT={fresh}"], check=True)
-        os.replace(fresh, LIBRARY)
-    return {**os.environ, "LD_LIBRARY_PATH": str(LIBRARY.parent), "PYTHONPATH": str(Path(__file__).parent)}
+    """Builds the driver's double; an environment in which processes load it."""
+    make(DRIVER)
+    path = os.pathsep.join([str(HERE), *filter(None, [os.environ.get("PYTHONPATH")])])
+    return {**os.environ, "LD_LIBRARY_PATH": str(DRIVER.parent), "PYTHONPATH": path}
+
+
+def torch_environment(caching=False):
+    """Builds both doubles; an environment in which `import torch` finds two devices.
+
+    Every tensor is then a block of the double's, made and freed in its stream's order, so that overruns and late accesses show.
+    With torch's own caching allocator many lie in one block, and are used again where nothing shows.
+    """
+    environment = build()
+    site = Path(importlib.util.find_spec("torch").origin).parents[1]
+    (theirs,) = (site / "nvidia").glob("*/lib/libcudart.so.*")
+    headers = [theirs.parents[1] / "include", site / "triton/backends/nvidia/include"]
+    runtime = RUNTIME / theirs.name
+    make(runtime, f"SONAME={theirs.name}", f"HEADERS={' '.join(map(str, headers))}")
+    (RUNTIME / "libnvidia-ml.so.1").touch()  # found before the machine's, which would count its own devices
+    environment["LD_LIBRARY_PATH"] += f"{os.pathsep}{RUNTIME}"
+    environment["LD_PRELOAD"] = str(runtime)
+    environment["PYTORCH_CUDA_ALLOC_CONF"] = f"backend:{'native' if caching else 'cudaMallocAsync'}"
+    return environment
 
 
 @functools.cache
@@ -72,6 +102,11 @@ def stream(device=0, blocking=False):
 
 def pending(device=0):
     return library().double_pending(device)
+
+
+def blocks(device=0):
+    """How many blocks of memory a device has; -1: how many the CPU's memory has that are pinned."""
+    return library().double_blocks(device)
 
 
 def fail(function, code, after=0):

@@ -14,7 +14,8 @@ typedef uint32_t cuuint32_t;
 typedef uint64_t cuuint64_t;
 typedef int CUdevice;
 typedef unsigned long long CUdeviceptr;
-typedef struct {
+#define CU_UUID_HAS_BEEN_DEFINED /* so that the runtime's headers leave it out */
+typedef struct CUuuid_st {
     char bytes[16];
 } CUuuid;
 

@@ -2,7 +2,8 @@
  *
  * There are two devices. What is enqueued on a stream runs when something waits for it, and not before, so that a missing wait
  * shows. Device memory is the CPU's, filled with 0xa5, and checked to the byte in copies and kernels; a kernel sees its own
- * device's only. Small launches run `careful` (ptx.h). double_… are the tests' own controls; any thread may call anything. */
+ * device's only, and what is freed is not used again for a while, so that a late access shows. Small launches run `careful`
+ * (ptx.h). double_… are the tests' own controls; any thread may call anything. */
 #include "../../../cuda/include/cuda.h"
 
 #include "ptx.h"
@@ -17,12 +18,20 @@
 
 enum {
     DEVICES = 2,
+    HOST = -1, /* in place of a device: the CPU's own memory, pinned */
     STACK = 16,
     ALIGNMENT = 512,
+    RESTING = 256, /* how many freed blocks are not used again yet */
     HUGE = 1 << 28 /* from here on memory is not filled, so that it costs none */
 };
 
-typedef enum { KERNEL, COPY, FILL, FREE, MARK } work_kind;
+#define CAPACITY ((size_t)1 << 34) /* of a device, in bytes */
+
+/* What cuda.h leaves out. */
+typedef struct CUmemPoolHandle_st *CUmemoryPool;
+enum { POOL_RESERVED_NOW = 5, POOL_RESERVED_MOST, POOL_USED_NOW, POOL_USED_MOST };
+
+typedef enum { KERNEL, COPY, FILL, FREE, CALL, MARK } work_kind;
 
 /* One piece of work on a stream. */
 typedef struct work {
@@ -39,6 +48,12 @@ typedef struct work {
             uint64_t dst, src;
             size_t bytes;
             unsigned char value;
+            bool to_device, from_device;
+            void *staged; /* what src is in, where that was copied at the call */
+        };
+        struct {
+            CUhostFn call;
+            void *data;
         };
     };
     struct wait {
@@ -57,7 +72,8 @@ struct CUctx_st {
 struct CUstream_st {
     CUcontext context;
     bool blocking; /* waits for the default stream, and it for this one */
-    bool legacy;
+    bool legacy, destroyed;
+    int priority;
     work *first, **end;
     CUgraph capture;
     bool origin;
@@ -65,6 +81,9 @@ struct CUstream_st {
 };
 
 struct CUevent_st {
+    CUcontext context;
+    unsigned flags;
+    bool destroyed;
     CUstream stream;
     uint64_t sequence;
     CUgraph capture;
@@ -74,7 +93,9 @@ struct CUgraph_st {
     work *first, **end;
     CUstreamCaptureMode mode;
     pthread_t thread;
-    bool active, invalid;
+    uint64_t id;
+    CUgraphNode last;
+    bool invalid;
 };
 
 struct CUgraphExec_st {
@@ -91,10 +112,11 @@ struct CUfunc_st {
     const ptx_kernel *kernel;
 };
 
-/* A block of device memory. */
+/* A block of a device's memory, or of the CPU's that the driver has pinned. */
 typedef struct {
     uint64_t low, high;
     int device;
+    bool registered; /* pinned where it was: not the driver's to free */
 } block;
 
 static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
@@ -104,6 +126,11 @@ static struct CUstream_st defaults[DEVICES], per_thread[DEVICES];
 static CUstream streams;
 static block *blocks;
 static size_t nblocks;
+static struct CUmemPoolHandle_st {
+    size_t used, most; /* bytes that are allocated on a device, and how many there were at once */
+} pools[DEVICES];
+static void *resting[RESTING];
+static size_t nresting;
 static uint64_t sequence;
 static CUgraph captures[64];
 static int ncaptures;
@@ -198,33 +225,60 @@ static bool memory_of(uint64_t address, uint64_t *low, uint64_t *high, void *con
     return true;
 }
 
+static void add_block(block b) {
+    blocks = realloc(blocks, (nblocks + 1) * sizeof *blocks);
+    size_t const i = position(b.low);
+    memmove(&blocks[i + 1], &blocks[i], (nblocks - i) * sizeof *blocks);
+    blocks[i] = b;
+    nblocks++;
+}
+
 static uint64_t allocate(size_t bytes, int device) {
+    if (bytes > CAPACITY - (device == HOST ? 0 : pools[device].used)) return 0;
     char *const memory = aligned_alloc(ALIGNMENT, (bytes + 2 * ALIGNMENT) / ALIGNMENT * ALIGNMENT);
     if (memory == NULL) return 0;
     if (bytes < HUGE) memset(memory, 0xa5, bytes);
     uint64_t const low = (uint64_t)(uintptr_t)memory;
-    blocks = realloc(blocks, (nblocks + 1) * sizeof *blocks);
-    size_t const i = position(low);
-    memmove(&blocks[i + 1], &blocks[i], (nblocks - i) * sizeof *blocks);
-    blocks[i] = (block){low, low + bytes, device};
-    nblocks++;
+    add_block((block){low, low + bytes, device, false});
+    if (device != HOST) {
+        struct CUmemPoolHandle_st *const pool = &pools[device];
+        pool->used += bytes;
+        if (pool->used > pool->most) pool->most = pool->used;
+    }
     return low;
 }
 
 static void release(uint64_t low) {
     size_t const i = position(low);
-    free((void *)(uintptr_t)low);
+    block const b = blocks[i];
     nblocks--;
     memmove(&blocks[i], &blocks[i + 1], (nblocks - i) * sizeof *blocks);
+    if (b.device != HOST) pools[b.device].used -= b.high - b.low;
+    if (b.registered) return;
+    void *memory = (void *)(uintptr_t)low;
+    if (b.high - b.low < HUGE / RESTING) {
+        size_t const oldest = nresting++ % RESTING;
+        void *const rested = resting[oldest];
+        resting[oldest] = memory;
+        memory = rested;
+    }
+    free(memory);
 }
 
+/* Whether all of a range lies in its block, if it begins in one. */
 static bool within(uint64_t address, size_t bytes) {
     const block *const b = block_at(address);
-    return bytes == 0 || (b && address + bytes <= b->high);
+    return bytes == 0 || b == NULL || bytes <= b->high - address;
+}
+
+/* Whether all of a range is a block's, as it is still when work comes to run that was right when it was enqueued. */
+static bool holds(uint64_t address, size_t bytes) {
+    return bytes == 0 || (block_at(address) && within(address, bytes));
 }
 
 static bool is_device(uint64_t address) {
-    return block_at(address) != NULL;
+    const block *const b = block_at(address);
+    return b && b->device != HOST;
 }
 
 /* Streams. */
@@ -265,14 +319,21 @@ static void run_work(const work *w) {
     switch (w->kind) {
         case KERNEL: run_kernel(w); break;
         case COPY:
-            if ((is_device(w->dst) && !within(w->dst, w->bytes)) || (is_device(w->src) && !within(w->src, w->bytes))) {
+            if ((w->to_device && !holds(w->dst, w->bytes)) || (w->from_device && !holds(w->src, w->bytes))) {
                 set_error(w->device, CUDA_ERROR_ILLEGAL_ADDRESS);
             } else {
                 memmove((void *)(uintptr_t)w->dst, (const void *)(uintptr_t)w->src, w->bytes);
             }
             break;
-        case FILL: memset((void *)(uintptr_t)w->dst, w->value, w->bytes); break;
+        case FILL:
+            if (holds(w->dst, w->bytes)) {
+                memset((void *)(uintptr_t)w->dst, w->value, w->bytes);
+            } else {
+                set_error(w->device, CUDA_ERROR_ILLEGAL_ADDRESS);
+            }
+            break;
         case FREE: release(w->dst); break;
+        case CALL: w->call(w->data); break;
         case MARK: break;
     }
 }
@@ -284,7 +345,8 @@ static void run_until(CUstream stream, uint64_t until) {
         /* The work may have made others run, but not this stream: nothing waits for itself. */
         stream->first = w->next;
         if (stream->first == NULL) stream->end = &stream->first;
-        free(w->params && w->kind == KERNEL ? w->params : NULL);
+        if (w->kind == KERNEL) free(w->params);
+        if (w->kind == COPY) free(w->staged);
         free(w->waits);
         free(w);
     }
@@ -305,11 +367,24 @@ static void add_wait(work *w, CUstream stream, uint64_t until) {
     w->waits[w->nwaits++] = (struct wait){stream, until};
 }
 
-/* The stream of a handle, in the current context; NULL for one of another context. */
-static CUstream stream_of(CUstream handle, CUcontext context) {
+/* The stream of a handle; a default stream is the current context's. NULL for one that is destroyed. */
+static CUstream any_stream(CUstream handle, CUcontext context) {
     if (handle == NULL || handle == (CUstream)1) return &defaults[context->device];
     if (handle == (CUstream)2) return &per_thread[context->device];
-    return handle->context == context ? handle : NULL;
+    return handle->destroyed ? NULL : handle;
+}
+
+/* The same, for what must be of the current context; NULL for a stream of another one. */
+static CUstream stream_of(CUstream handle, CUcontext context) {
+    CUstream const stream = any_stream(handle, context);
+    return stream && stream->context == context ? stream : NULL;
+}
+
+static bool is_active(CUgraph capture) {
+    for (int i = 0; i < ncaptures; i++) {
+        if (captures[i] == capture) return true;
+    }
+    return false;
 }
 
 static void invalidate(void) {
@@ -396,7 +471,7 @@ API CUresult cuInit(unsigned int flags) {
 }
 
 API CUresult cuDriverGetVersion(int *version) {
-    *version = 12080;
+    *version = 13020;
     return CUDA_SUCCESS;
 }
 
@@ -422,7 +497,7 @@ API CUresult cuDeviceGetName(char *name, int length, CUdevice device) {
 API CUresult cuDeviceTotalMem_v2(size_t *bytes, CUdevice device) {
     ENTER("cuDeviceTotalMem");
     (void)device;
-    *bytes = (size_t)1 << 34;
+    *bytes = CAPACITY;
     return leave(CUDA_SUCCESS);
 }
 
@@ -573,7 +648,7 @@ API CUresult cuMemAlloc_v2(CUdeviceptr *memory, size_t bytes) {
 API CUresult cuMemFree_v2(CUdeviceptr memory) {
     ENTER("cuMemFree");
     const block *const b = block_at(memory);
-    CHECK(b && b->low == memory, CUDA_ERROR_INVALID_VALUE);
+    CHECK(b && b->low == memory && b->device != HOST, CUDA_ERROR_INVALID_VALUE);
     CHECK(!prohibited(), CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED);
     run_device(b->device);
     release(memory);
@@ -596,19 +671,32 @@ API CUresult cuMemFreeAsync(CUdeviceptr memory, CUstream handle) {
     CURRENT(context);
     CUstream const stream = stream_of(handle, context);
     const block *const b = block_at(memory);
-    CHECK(stream && b && b->low == memory, CUDA_ERROR_INVALID_VALUE);
+    CHECK(stream && b && b->low == memory && b->device != HOST, CUDA_ERROR_INVALID_VALUE);
     work const freeing = {.kind = stream->capture ? MARK : FREE, .dst = memory};
     return leave(enqueue(stream, &freeing));
 }
 
+/* The CPU's memory that is not pinned is done with when the call returns: it is read at the call, or written before its end. */
 static CUresult copy(uint64_t dst, uint64_t src, size_t bytes, bool wait, CUstream handle) {
     CURRENT(context);
-    CUstream const stream = stream_of(handle, context);
+    CUstream const stream = any_stream(handle, context);
     CHECK(stream, CUDA_ERROR_INVALID_HANDLE);
-    CHECK(!is_device(dst) || within(dst, bytes), CUDA_ERROR_INVALID_VALUE);
-    CHECK(!is_device(src) || within(src, bytes), CUDA_ERROR_INVALID_VALUE);
-    work const copying = {.kind = COPY, .dst = dst, .src = src, .bytes = bytes};
-    return leave(wait ? perform(context, &copying) : enqueue(stream, &copying));
+    CHECK(within(dst, bytes) && within(src, bytes), CUDA_ERROR_INVALID_VALUE);
+    work copying = {.kind = COPY, .dst = dst, .src = src, .bytes = bytes};
+    copying.to_device = is_device(dst);
+    copying.from_device = is_device(src);
+    if (wait) return leave(perform(context, &copying));
+    if (stream->capture == NULL && block_at(src) == NULL && bytes) {
+        copying.staged = memcpy(malloc(bytes), (const void *)(uintptr_t)src, bytes);
+        copying.src = (uint64_t)(uintptr_t)copying.staged;
+    }
+    CUresult const result = enqueue(stream, &copying);
+    if (result) {
+        free(copying.staged);
+    } else if (stream->capture == NULL && block_at(dst) == NULL) {
+        run_until(stream, FOREVER);
+    }
+    return leave(result ? result : stream->context->error);
 }
 
 API CUresult cuMemcpyHtoD_v2(CUdeviceptr dst, const void *src, size_t bytes) {
@@ -652,6 +740,98 @@ API CUresult cuMemcpyAsync(CUdeviceptr dst, CUdeviceptr src, size_t bytes, CUstr
     return copy(dst, src, bytes, false, stream);
 }
 
+API CUresult cuMemcpy(CUdeviceptr dst, CUdeviceptr src, size_t bytes) {
+    ENTER("cuMemcpy");
+    return copy(dst, src, bytes, true, NULL);
+}
+
+API CUresult cuMemGetInfo_v2(size_t *free_bytes, size_t *total) {
+    ENTER("cuMemGetInfo");
+    CURRENT(context);
+    *total = CAPACITY;
+    *free_bytes = CAPACITY - pools[context->device].used;
+    return leave(CUDA_SUCCESS);
+}
+
+/* A device's pool is all of its memory, and keeps nothing that is freed. */
+
+API CUresult cuDeviceGetDefaultMemPool(CUmemoryPool *pool, CUdevice device) {
+    ENTER("cuDeviceGetDefaultMemPool");
+    CHECK(device >= 0 && device < DEVICES, CUDA_ERROR_INVALID_DEVICE);
+    *pool = &pools[device];
+    return leave(CUDA_SUCCESS);
+}
+
+API CUresult cuMemPoolGetAttribute(CUmemoryPool pool, int attribute, void *value) {
+    ENTER("cuMemPoolGetAttribute");
+    switch (attribute) {
+        case POOL_RESERVED_NOW:
+        case POOL_USED_NOW: *(cuuint64_t *)value = pool->used; break;
+        case POOL_RESERVED_MOST:
+        case POOL_USED_MOST: *(cuuint64_t *)value = pool->most; break;
+        default: return leave(CUDA_ERROR_NOT_SUPPORTED);
+    }
+    return leave(CUDA_SUCCESS);
+}
+
+API CUresult cuMemPoolSetAttribute(CUmemoryPool pool, int attribute, void *value) {
+    ENTER("cuMemPoolSetAttribute");
+    if (attribute == POOL_RESERVED_MOST || attribute == POOL_USED_MOST) {
+        CHECK(*(cuuint64_t *)value == 0, CUDA_ERROR_INVALID_VALUE);
+        pool->most = pool->used;
+    }
+    return leave(CUDA_SUCCESS);
+}
+
+API CUresult cuMemPoolTrimTo(CUmemoryPool pool, size_t bytes) {
+    (void)pool, (void)bytes;
+    ENTER("cuMemPoolTrimTo");
+    return leave(CUDA_SUCCESS);
+}
+
+API CUresult cuMemHostAlloc(void **memory, size_t bytes, unsigned int flags) {
+    ENTER("cuMemHostAlloc");
+    CURRENT(context);
+    (void)flags;
+    CHECK(bytes, CUDA_ERROR_INVALID_VALUE);
+    CHECK(!prohibited(), CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED);
+    *memory = (void *)(uintptr_t)allocate(bytes, HOST);
+    return leave(*memory ? CUDA_SUCCESS : CUDA_ERROR_OUT_OF_MEMORY);
+}
+
+API CUresult cuMemFreeHost(void *memory) {
+    ENTER("cuMemFreeHost");
+    uint64_t const address = (uint64_t)(uintptr_t)memory;
+    const block *const b = block_at(address);
+    CHECK(b && b->low == address && b->device == HOST && !b->registered, CUDA_ERROR_INVALID_VALUE);
+    CHECK(!prohibited(), CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED);
+    for (int d = 0; d < DEVICES; d++) run_device(d);
+    release(address);
+    return leave(CUDA_SUCCESS);
+}
+
+API CUresult cuMemHostRegister_v2(void *memory, size_t bytes, unsigned int flags) {
+    ENTER("cuMemHostRegister");
+    CURRENT(context);
+    (void)flags;
+    uint64_t const low = (uint64_t)(uintptr_t)memory;
+    CHECK(bytes, CUDA_ERROR_INVALID_VALUE);
+    size_t const i = position(low);
+    CHECK(i == nblocks || low + bytes <= blocks[i].low, CUDA_ERROR_HOST_MEMORY_ALREADY_REGISTERED);
+    add_block((block){low, low + bytes, HOST, true});
+    return leave(CUDA_SUCCESS);
+}
+
+API CUresult cuMemHostUnregister(void *memory) {
+    ENTER("cuMemHostUnregister");
+    uint64_t const address = (uint64_t)(uintptr_t)memory;
+    const block *const b = block_at(address);
+    CHECK(b && b->low == address && b->registered, CUDA_ERROR_HOST_MEMORY_NOT_REGISTERED);
+    for (int d = 0; d < DEVICES; d++) run_device(d);
+    release(address);
+    return leave(CUDA_SUCCESS);
+}
+
 API CUresult cuMemsetD8Async(CUdeviceptr dst, unsigned char value, size_t bytes, CUstream handle) {
     ENTER("cuMemsetD8Async");
     CURRENT(context);
@@ -665,11 +845,14 @@ API CUresult cuPointerGetAttribute(void *data, CUpointer_attribute attribute, CU
     ENTER("cuPointerGetAttribute");
     const block *const b = block_at(address);
     CHECK(b, CUDA_ERROR_INVALID_VALUE);
+    int const device = b->device == HOST ? 0 : b->device;
     switch ((int)attribute) {
-        case 1: *(CUcontext *)data = &contexts[b->device]; break;
-        case 2: *(unsigned int *)data = 2; break; /* CU_MEMORYTYPE_DEVICE */
-        case 3: *(CUdeviceptr *)data = address; break;
-        case 9: *(int *)data = b->device; break;
+        case CU_POINTER_ATTRIBUTE_CONTEXT: *(CUcontext *)data = &contexts[device]; break;
+        case CU_POINTER_ATTRIBUTE_MEMORY_TYPE:
+            *(unsigned int *)data = b->device == HOST ? CU_MEMORYTYPE_HOST : CU_MEMORYTYPE_DEVICE;
+            break;
+        case CU_POINTER_ATTRIBUTE_DEVICE_POINTER: *(CUdeviceptr *)data = address; break;
+        case CU_POINTER_ATTRIBUTE_DEVICE_ORDINAL: *(int *)data = device; break;
         default: return leave(CUDA_ERROR_NOT_SUPPORTED);
     }
     return leave(CUDA_SUCCESS);
@@ -677,13 +860,14 @@ API CUresult cuPointerGetAttribute(void *data, CUpointer_attribute attribute, CU
 
 /* Streams and events. */
 
-API CUresult cuStreamCreate(CUstream *stream, unsigned int flags) {
+API CUresult cuStreamCreateWithPriority(CUstream *stream, unsigned int flags, int priority) {
     ENTER("cuStreamCreate");
     CURRENT(context);
     CHECK(!prohibited(), CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED);
     CUstream const s = calloc(1, sizeof *s);
     s->context = context;
-    s->blocking = !(flags & 1); /* CU_STREAM_NON_BLOCKING */
+    s->blocking = !(flags & CU_STREAM_NON_BLOCKING);
+    s->priority = priority;
     s->end = &s->first;
     s->next = streams;
     streams = s;
@@ -691,14 +875,24 @@ API CUresult cuStreamCreate(CUstream *stream, unsigned int flags) {
     return leave(CUDA_SUCCESS);
 }
 
-API CUresult cuStreamCreateWithPriority(CUstream *stream, unsigned int flags, int priority) {
-    (void)priority;
-    return cuStreamCreate(stream, flags);
+API CUresult cuStreamCreate(CUstream *stream, unsigned int flags) {
+    return cuStreamCreateWithPriority(stream, flags, 0);
+}
+
+API CUresult cuStreamGetPriority(CUstream handle, int *priority) {
+    ENTER("cuStreamGetPriority");
+    CURRENT(context);
+    CUstream const stream = any_stream(handle, context);
+    CHECK(stream, CUDA_ERROR_INVALID_HANDLE);
+    *priority = stream->priority;
+    return leave(CUDA_SUCCESS);
 }
 
 API CUresult cuStreamDestroy_v2(CUstream stream) {
     ENTER("cuStreamDestroy");
+    CHECK(stream > (CUstream)2 && !stream->destroyed, CUDA_ERROR_INVALID_HANDLE);
     run_until(stream, FOREVER); /* its memory stays, since events may name it */
+    stream->destroyed = true;
     for (CUstream *s = &streams; *s; s = &(*s)->next) {
         if (*s == stream) {
             *s = stream->next;
@@ -711,69 +905,107 @@ API CUresult cuStreamDestroy_v2(CUstream stream) {
 API CUresult cuStreamSynchronize(CUstream handle) {
     ENTER("cuStreamSynchronize");
     CURRENT(context);
-    CUstream const stream = stream_of(handle, context);
+    CUstream const stream = any_stream(handle, context);
     CHECK(stream, CUDA_ERROR_INVALID_HANDLE);
     if (stream->capture) {
         invalidate();
         return leave(CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED);
     }
     run_until(stream, FOREVER);
-    return leave(context->error);
+    return leave(stream->context->error);
 }
 
+/* Looking lets the work go on, so that who looks again and again comes to its end. */
 API CUresult cuStreamQuery(CUstream handle) {
     ENTER("cuStreamQuery");
     CURRENT(context);
-    CUstream const stream = stream_of(handle, context);
+    CUstream const stream = any_stream(handle, context);
     CHECK(stream, CUDA_ERROR_INVALID_HANDLE);
+    if (stream->capture) {
+        invalidate();
+        return leave(CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED);
+    }
     bool const busy = stream->first != NULL;
     run_until(stream, FOREVER);
-    return leave(context->error ? context->error : busy ? CUDA_ERROR_NOT_READY : CUDA_SUCCESS);
+    CUresult const error = stream->context->error;
+    return leave(error ? error : busy ? CUDA_ERROR_NOT_READY : CUDA_SUCCESS);
+}
+
+API CUresult cuLaunchHostFunc(CUstream handle, CUhostFn function, void *data) {
+    ENTER("cuLaunchHostFunc");
+    CURRENT(context);
+    CUstream const stream = any_stream(handle, context);
+    CHECK(stream, CUDA_ERROR_INVALID_HANDLE);
+    work const calling = {.kind = CALL, .call = function, .data = data};
+    return leave(enqueue(stream, &calling));
 }
 
 API CUresult cuEventCreate(CUevent *event, unsigned int flags) {
     ENTER("cuEventCreate");
-    (void)flags;
+    CURRENT(context);
     *event = calloc(1, sizeof **event);
+    (*event)->context = context;
+    (*event)->flags = flags;
     return leave(CUDA_SUCCESS);
 }
 
 API CUresult cuEventDestroy_v2(CUevent event) {
     ENTER("cuEventDestroy");
-    free(event);
+    CHECK(event && !event->destroyed, CUDA_ERROR_INVALID_HANDLE);
+    event->destroyed = true; /* its memory stays, so that a later use shows */
     return leave(CUDA_SUCCESS);
 }
 
 API CUresult cuEventRecord(CUevent event, CUstream handle) {
     ENTER("cuEventRecord");
     CURRENT(context);
-    CUstream const stream = stream_of(handle, context);
-    CHECK(stream, CUDA_ERROR_INVALID_HANDLE);
+    CUstream const stream = any_stream(handle, context);
+    CHECK(stream && event && !event->destroyed && event->context == stream->context, CUDA_ERROR_INVALID_HANDLE);
     work const mark = {.kind = MARK};
     CUresult const result = enqueue(stream, &mark);
     CHECK(result == CUDA_SUCCESS, result);
-    *event = (struct CUevent_st){stream, sequence, stream->capture};
+    event->stream = stream;
+    event->sequence = sequence;
+    event->capture = stream->capture;
     return leave(CUDA_SUCCESS);
 }
 
+/* What of an event's can be waited for. */
+#define RECORDED(event)                                                                                                        \
+    CHECK(event && !event->destroyed, CUDA_ERROR_INVALID_HANDLE);                                                              \
+    CHECK(event->capture == NULL, CUDA_ERROR_CAPTURED_EVENT)
+
 API CUresult cuEventQuery(CUevent event) {
     ENTER("cuEventQuery");
+    RECORDED(event);
+    CHECK(!prohibited(), CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED);
     CUstream const s = event->stream;
+    CHECK(event->context->error == CUDA_SUCCESS, event->context->error);
     if (s == NULL || s->first == NULL || s->first->sequence > event->sequence) return leave(CUDA_SUCCESS);
     run_until(s, event->sequence);
-    return leave(CUDA_ERROR_NOT_READY);
+    return leave(event->context->error ? event->context->error : CUDA_ERROR_NOT_READY);
 }
 
 API CUresult cuEventSynchronize(CUevent event) {
     ENTER("cuEventSynchronize");
-    if (event->stream == NULL) return leave(CUDA_SUCCESS);
-    run_until(event->stream, event->sequence);
-    return leave(event->stream->context->error);
+    RECORDED(event);
+    CHECK(!prohibited(), CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED);
+    if (event->stream) run_until(event->stream, event->sequence);
+    return leave(event->context->error);
 }
 
+/* Milliseconds are the pieces of work that were enqueued between the two, on all streams. */
 API CUresult cuEventElapsedTime(float *milliseconds, CUevent start, CUevent end) {
     ENTER("cuEventElapsedTime");
-    CHECK(start->stream && end->stream, CUDA_ERROR_INVALID_HANDLE);
+    RECORDED(start);
+    RECORDED(end);
+    CHECK(start->stream && end->stream && start->context == end->context, CUDA_ERROR_INVALID_HANDLE);
+    CHECK(!((start->flags | end->flags) & CU_EVENT_DISABLE_TIMING), CUDA_ERROR_INVALID_HANDLE);
+    CUevent const both[] = {start, end};
+    for (int i = 0; i < 2; i++) {
+        const work *const next = both[i]->stream->first;
+        CHECK(next == NULL || next->sequence > both[i]->sequence, CUDA_ERROR_NOT_READY);
+    }
     *milliseconds = (float)(end->sequence - start->sequence);
     return leave(CUDA_SUCCESS);
 }
@@ -782,14 +1014,19 @@ API CUresult cuStreamWaitEvent(CUstream handle, CUevent event, unsigned int flag
     ENTER("cuStreamWaitEvent");
     CURRENT(context);
     (void)flags;
-    CUstream const stream = stream_of(handle, context);
-    CHECK(stream, CUDA_ERROR_INVALID_HANDLE);
+    CUstream const stream = any_stream(handle, context);
+    CHECK(stream && event && !event->destroyed, CUDA_ERROR_INVALID_HANDLE);
     if (event->capture) { /* joins the capture, whose work is one sequence */
+        CHECK(is_active(event->capture), CUDA_ERROR_CAPTURED_EVENT);
         CHECK(stream->capture == NULL || stream->capture == event->capture, CUDA_ERROR_STREAM_CAPTURE_ISOLATION);
         stream->capture = event->capture;
         return leave(CUDA_SUCCESS);
     }
     if (event->stream == NULL) return leave(CUDA_SUCCESS);
+    if (stream->capture) {
+        invalidate();
+        return leave(CUDA_ERROR_STREAM_CAPTURE_ISOLATION);
+    }
     work waiting = {.kind = MARK};
     add_wait(&waiting, event->stream, event->sequence);
     return leave(enqueue(stream, &waiting));
@@ -815,6 +1052,7 @@ API CUresult cuStreamBeginCapture_v2(CUstream handle, CUstreamCaptureMode mode) 
     graph->end = &graph->first;
     graph->mode = mode;
     graph->thread = pthread_self();
+    graph->id = ++sequence;
     captures[ncaptures++] = graph;
     stream->capture = graph;
     stream->origin = true;
@@ -842,11 +1080,39 @@ API CUresult cuStreamEndCapture(CUstream handle, CUgraph *graph) {
 API CUresult cuStreamIsCapturing(CUstream handle, CUstreamCaptureStatus *status) {
     ENTER("cuStreamIsCapturing");
     CURRENT(context);
-    CUstream const stream = stream_of(handle, context);
+    CUstream const stream = any_stream(handle, context);
     CHECK(stream, CUDA_ERROR_INVALID_HANDLE);
     *status = stream->capture == NULL    ? CU_STREAM_CAPTURE_STATUS_NONE
               : stream->capture->invalid ? CU_STREAM_CAPTURE_STATUS_INVALIDATED
                                          : CU_STREAM_CAPTURE_STATUS_ACTIVE;
+    return leave(CUDA_SUCCESS);
+}
+
+API CUresult cuStreamGetCaptureInfo_v2(CUstream handle, CUstreamCaptureStatus *status, cuuint64_t *id, CUgraph *graph,
+                                       const CUgraphNode **dependencies, size_t *count) {
+    CUresult const result = cuStreamIsCapturing(handle, status);
+    if (result || *status != CU_STREAM_CAPTURE_STATUS_ACTIVE) return result;
+    ENTER("cuStreamGetCaptureInfo");
+    CUgraph const capture = any_stream(handle, current())->capture;
+    if (id) *id = capture->id;
+    if (graph) *graph = capture;
+    /* The graph's work is one sequence: what comes next depends on its last piece. */
+    capture->last = NULL;
+    for (work *w = capture->first; w; w = w->next) capture->last = (CUgraphNode)w;
+    if (dependencies) *dependencies = &capture->last;
+    if (count) *count = capture->last != NULL;
+    return leave(CUDA_SUCCESS);
+}
+
+API CUresult cuGraphGetNodes(CUgraph graph, CUgraphNode *nodes, size_t *count) {
+    ENTER("cuGraphGetNodes");
+    size_t n = 0;
+    for (work *w = graph->first; w; w = w->next) {
+        if (w->kind == MARK) continue;
+        if (nodes && n < *count) nodes[n] = (CUgraphNode)w;
+        n++;
+    }
+    *count = n;
     return leave(CUDA_SUCCESS);
 }
 
@@ -861,7 +1127,7 @@ API CUresult cuGraphInstantiateWithFlags(CUgraphExec *exec, CUgraph graph, unsig
 API CUresult cuGraphLaunch(CUgraphExec exec, CUstream handle) {
     ENTER("cuGraphLaunch");
     CURRENT(context);
-    CUstream const stream = stream_of(handle, context);
+    CUstream const stream = any_stream(handle, context);
     CHECK(stream, CUDA_ERROR_INVALID_HANDLE);
     for (const work *w = exec->first; w; w = w->next) {
         work again = *w;
@@ -889,9 +1155,47 @@ API CUresult cuGraphDestroy(CUgraph graph) {
     return leave(CUDA_SUCCESS);
 }
 
-/* Errors. */
+/* The double has no log that a callback could be told of. */
+API CUresult cuLogsRegisterCallback(void *callback, void *data, void **handle) {
+    (void)callback, (void)data;
+    *handle = NULL;
+    return CUDA_SUCCESS;
+}
 
-static const struct {
+API CUresult cuLogsUnregisterCallback(void *handle) {
+    (void)handle;
+    return CUDA_SUCCESS;
+}
+
+/* What libraries that are linked against the driver's name, and is not here. */
+
+static CUresult refuse(const char *function) {
+    fprintf(stderr, "The double of libcuda.so.1 has no %s.\n", function);
+    return CUDA_ERROR_NOT_SUPPORTED;
+}
+
+#define REFUSE(function)                                                                                                       \
+    API CUresult no_##function(void) __asm__(#function);                                                                       \
+    API CUresult no_##function(void) {                                                                                         \
+        return refuse(#function);                                                                                              \
+    }
+
+/* clang-format off */
+REFUSE(cuCtxFromGreenCtx) REFUSE(cuDevResourceGenerateDesc) REFUSE(cuDevSmResourceSplitByCount) REFUSE(cuDeviceGetDevResource)
+REFUSE(cuFuncGetAttribute) REFUSE(cuFuncSetAttribute) REFUSE(cuFuncSetCacheConfig) REFUSE(cuGreenCtxCreate)
+REFUSE(cuGreenCtxDestroy) REFUSE(cuGreenCtxStreamCreate) REFUSE(cuLaunchCooperativeKernel) REFUSE(cuLinkAddData_v2)
+REFUSE(cuLinkComplete) REFUSE(cuLinkCreate_v2) REFUSE(cuMemAddressFree) REFUSE(cuMemAddressReserve) REFUSE(cuMemCreate)
+REFUSE(cuMemExportToShareableHandle) REFUSE(cuMemGetAddressRange_v2) REFUSE(cuMemGetAllocationGranularity)
+REFUSE(cuMemGetAllocationPropertiesFromHandle) REFUSE(cuMemImportFromShareableHandle) REFUSE(cuMemMap) REFUSE(cuMemRelease)
+REFUSE(cuMemRetainAllocationHandle) REFUSE(cuMemSetAccess) REFUSE(cuMemUnmap) REFUSE(cuMemsetD32Async) REFUSE(cuModuleLoad)
+REFUSE(cuModuleLoadDataEx) REFUSE(cuMulticastAddDevice) REFUSE(cuMulticastBindMem) REFUSE(cuMulticastCreate)
+REFUSE(cuMulticastUnbind) REFUSE(cuOccupancyMaxActiveBlocksPerMultiprocessor) REFUSE(cuStreamWriteValue32_v2)
+REFUSE(cuTensorMapEncodeTiled)
+    /* clang-format on */
+
+    /* Errors. */
+
+    static const struct {
     CUresult code;
     const char *name, *text;
 } errors[] = {
@@ -899,21 +1203,37 @@ static const struct {
     {CUDA_ERROR_INVALID_VALUE, "CUDA_ERROR_INVALID_VALUE", "invalid argument"},
     {CUDA_ERROR_OUT_OF_MEMORY, "CUDA_ERROR_OUT_OF_MEMORY", "out of memory"},
     {CUDA_ERROR_NOT_INITIALIZED, "CUDA_ERROR_NOT_INITIALIZED", "initialization error"},
+    {CUDA_ERROR_DEINITIALIZED, "CUDA_ERROR_DEINITIALIZED", "driver shutting down"},
     {CUDA_ERROR_NO_DEVICE, "CUDA_ERROR_NO_DEVICE", "no CUDA-capable device is detected"},
     {CUDA_ERROR_INVALID_DEVICE, "CUDA_ERROR_INVALID_DEVICE", "invalid device ordinal"},
     {CUDA_ERROR_INVALID_CONTEXT, "CUDA_ERROR_INVALID_CONTEXT", "invalid device context"},
+    {CUDA_ERROR_NO_BINARY_FOR_GPU, "CUDA_ERROR_NO_BINARY_FOR_GPU", "no kernel image is available for execution on the device"},
     {CUDA_ERROR_INVALID_PTX, "CUDA_ERROR_INVALID_PTX", "a PTX JIT compilation failed"},
     {CUDA_ERROR_UNSUPPORTED_PTX_VERSION, "CUDA_ERROR_UNSUPPORTED_PTX_VERSION",
      "the provided PTX was compiled with an unsupported toolchain."},
     {CUDA_ERROR_INVALID_HANDLE, "CUDA_ERROR_INVALID_HANDLE", "invalid resource handle"},
     {CUDA_ERROR_NOT_FOUND, "CUDA_ERROR_NOT_FOUND", "named symbol not found"},
+    {CUDA_ERROR_NOT_READY, "CUDA_ERROR_NOT_READY", "device not ready"},
     {CUDA_ERROR_ILLEGAL_ADDRESS, "CUDA_ERROR_ILLEGAL_ADDRESS", "an illegal memory access was encountered"},
     {CUDA_ERROR_MISALIGNED_ADDRESS, "CUDA_ERROR_MISALIGNED_ADDRESS", "misaligned address"},
+    {CUDA_ERROR_LAUNCH_TIMEOUT, "CUDA_ERROR_LAUNCH_TIMEOUT", "the launch timed out and was terminated"},
+    {CUDA_ERROR_HOST_MEMORY_ALREADY_REGISTERED, "CUDA_ERROR_HOST_MEMORY_ALREADY_REGISTERED",
+     "part or all of the requested memory range is already mapped"},
+    {CUDA_ERROR_HOST_MEMORY_NOT_REGISTERED, "CUDA_ERROR_HOST_MEMORY_NOT_REGISTERED",
+     "pointer does not correspond to a registered memory region"},
     {CUDA_ERROR_LAUNCH_FAILED, "CUDA_ERROR_LAUNCH_FAILED", "unspecified launch failure"},
+    {CUDA_ERROR_NOT_SUPPORTED, "CUDA_ERROR_NOT_SUPPORTED", "operation not supported"},
     {CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED, "CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED",
      "operation not permitted when stream is capturing"},
     {CUDA_ERROR_STREAM_CAPTURE_INVALIDATED, "CUDA_ERROR_STREAM_CAPTURE_INVALIDATED",
      "operation failed due to a previous error during capture"},
+    {CUDA_ERROR_STREAM_CAPTURE_UNMATCHED, "CUDA_ERROR_STREAM_CAPTURE_UNMATCHED",
+     "capture sequence did not originate on this stream"},
+    {CUDA_ERROR_STREAM_CAPTURE_UNJOINED, "CUDA_ERROR_STREAM_CAPTURE_UNJOINED", "capturing stream has unjoined work"},
+    {CUDA_ERROR_STREAM_CAPTURE_ISOLATION, "CUDA_ERROR_STREAM_CAPTURE_ISOLATION",
+     "dependency created on uncaptured work in another stream"},
+    {CUDA_ERROR_CAPTURED_EVENT, "CUDA_ERROR_CAPTURED_EVENT",
+     "operation not permitted on an event last recorded in a capturing stream"},
     {CUDA_ERROR_STREAM_CAPTURE_IMPLICIT, "CUDA_ERROR_STREAM_CAPTURE_IMPLICIT",
      "operation would make the legacy stream depend on a capturing blocking stream"},
 };
@@ -978,6 +1298,15 @@ API int double_pending(int device) {
     for (CUstream s = streams; s; s = s->next) {
         for (const work *w = s->first; w; w = w->next) n += s->context->device == device;
     }
+    pthread_mutex_unlock(&mutex);
+    return n;
+}
+
+/* How many blocks of memory there are on a device; -1: pinned ones of the CPU's. */
+API int double_blocks(int device) {
+    int n = 0;
+    pthread_mutex_lock(&mutex);
+    for (size_t i = 0; i < nblocks; i++) n += blocks[i].device == device;
     pthread_mutex_unlock(&mutex);
     return n;
 }
