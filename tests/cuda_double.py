@@ -1,7 +1,7 @@
 """The test doubles of NVIDIA's driver (tests/cuda/libcuda) and of the runtime that torch uses (tests/cuda/libcudart) as Python
 sees them: device memory, streams and arrays on them.
 
-A process finds the driver's by LD_LIBRARY_PATH, and the runtime's by LD_PRELOAD, since torch's own libraries name the folder that
+A process finds the driver's by LD_LIBRARY_PATH, and the runtime's by LD_PRELOAD, since torch's libraries name the folder that
 they take it from: a process that is to use them is started in an environment of `build` or of `torch_environment`.
 """
 

@@ -31,7 +31,7 @@ enum {
 typedef struct CUmemPoolHandle_st *CUmemoryPool;
 enum { POOL_RESERVED_NOW = 5, POOL_RESERVED_MOST, POOL_USED_NOW, POOL_USED_MOST };
 
-typedef enum { KERNEL, COPY, FILL, FREE, CALL, MARK } work_kind;
+typedef enum { KERNEL, COPY, FILL, FREE, CALL, MARK, GRAPH_FREE } work_kind;
 
 /* One piece of work on a stream. */
 typedef struct work {
@@ -96,10 +96,11 @@ struct CUgraph_st {
     uint64_t id;
     CUgraphNode last;
     bool invalid;
+    int users; /* the graph itself, and what is made of it */
 };
 
 struct CUgraphExec_st {
-    work *first;
+    CUgraph graph;
 };
 
 struct CUmod_st {
@@ -335,7 +336,15 @@ static void run_work(const work *w) {
         case FREE: release(w->dst); break;
         case CALL: w->call(w->data); break;
         case MARK: break;
+        case GRAPH_FREE: break; /* the memory is the graph's, which may be replayed */
     }
+}
+
+static void discard(work *w) {
+    if (w->kind == KERNEL) free(w->params);
+    if (w->kind == COPY) free(w->staged);
+    free(w->waits);
+    free(w);
 }
 
 static void run_until(CUstream stream, uint64_t until) {
@@ -345,10 +354,7 @@ static void run_until(CUstream stream, uint64_t until) {
         /* The work may have made others run, but not this stream: nothing waits for itself. */
         stream->first = w->next;
         if (stream->first == NULL) stream->end = &stream->first;
-        if (w->kind == KERNEL) free(w->params);
-        if (w->kind == COPY) free(w->staged);
-        free(w->waits);
-        free(w);
+        discard(w);
     }
 }
 
@@ -505,7 +511,16 @@ API CUresult cuDeviceGetAttribute(int *value, CUdevice_attribute attribute, CUde
     ENTER("cuDeviceGetAttribute");
     CHECK(device >= 0 && device < DEVICES, CUDA_ERROR_INVALID_DEVICE);
     switch ((int)attribute) {
-        case CU_DEVICE_ATTRIBUTE_MAX_THREADS_PER_BLOCK: *value = 1024; break;
+        case CU_DEVICE_ATTRIBUTE_MAX_THREADS_PER_BLOCK:
+        case CU_DEVICE_ATTRIBUTE_MAX_BLOCK_DIM_X:
+        case CU_DEVICE_ATTRIBUTE_MAX_BLOCK_DIM_Y: *value = 1024; break;
+        case CU_DEVICE_ATTRIBUTE_MAX_BLOCK_DIM_Z: *value = 64; break;
+        case CU_DEVICE_ATTRIBUTE_MAX_GRID_DIM_X: *value = 0x7fffffff; break;
+        case CU_DEVICE_ATTRIBUTE_MAX_GRID_DIM_Y:
+        case CU_DEVICE_ATTRIBUTE_MAX_GRID_DIM_Z: *value = 0xffff; break;
+        case CU_DEVICE_ATTRIBUTE_MAX_THREADS_PER_MULTIPROCESSOR: *value = 2048; break;
+        case CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK: *value = 48 << 10; break;
+        case CU_DEVICE_ATTRIBUTE_MAX_REGISTERS_PER_BLOCK: *value = 1 << 16; break;
         case CU_DEVICE_ATTRIBUTE_WARP_SIZE: *value = 32; break;
         case CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT: *value = 2; break;
         case CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR: *value = 9; break;
@@ -655,7 +670,7 @@ API CUresult cuMemFree_v2(CUdeviceptr memory) {
     return leave(CUDA_SUCCESS);
 }
 
-/* Memory of a capture belongs to its graph and stays. */
+/* Memory that is made in a capture is there from then on: until it is freed outside, or with the graph if it is freed in it. */
 API CUresult cuMemAllocAsync(CUdeviceptr *memory, size_t bytes, CUstream handle) {
     ENTER("cuMemAllocAsync");
     CURRENT(context);
@@ -672,7 +687,7 @@ API CUresult cuMemFreeAsync(CUdeviceptr memory, CUstream handle) {
     CUstream const stream = stream_of(handle, context);
     const block *const b = block_at(memory);
     CHECK(stream && b && b->low == memory && b->device != HOST, CUDA_ERROR_INVALID_VALUE);
-    work const freeing = {.kind = stream->capture ? MARK : FREE, .dst = memory};
+    work const freeing = {.kind = stream->capture ? GRAPH_FREE : FREE, .dst = memory};
     return leave(enqueue(stream, &freeing));
 }
 
@@ -1053,10 +1068,23 @@ API CUresult cuStreamBeginCapture_v2(CUstream handle, CUstreamCaptureMode mode) 
     graph->mode = mode;
     graph->thread = pthread_self();
     graph->id = ++sequence;
+    graph->users = 1;
     captures[ncaptures++] = graph;
     stream->capture = graph;
     stream->origin = true;
     return leave(CUDA_SUCCESS);
+}
+
+/* A graph's work goes with its last user. The graph stays, as events may name it. */
+static void abandon(CUgraph graph) {
+    if (--graph->users) return;
+    for (int d = 0; d < DEVICES; d++) run_device(d);
+    while (graph->first) {
+        work *const w = graph->first;
+        graph->first = w->next;
+        if (w->kind == GRAPH_FREE && block_at(w->dst)) release(w->dst);
+        discard(w);
+    }
 }
 
 API CUresult cuStreamEndCapture(CUstream handle, CUgraph *graph) {
@@ -1074,6 +1102,7 @@ API CUresult cuStreamEndCapture(CUstream handle, CUgraph *graph) {
         if (captures[i] == captured) captures[i] = captures[--ncaptures];
     }
     *graph = captured->invalid ? NULL : captured;
+    if (captured->invalid) abandon(captured);
     return leave(captured->invalid ? CUDA_ERROR_STREAM_CAPTURE_INVALIDATED : CUDA_SUCCESS);
 }
 
@@ -1120,7 +1149,8 @@ API CUresult cuGraphInstantiateWithFlags(CUgraphExec *exec, CUgraph graph, unsig
     ENTER("cuGraphInstantiate");
     (void)flags;
     *exec = malloc(sizeof **exec);
-    (*exec)->first = graph->first; /* the graph's work stays, as tests end soon */
+    (*exec)->graph = graph;
+    graph->users++;
     return leave(CUDA_SUCCESS);
 }
 
@@ -1129,7 +1159,7 @@ API CUresult cuGraphLaunch(CUgraphExec exec, CUstream handle) {
     CURRENT(context);
     CUstream const stream = any_stream(handle, context);
     CHECK(stream, CUDA_ERROR_INVALID_HANDLE);
-    for (const work *w = exec->first; w; w = w->next) {
+    for (const work *w = exec->graph->first; w; w = w->next) {
         work again = *w;
         again.waits = NULL;
         again.nwaits = 0;
@@ -1145,13 +1175,14 @@ API CUresult cuGraphLaunch(CUgraphExec exec, CUstream handle) {
 
 API CUresult cuGraphExecDestroy(CUgraphExec exec) {
     ENTER("cuGraphExecDestroy");
+    abandon(exec->graph);
     free(exec);
     return leave(CUDA_SUCCESS);
 }
 
 API CUresult cuGraphDestroy(CUgraph graph) {
     ENTER("cuGraphDestroy");
-    (void)graph;
+    abandon(graph);
     return leave(CUDA_SUCCESS);
 }
 

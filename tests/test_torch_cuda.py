@@ -1,0 +1,428 @@
+"""torch's CUDA tensors on machines without a GPU, by test doubles of the driver and of the runtime (tests/cuda).
+
+torch's own kernels don't run there, so values are made and looked at on the CPU. The doubles must be there before torch is
+imported, which takes seconds: tests run in processes of their own, and those that want the same share one.
+"""
+
+import contextlib
+import gc
+import json
+import os
+import re
+import subprocess
+import sys
+import tempfile
+import threading
+import traceback
+import warnings
+
+import cuda_double as double
+import numpy as np
+import pytest
+import torch
+
+import gorsqrt
+
+DTYPES = [torch.float16, torch.bfloat16, torch.float32, torch.float64, torch.complex64, torch.complex128]
+
+
+class Process:
+    """Runs tests of this file by name where torch finds the doubles."""
+
+    def __init__(self, **how):
+        code = "import test_torch_cuda; test_torch_cuda.serve()"
+        self.errors = tempfile.TemporaryFile("w+")  # noqa: SIM115
+        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": self.errors}
+        self.child = subprocess.Popen([sys.executable, "-c", code], env=double.torch_environment(**how), text=True, **pipes)
+
+    def run(self, name):
+        before = self.errors.seek(0, os.SEEK_END)
+        watch = threading.Timer(120, self.child.kill)
+        watch.start()
+        with contextlib.suppress(BrokenPipeError):
+            print(name, file=self.child.stdin, flush=True)
+        answer = self.child.stdout.readline()
+        watch.cancel()
+        self.errors.seek(before)
+        assert answer == "null\n", (json.loads(answer) if answer else "the process has ended\n") + self.errors.read()
+
+    def end(self):
+        with self.child:
+            self.child.stdin.close()
+        self.errors.seek(0)
+        said = self.errors.read()
+        self.errors.close()
+        assert self.child.returncode == 0, said
+
+
+def serve():
+    """The other side: a name a line from stdin, null or a traceback a line to stdout."""
+    answers, sys.stdout = sys.stdout, sys.stderr
+    for name in sys.stdin:
+        problem = None
+        try:
+            globals()[name.strip()].test()
+        except BaseException:
+            problem = traceback.format_exc()
+            double.library().double_reset()
+        print(json.dumps(problem), file=answers, flush=True)
+
+
+@pytest.fixture(scope="module")
+def processes():
+    running = {}
+    yield running
+    for process in running.values():
+        process.end()
+
+
+def on_doubles(caching=False):
+    """Runs the test in the process of those that want torch's allocator so."""
+
+    def decorator(test):
+        def in_child(processes):
+            if caching not in processes:
+                processes[caching] = Process(caching=caching)
+            processes[caching].run(test.__name__)
+
+        in_child.test = no_leak(test)
+        in_child.__name__, in_child.__doc__, in_child.__module__ = test.__name__, test.__doc__, test.__module__
+        return in_child
+
+    return decorator
+
+
+def no_leak(test):
+    """The test, after which there is no more memory allocated than before."""
+
+    def blocks():
+        gc.collect()
+        for device in range(2):
+            torch.cuda.synchronize(device)
+        torch.cuda.empty_cache()
+        return [double.blocks(device) for device in range(2)]
+
+    def checked():
+        before = blocks()
+        test()
+        assert blocks() == before
+
+    return checked
+
+
+@contextlib.contextmanager
+def said():
+    """What is written to stderr meanwhile, in a list, once that is over."""
+    lines = []
+    with tempfile.TemporaryFile("w+") as file:
+        kept = os.dup(2)
+        os.dup2(file.fileno(), 2)
+        try:
+            yield lines
+        finally:
+            os.dup2(kept, 2)
+            os.close(kept)
+            file.seek(0)
+            lines += file.read().splitlines()
+
+
+@contextlib.contextmanager
+def raises(kind, text):
+    """The block ends in an error of this kind whose text begins so."""
+    with pytest.raises(kind, match="^" + re.escape(text)):
+        yield
+
+
+def bits(x):
+    """A CPU tensor's bits, whatever its strides."""
+    return x.contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()
+
+
+class Interface:
+    """An array at a device's address, as other libraries show theirs."""
+
+    def __init__(self, address, shape, typestr="<f4", **entries):
+        data = (address, False)
+        self.__cuda_array_interface__ = {"shape": shape, "typestr": typestr, "data": data, "version": 3, **entries}
+
+    __cuda_array_interface__ = None  # instances have their own
+
+
+@on_doubles()
+def test_devices():
+    assert torch.cuda.is_available()
+    assert torch.cuda.device_count() == 2
+    assert [torch.cuda.get_device_name(i) for i in range(2)] == ["Test double 0", "Test double 1"]
+    assert torch.cuda.get_device_capability() == (9, 0)
+    assert torch.cuda.mem_get_info()[1] == torch.cuda.get_device_properties(1).total_memory == 1 << 34
+    assert not torch.cuda.can_device_access_peer(0, 1)
+    assert torch.cuda.current_device() == 0
+    with torch.cuda.device(1):
+        assert torch.cuda.current_device() == 1
+        assert torch.empty(3, device="cuda").device == torch.device("cuda:1")
+    assert torch.cuda.current_device() == 0
+    torch.cuda.set_device(1)
+    assert torch.empty(3, device="cuda").device == torch.device("cuda:1")
+    torch.cuda.set_device(0)
+    with pytest.raises((RuntimeError, AssertionError), match=r"[iI]nvalid device"):
+        torch.empty(3, device="cuda:2")
+
+
+@on_doubles()
+def test_tensors():
+    for dtype in [*DTYPES, torch.bool, torch.uint8, torch.int64]:
+        x = torch.arange(24).to(dtype).reshape(2, 3, 4)
+        y = x.cuda()
+        assert y.is_cuda
+        assert y.dtype == dtype
+        assert torch.equal(y.cpu(), x)
+        z = y.to("cuda:1")
+        assert z.device.index == 1
+        assert torch.equal(z.cpu(), x)
+        assert torch.equal(z.to("cuda:0").cpu(), x)
+        assert torch.equal(y.clone().cpu(), x)
+        assert torch.equal(y[1].cpu(), x[1])
+        assert torch.equal(y.view(4, 6).cpu(), x.view(4, 6))
+        assert torch.equal(y.permute(2, 0, 1).cpu(), x.permute(2, 0, 1))
+        y[0].copy_(x[1])
+        assert torch.equal(y.cpu(), x[[1, 1]])
+    assert bits(torch.empty(5, device="cuda").cpu()) == b"\xa5" * 20
+    x = torch.ones(3).cuda()
+    assert bits(x.resize_(5).cpu()) == bits(torch.ones(3)) + b"\xa5" * 8
+    assert torch.empty(0, device="cuda").data_ptr() == 0
+
+
+@on_doubles()
+def test_work_waits_and_streams_keep_apart():
+    x = torch.arange(4.0).pin_memory()
+    side, other = torch.cuda.Stream(), torch.cuda.Stream(priority=-1)
+    assert torch.cuda.current_stream() == torch.cuda.default_stream() != side
+    y = torch.zeros(4).cuda()
+    with torch.cuda.stream(side):
+        assert torch.cuda.current_stream() == side
+        y.copy_(x, non_blocking=True)
+    assert double.pending() == 1
+    torch.cuda.current_stream().synchronize()
+    assert y.cpu().tolist() == [0, 0, 0, 0]  # nobody has waited for the other stream
+    assert not side.query()
+    assert side.query()
+    assert y.cpu().tolist() == [0, 1, 2, 3]
+    # One stream after the other, and after one of the other device.
+    z = torch.zeros(4).to("cuda:1")
+    far = torch.cuda.Stream(1)
+    with torch.cuda.stream(side):
+        y.copy_(x + 1 if x.is_cuda else (x + 1).pin_memory(), non_blocking=True)
+    other.wait_stream(side)
+    far.wait_stream(other)
+    with torch.cuda.stream(far):
+        z.copy_(y, non_blocking=True)
+    assert (double.pending(0) > 1, double.pending(1) > 1) == (True, True)
+    far.synchronize()
+    assert z.cpu().tolist() == [1, 2, 3, 4]
+    assert other.priority == -1
+    torch.cuda.synchronize()
+
+
+@on_doubles()
+def test_events():
+    start, end, plain = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True), torch.cuda.Event()
+    x = torch.arange(4.0).pin_memory()
+    assert plain.query()  # never recorded
+    start.record()
+    y = x.to("cuda", non_blocking=True)
+    end.record()
+    plain.record()
+    assert not end.query()
+    assert end.query()
+    assert start.elapsed_time(end) == 2
+    with pytest.raises(ValueError, match="timing"):
+        start.elapsed_time(plain)
+    plain.synchronize()
+    assert double.pending() == 0
+    assert y.cpu().tolist() == x.tolist()
+    side = torch.cuda.Stream()
+    side.wait_event(plain)
+    with torch.cuda.stream(side):
+        y.copy_(torch.zeros(4))
+    torch.cuda.current_stream().wait_event(side.record_event())
+    assert y.cpu().tolist() == [0, 0, 0, 0]
+
+
+@on_doubles()
+def test_unpinned_memory_is_free_to_use_after_the_call():
+    x = torch.ones(3)
+    y = x.to("cuda", non_blocking=True)
+    assert double.pending() == 1
+    x.zero_()
+    assert y.cpu().tolist() == [1, 1, 1]
+    side = torch.cuda.Stream()
+    with torch.cuda.stream(side):
+        y.copy_(torch.full((3,), 2.0).pin_memory(), non_blocking=True)
+        x.copy_(y, non_blocking=True)
+    assert x.tolist() == [2, 2, 2]
+
+
+@on_doubles()
+def test_exchange():
+    """DLPack and the array interface, both ways: one memory."""
+    x = torch.arange(6.0).reshape(2, 3).cuda()
+    assert tuple(map(int, x.__dlpack_device__())) == (2, 0)
+    assert torch.from_dlpack(x).data_ptr() == x.data_ptr()
+    interface = x.t().__cuda_array_interface__
+    assert (interface["shape"], interface["strides"], interface["data"]) == ((3, 2), (4, 12), (x.data_ptr(), False))
+    far = double.Array(np.arange(6, dtype="f4"), device=1)
+    y = torch.as_tensor(far, device="cuda:1")
+    assert (y.data_ptr(), y.device.index) == (far.memory.address, 1)
+    y[:3].copy_(x[1])
+    assert far.get().tolist() == [3, 4, 5, 3, 4, 5]
+    with double.On(1):
+        double.call("cuMemFree_v2", far.memory.address)
+
+
+def graph_of(work):
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        work()
+    return graph
+
+
+@on_doubles(caching=True)
+def test_graphs():
+    """Copies and fills are captured, and run when the graph is replayed, with what there is then."""
+    x = torch.arange(3.0).cuda()
+    y, z = torch.full((3,), 7.0).cuda(), torch.full((3,), 7.0).cuda()
+    kept = []
+
+    def work():
+        made = torch.empty(3, device="cuda")
+        made.copy_(x)
+        y.copy_(made)
+        z.zero_()
+        kept.append(made)
+
+    graph = graph_of(work)
+    assert double.pending() == 0
+    assert y.cpu().tolist() == z.cpu().tolist() == [7, 7, 7]
+    for values in ([0.0, 1, 2], [5.0, 6, 7]):
+        x.copy_(torch.tensor(values))
+        graph.replay()
+        assert double.pending() == 3
+        assert y.cpu().tolist() == kept[0].cpu().tolist() == values
+        assert z.cpu().tolist() == [0, 0, 0]
+
+
+@on_doubles(caching=True)
+def test_what_a_capture_does_not_allow():
+    """The capture fails, the next one doesn't."""
+    x = torch.arange(3.0).cuda()
+    y = torch.zeros(3).cuda()
+    event = torch.cuda.current_stream().record_event()
+    for work in (lambda: torch.cuda.current_stream().synchronize(), torch.cuda.synchronize, event.query):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # that the graph is empty
+            with pytest.raises(RuntimeError) as caught:
+                graph_of(work)
+        assert str(caught.value).startswith("CUDA error: operation failed due to a previous error during capture")
+        assert str(caught.value.__context__).startswith("CUDA error: operation not permitted when stream is capturing")
+    graph = graph_of(lambda: y.copy_(x))
+    graph.replay()
+    assert y.cpu().tolist() == [0, 1, 2]
+
+
+@on_doubles()
+def test_torchs_kernels_are_refused_by_name():
+    x = torch.arange(3.0).cuda()
+    for work in (lambda: x + 1, lambda: x.sum(), lambda: torch.rsqrt(x), lambda: torch.randn(3, device="cuda")):
+        with said() as lines, raises(RuntimeError, "CUDA error: no kernel image is available for execution on the device"):
+            work()
+        assert any(re.match(r"The double of libcudart.so has no _ZN2at.*, as kernels of machine code", line) for line in lines)
+    assert x.cpu().tolist() == [0, 1, 2]
+
+
+@on_doubles(caching=True)
+def test_functions_that_are_not_there_are_refused_by_name():
+    x = torch.arange(3.0).cuda()
+    with said() as lines, raises(RuntimeError, "CUDA error: operation not supported"):
+        x.untyped_storage()._share_cuda_()
+    assert "The double of libcudart.so has no cudaIpcGetMemHandle." in lines
+    assert x.cpu().tolist() == [0, 1, 2]
+
+
+@on_doubles(caching=True)
+def test_out_of_memory():
+    with raises(torch.OutOfMemoryError, "CUDA out of memory."):
+        torch.empty(1 << 34, device="cuda")
+    x = torch.ones(3).cuda()
+    assert torch.cuda.memory_allocated() == 512
+    assert x.cpu().tolist() == [1, 1, 1]
+
+
+@on_doubles()
+def test_errors_of_the_driver():
+    """What the driver answers, torch says."""
+    x = torch.arange(3.0).cuda()
+    event = torch.cuda.Event()
+    event.record()
+    for function, work in (
+        ("cuMemAllocAsync", lambda: torch.empty(3, device="cuda")),
+        ("cuMemcpyAsync", x.cpu),
+        ("cuMemcpyAsync", lambda: x.copy_(torch.ones(3))),
+        ("cuMemsetD8Async", lambda: torch.zeros(3, device="cuda")),
+        ("cuStreamSynchronize", x.cpu),
+        ("cuCtxSynchronize", torch.cuda.synchronize),
+        ("cuEventCreate", lambda: torch.cuda.Event().record()),
+        ("cuEventRecord", event.record),
+        ("cuEventSynchronize", event.synchronize),
+        ("cuStreamWaitEvent", event.wait),
+    ):
+        for code, text in ((719, "unspecified launch failure"), (400, "invalid resource handle")):
+            double.fail(function, code)
+            with raises(RuntimeError, f"CUDA error: {text}"):
+                work()
+    torch.cuda.synchronize()
+
+
+@on_doubles()
+def test_overruns_show():
+    """A kernel that reads or writes a byte beside a tensor fails, and what comes after it too, until the double forgets it."""
+    for lengths in ((3, 4), (4, 3)):
+        source, destination = (torch.full((n,), 4.0).cuda() for n in lengths)
+        gorsqrt.rsqrt(Interface(source.data_ptr(), (4,)), out=Interface(destination.data_ptr(), (4,)))
+        with raises(RuntimeError, "CUDA error: an illegal memory access was encountered"):
+            torch.cuda.synchronize()
+        with raises(RuntimeError, "CUDA error: an illegal memory access was encountered"):
+            torch.empty(3, device="cuda")
+        double.library().double_reset()
+        assert source.cpu().tolist() == [4] * lengths[0]
+
+
+@on_doubles()
+def test_memory_that_is_freed_too_early_shows():
+    """Its stream's work is done then, another's may not be."""
+    side = torch.cuda.Stream()
+    for stream, good in ((torch.cuda.current_stream(), True), (side, False)):
+        x = torch.full((3,), 4.0).cuda()
+        gorsqrt.rsqrt_(Interface(x.data_ptr(), (3,), stream=stream.cuda_stream or 1))
+        del x
+        torch.cuda.current_stream().synchronize()
+        if good:
+            stream.synchronize()
+        else:
+            with raises(RuntimeError, "CUDA error: an illegal memory access was encountered"):
+                stream.synchronize()
+            double.library().double_reset()
+
+
+@on_doubles()
+def test_fork():
+    x = torch.arange(3.0).cuda()
+    if (pid := os.fork()) == 0:
+        try:
+            x.cpu()
+        except RuntimeError as error:
+            os._exit(
+                "Cannot re-initialize CUDA in forked subprocess" not in str(error) and "initialization error" not in str(error)
+            )
+        os._exit(2)
+    assert os.waitpid(pid, 0)[1] == 0
+    assert x.cpu().tolist() == [0, 1, 2]
