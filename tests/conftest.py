@@ -72,6 +72,15 @@ def kept():
     return measure
 
 
+@pytest.fixture(scope="session")
+def torch_processes():
+    """Where the tests of cuda_double.on_doubles run."""
+    processes = {}
+    yield processes
+    for process in processes.values():
+        process.end()
+
+
 # The rows of the contract that this version promises: all but 7.11, which is CUDA's.
 SPEC = {
     1: "1.1 1.2 1.3 1.4 1.5 1.6", 2: "2.1 2.2 2.3 2.4 2.5 2.6 2.7 2.8 2.9", 3: "3.1 3.2 3.3 3.4 3.5 3.6", 4: "4",

@@ -5,12 +5,19 @@ A process finds the driver's by LD_LIBRARY_PATH, and the runtime's by LD_PRELOAD
 they take it from: a process that is to use them is started in an environment of `build` or of `torch_environment`.
 """
 
+import contextlib
 import ctypes
 import functools
+import gc
+import importlib
 import importlib.util
+import json
 import os
 import subprocess
 import sys
+import tempfile
+import threading
+import traceback
 import types
 from pathlib import Path
 
@@ -56,6 +63,78 @@ def torch_environment(caching=False):
     environment["LD_PRELOAD"] = str(runtime)
     environment["PYTORCH_CUDA_ALLOC_CONF"] = f"backend:{'native' if caching else 'cudaMallocAsync'}"
     return environment
+
+
+def on_doubles(caching=False):
+    """Runs a test where torch finds the doubles, with its allocator so. As the import of torch takes seconds, all tests that
+    want the same run in one process, one after the other; after each there is as much memory allocated as before."""
+
+    def decorator(test):
+        def in_child(torch_processes):
+            if caching not in torch_processes:
+                torch_processes[caching] = TorchProcess(caching)
+            torch_processes[caching].run(test)
+
+        in_child.test = test
+        in_child.__name__, in_child.__doc__, in_child.__module__ = test.__name__, test.__doc__, test.__module__
+        return in_child
+
+    return decorator
+
+
+class TorchProcess:
+    """Runs tests by their names."""
+
+    def __init__(self, caching):
+        self.errors = tempfile.TemporaryFile("w+")  # noqa: SIM115
+        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": self.errors, "text": True}
+        command = [sys.executable, "-c", "import cuda_double; cuda_double.serve_tests()"]
+        self.child = subprocess.Popen(command, env=torch_environment(caching), **pipes)
+
+    def run(self, test):
+        before = self.errors.seek(0, os.SEEK_END)
+        watch = threading.Timer(300, self.child.kill)
+        watch.start()
+        with contextlib.suppress(BrokenPipeError):
+            print(test.__module__, test.__name__, file=self.child.stdin, flush=True)
+        answer = self.child.stdout.readline()
+        watch.cancel()
+        self.errors.seek(before)
+        said = self.errors.read()
+        assert answer == "null\n", (json.loads(answer) if answer else "the process has ended\n") + said
+
+    def end(self):
+        with self.child, contextlib.suppress(BrokenPipeError):
+            self.child.stdin.close()
+        self.errors.seek(0)
+        said = self.errors.read()
+        self.errors.close()
+        assert self.child.returncode == 0, said
+
+
+def serve_tests():
+    """The other side: modules and tests a line from stdin, null or a traceback a line to stdout."""
+    import torch
+
+    def blocks_there_are():
+        gc.collect()
+        for device in range(2):
+            torch.cuda.synchronize(device)
+        torch.cuda.empty_cache()
+        return [blocks(device) for device in range(2)]
+
+    answers, sys.stdout = sys.stdout, sys.stderr
+    for line in sys.stdin:
+        module, test = line.split()
+        problem = None
+        try:
+            before = blocks_there_are()
+            getattr(importlib.import_module(module), test).test()
+            assert blocks_there_are() == before, "blocks of memory on the devices, before and after"
+        except BaseException:
+            problem = traceback.format_exc()
+            library().double_reset()
+        print(json.dumps(problem), file=answers, flush=True)
 
 
 @functools.cache

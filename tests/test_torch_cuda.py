@@ -1,113 +1,23 @@
 """torch's CUDA tensors on machines without a GPU, by test doubles of the driver and of the runtime (tests/cuda).
 
-torch's own kernels don't run there, so values are made and looked at on the CPU. The doubles must be there before torch is
-imported, which takes seconds: tests run in processes of their own, and those that want the same share one.
+torch's own kernels don't run there, so values are made and looked at on the CPU.
 """
 
 import contextlib
-import gc
-import json
 import os
 import re
-import subprocess
-import sys
 import tempfile
-import threading
-import traceback
 import warnings
 
 import cuda_double as double
 import numpy as np
 import pytest
 import torch
+from cuda_double import on_doubles
 
 import gorsqrt
 
 DTYPES = [torch.float16, torch.bfloat16, torch.float32, torch.float64, torch.complex64, torch.complex128]
-
-
-class Process:
-    """Runs tests of this file by name where torch finds the doubles."""
-
-    def __init__(self, **how):
-        code = "import test_torch_cuda; test_torch_cuda.serve()"
-        self.errors = tempfile.TemporaryFile("w+")  # noqa: SIM115
-        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": self.errors}
-        self.child = subprocess.Popen([sys.executable, "-c", code], env=double.torch_environment(**how), text=True, **pipes)
-
-    def run(self, name):
-        before = self.errors.seek(0, os.SEEK_END)
-        watch = threading.Timer(120, self.child.kill)
-        watch.start()
-        with contextlib.suppress(BrokenPipeError):
-            print(name, file=self.child.stdin, flush=True)
-        answer = self.child.stdout.readline()
-        watch.cancel()
-        self.errors.seek(before)
-        assert answer == "null\n", (json.loads(answer) if answer else "the process has ended\n") + self.errors.read()
-
-    def end(self):
-        with self.child:
-            self.child.stdin.close()
-        self.errors.seek(0)
-        said = self.errors.read()
-        self.errors.close()
-        assert self.child.returncode == 0, said
-
-
-def serve():
-    """The other side: a name a line from stdin, null or a traceback a line to stdout."""
-    answers, sys.stdout = sys.stdout, sys.stderr
-    for name in sys.stdin:
-        problem = None
-        try:
-            globals()[name.strip()].test()
-        except BaseException:
-            problem = traceback.format_exc()
-            double.library().double_reset()
-        print(json.dumps(problem), file=answers, flush=True)
-
-
-@pytest.fixture(scope="module")
-def processes():
-    running = {}
-    yield running
-    for process in running.values():
-        process.end()
-
-
-def on_doubles(caching=False):
-    """Runs the test in the process of those that want torch's allocator so."""
-
-    def decorator(test):
-        def in_child(processes):
-            if caching not in processes:
-                processes[caching] = Process(caching=caching)
-            processes[caching].run(test.__name__)
-
-        in_child.test = no_leak(test)
-        in_child.__name__, in_child.__doc__, in_child.__module__ = test.__name__, test.__doc__, test.__module__
-        return in_child
-
-    return decorator
-
-
-def no_leak(test):
-    """The test, after which there is no more memory allocated than before."""
-
-    def blocks():
-        gc.collect()
-        for device in range(2):
-            torch.cuda.synchronize(device)
-        torch.cuda.empty_cache()
-        return [double.blocks(device) for device in range(2)]
-
-    def checked():
-        before = blocks()
-        test()
-        assert blocks() == before
-
-    return checked
 
 
 @contextlib.contextmanager
