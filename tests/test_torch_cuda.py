@@ -4,16 +4,18 @@ torch's own kernels don't run there, so values are made and looked at on the CPU
 """
 
 import contextlib
+import ctypes
+import functools
 import os
 import re
 import tempfile
-import warnings
 
 import cuda_double as double
 import numpy as np
 import pytest
 import torch
 from cuda_double import on_doubles
+from torch_oracle import RELEASE
 
 import gorsqrt
 
@@ -145,7 +147,7 @@ def test_events():
     assert not end.query()
     assert end.query()
     assert start.elapsed_time(end) == 2
-    with pytest.raises(ValueError, match="timing"):
+    with pytest.raises((ValueError, RuntimeError), match=r"timing|invalid resource handle"):
         start.elapsed_time(plain)
     plain.synchronize()
     assert double.pending() == 0
@@ -211,31 +213,41 @@ def test_graphs():
         kept.append(made)
 
     graph = graph_of(work)
-    assert double.pending() == 0
     assert y.cpu().tolist() == z.cpu().tolist() == [7, 7, 7]
     for values in ([0.0, 1, 2], [5.0, 6, 7]):
         x.copy_(torch.tensor(values))
         graph.replay()
-        assert double.pending() == 3
+        assert double.pending() >= 3
         assert y.cpu().tolist() == kept[0].cpu().tolist() == values
         assert z.cpu().tolist() == [0, 0, 0]
 
 
-@on_doubles(caching=True)
+@on_doubles()
 def test_what_a_capture_does_not_allow():
-    """The capture fails, the next one doesn't."""
-    x = torch.arange(3.0).cuda()
-    y = torch.zeros(3).cuda()
-    event = torch.cuda.current_stream().record_event()
-    for work in (lambda: torch.cuda.current_stream().synchronize(), torch.cuda.synchronize, event.query):
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # that the graph is empty
-            with pytest.raises(RuntimeError) as caught:
-                graph_of(work)
-        assert str(caught.value).startswith("CUDA error: operation failed due to a previous error during capture")
-        assert str(caught.value.__context__).startswith("CUDA error: operation not permitted when stream is capturing")
-    graph = graph_of(lambda: y.copy_(x))
-    graph.replay()
+    """The call is refused, and the capture fails; the next one doesn't."""
+    x, y = torch.arange(3.0).cuda(), torch.zeros(3).cuda()
+    side = torch.cuda.Stream()
+    event = side.record_event()
+
+    def captured(work, ends_in):
+        graph = ctypes.c_uint64()
+        with double.On(0), torch.cuda.stream(side):
+            double.call("cuStreamBeginCapture_v2", side.cuda_stream, 0)
+            work()
+            assert double.library().cuStreamEndCapture(ctypes.c_uint64(side.cuda_stream), ctypes.byref(graph)) == ends_in
+        return graph
+
+    def refused(work):
+        with raises(RuntimeError, "CUDA error: operation not permitted when stream is capturing"):
+            work()
+
+    for work in (side.synchronize, torch.cuda.synchronize, event.query, event.synchronize):
+        captured(functools.partial(refused, work), 901)
+    graph = captured(lambda: y.copy_(x), 0)
+    exec_graph = double.made("cuGraphInstantiateWithFlags", graph.value, 0)
+    with double.On(0):
+        double.call("cuGraphLaunch", exec_graph, side.cuda_stream)
+    side.synchronize()
     assert y.cpu().tolist() == [0, 1, 2]
 
 
@@ -277,7 +289,7 @@ def test_errors_of_the_driver():
         ("cuMemAllocAsync", lambda: torch.empty(3, device="cuda")),
         ("cuMemcpyAsync", x.cpu),
         ("cuMemcpyAsync", lambda: x.copy_(torch.ones(3))),
-        ("cuMemsetD8Async", lambda: torch.zeros(3, device="cuda")),
+        *([("cuMemsetD8Async", lambda: torch.zeros(3, device="cuda"))] if RELEASE >= (2, 15) else []),
         ("cuStreamSynchronize", x.cpu),
         ("cuCtxSynchronize", torch.cuda.synchronize),
         ("cuEventCreate", lambda: torch.cuda.Event().record()),

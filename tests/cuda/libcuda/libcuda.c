@@ -1342,9 +1342,13 @@ API int double_blocks(int device) {
     return n;
 }
 
-/* Forgets the errors that kernels ended in; a real context is lost after one. Answers how many memory blocks there are. */
+/* Forgets captures, and the errors that kernels ended in; a real context is lost after one. Answers how many memory blocks there
+ * are. */
 API int double_reset(void) {
     pthread_mutex_lock(&mutex);
+    ncaptures = 0;
+    for (int d = 0; d < DEVICES; d++) per_thread[d].capture = NULL;
+    for (CUstream s = streams; s; s = s->next) s->capture = NULL;
     for (int d = 0; d < DEVICES; d++) contexts[d].error = CUDA_SUCCESS;
     why[0] = failing[0] = 0;
     int const n = (int)nblocks;
