@@ -50,29 +50,63 @@ func ApplyIn(dst, src rsqrt.Array, integers rsqrt.DType, stream uintptr, beside 
 	if err := open(); err != nil {
 		return err
 	}
+	return within(src.Index, func(gpu *device) (err error) {
+		for _, other := range beside {
+			if err == nil {
+				err = order(other, stream)
+			}
+		}
+		if err == nil {
+			err = gpu.launch(&plan, compute, dst, src, streamOf(stream))
+		}
+		for _, other := range beside {
+			if err == nil {
+				err = order(stream, other)
+			}
+		}
+		return err
+	})
+}
+
+// Mark is an event of the driver's that comes to pass when a device, the one of this index, has done what is enqueued on the
+// stream now. It is zero where the stream is being captured: then nothing has been enqueued.
+func Mark(index int, stream uintptr) (event uintptr, err error) {
+	err = within(index, func(*device) error {
+		captured, err := capturing(stream)
+		if err == nil && !captured {
+			event, err = record(stream)
+		}
+		return err
+	})
+	return event, err
+}
+
+// Passed says whether a mark has come to pass, and destroys it then. It waits for nothing, and is no part of a capture. A device
+// that answers with an error does no more work.
+func Passed(index int, event uintptr) bool {
+	passed := true
+	_ = within(index, func(*device) error {
+		return relaxed(func() error {
+			passed = past(event)
+			return nil
+		})
+	})
+	return passed
+}
+
+// within runs work with a device's primary context as the current one of the thread.
+func within(index int, work func(*device) error) error {
 	// The driver's current context is a thread's.
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
-	gpu, err := deviceAt(src.Index)
+	gpu, err := deviceAt(index)
 	if err != nil {
 		return err
 	}
 	if err := cu.PushCurrentCtx(gpu.context); err != nil {
 		return failed(err)
 	}
-	for _, other := range beside {
-		if err == nil {
-			err = order(other, stream)
-		}
-	}
-	if err == nil {
-		err = gpu.launch(&plan, compute, dst, src, streamOf(stream))
-	}
-	for _, other := range beside {
-		if err == nil {
-			err = order(stream, other)
-		}
-	}
+	err = work(gpu)
 	if _, popErr := cu.PopCurrentCtx(); err == nil {
 		err = failed(popErr)
 	}

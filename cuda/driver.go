@@ -90,21 +90,49 @@ func DeviceOf(memory unsafe.Pointer) (int, error) {
 
 // order lets what is enqueued on the stream next from now on wait for what is on first until now.
 func order(first, next uintptr) error {
-	var event C.CUevent
-	if code := C.cuEventCreate(&event, C.CU_EVENT_DISABLE_TIMING); code != C.CUDA_SUCCESS {
-		return driverError(code)
+	event, err := record(first)
+	if err != nil {
+		return err
 	}
-	code := C.cuEventRecord(event, handle(streamOf(first)))
-	if code == C.CUDA_SUCCESS {
-		code = C.cuStreamWaitEvent(handle(streamOf(next)), event, 0)
-	}
-	if ended := C.cuEventDestroy(event); code == C.CUDA_SUCCESS { // once it has come to pass
+	code := C.cuStreamWaitEvent(handle(streamOf(next)), eventOf(event), 0)
+	if ended := C.cuEventDestroy(eventOf(event)); code == C.CUDA_SUCCESS { // once it has come to pass
 		code = ended
 	}
 	if code != C.CUDA_SUCCESS {
 		return driverError(code)
 	}
 	return nil
+}
+
+// record is an event of the current context, which comes to pass with what is on the stream until now.
+func record(stream uintptr) (uintptr, error) {
+	var event C.CUevent
+	if code := C.cuEventCreate(&event, C.CU_EVENT_DISABLE_TIMING); code != C.CUDA_SUCCESS {
+		return 0, driverError(code)
+	}
+	if code := C.cuEventRecord(event, handle(streamOf(stream))); code != C.CUDA_SUCCESS {
+		C.cuEventDestroy(event)
+		return 0, driverError(code)
+	}
+	return uintptr(unsafe.Pointer(event)), nil
+}
+
+// past says whether an event has come to pass, or never will since the device has failed, and destroys it then.
+func past(event uintptr) bool {
+	if C.cuEventQuery(eventOf(event)) == C.CUDA_ERROR_NOT_READY {
+		return false
+	}
+	C.cuEventDestroy(eventOf(event))
+	return true
+}
+
+// capturing says whether what is enqueued on a stream of the current context is captured.
+func capturing(stream uintptr) (bool, error) {
+	var status C.CUstreamCaptureStatus
+	if code := C.cuStreamIsCapturing(handle(streamOf(stream)), &status); code != C.CUDA_SUCCESS {
+		return false, driverError(code)
+	}
+	return status != C.CU_STREAM_CAPTURE_STATUS_NONE, nil
 }
 
 // allocate gets device memory in the stream's order: usable by what is launched there from now on.
@@ -125,6 +153,9 @@ func free(memory uintptr, stream cu.Stream) error {
 }
 
 func handle(stream cu.Stream) C.CUstream { return C.CUstream(unsafe.Pointer(stream.C())) }
+
+// eventOf is an event of record's.
+func eventOf(event uintptr) C.CUevent { return *(*C.CUevent)(unsafe.Pointer(&event)) }
 
 // streamOf is a stream that somebody else has made. A cu.Stream is the driver's handle and nothing else.
 func streamOf(handle uintptr) cu.Stream { return *(*cu.Stream)(unsafe.Pointer(&handle)) }

@@ -9,7 +9,7 @@ const maxNDim = cgo.MaxNDim
 // PlanInto decides how the CPU writes 1/√src to dst, or why it can't; see [Apply]. Booleans and integers are computed in the
 // dtype integers. The memory is not touched.
 func PlanInto(plan *cgo.Plan, dst, src Array, integers DType) error {
-	if src.Device == CUDA && dst.Device == CUDA {
+	if src.Device == CUDA && dst.Device == CUDA && dst.Index == src.Index {
 		return onDevice(Src, src.Device)
 	}
 	_, err := DecideInto(plan, dst, src, integers)

@@ -33,7 +33,7 @@ def on_double(test):
 
     @functools.wraps(test)
     def in_child():
-        run(f"import test_cuda_arrays as t; t.{test.__name__}.__wrapped__()", double.build())
+        run(f"import {test.__module__} as t; t.{test.__name__}.__wrapped__()", double.build())
 
     return in_child
 
@@ -252,7 +252,7 @@ def test_refusals():
     ):
         raises(ValueError, text, gorsqrt.rsqrt, array(x, **flaw), out=out)
         raises(ValueError, text, gorsqrt.rsqrt, a, out=array(x, **flaw))
-    text = "rsqrt(): argument 'input' is on a CUDA device, where gorsqrt makes fresh arrays of cupy's and no"
+    text = "rsqrt(): argument 'input' is on a CUDA device, where gorsqrt makes fresh arrays of cupy's and torch's and no"
     raises(RuntimeError, f"{text} {array}; give an out", gorsqrt.rsqrt, a)
     raises(RuntimeError, "CUDA error: CUDA_ERROR_INVALID_VALUE: invalid argument", gorsqrt.rsqrt_, array(x, data=(4096, False)))
     assert not any("Launch" in line for line in double.log())

@@ -16,6 +16,7 @@ import ml_dtypes
 import numpy as np
 import pytest
 import torch
+from dlpack_producer import BACK, DELETER, NAMES, OUT, TWICE, WRONG_NAMES, Producer, Unversioned, delete
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.lib.stride_tricks import as_strided
@@ -28,106 +29,6 @@ import gorsqrt
 
 X = np.array([4, 16, 25, 0.25])
 Y = [0.5, 0.25, 0.2, 2.0]
-
-# A producer made by hand: it counts what it gives out and what comes back, and does wrong what it is told to.
-
-
-class Tensor(ctypes.Structure):
-    _fields_ = [
-        ("data", ctypes.c_void_p), ("device_type", ctypes.c_int32), ("device_id", ctypes.c_int32), ("ndim", ctypes.c_int32),
-        ("code", ctypes.c_uint8), ("bits", ctypes.c_uint8), ("lanes", ctypes.c_uint16), ("shape", ctypes.c_void_p),
-        ("strides", ctypes.c_void_p), ("byte_offset", ctypes.c_uint64),
-    ]  # fmt: skip
-
-
-class Unversioned(ctypes.Structure):
-    _fields_ = [("tensor", Tensor), ("context", ctypes.c_void_p), ("deleter", ctypes.c_void_p)]
-
-
-class Versioned(ctypes.Structure):
-    _fields_ = [
-        ("major", ctypes.c_uint32), ("minor", ctypes.c_uint32), ("context", ctypes.c_void_p), ("deleter", ctypes.c_void_p),
-        ("flags", ctypes.c_uint64), ("tensor", Tensor),
-    ]  # fmt: skip
-
-
-DELETER = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
-capsule_new = ctypes.pythonapi.PyCapsule_New
-capsule_new.restype, capsule_new.argtypes = ctypes.py_object, (ctypes.c_void_p, ctypes.c_char_p, ctypes.c_void_p)
-capsule_is = ctypes.pythonapi.PyCapsule_IsValid
-capsule_is.argtypes = ctypes.c_void_p, ctypes.c_char_p
-capsule_pointer = ctypes.pythonapi.PyCapsule_GetPointer
-capsule_pointer.restype, capsule_pointer.argtypes = ctypes.c_void_p, (ctypes.c_void_p, ctypes.c_char_p)
-
-NAMES = [b"dltensor", b"dltensor_versioned"]
-WRONG_NAMES = [b"used_dltensor", b"used_dltensor_versioned", b"dltensors", b"", b"numpy_array"]
-OUT, BACK, TWICE = {}, [], []  # the tensors that are out, by address; the addresses that came back, and that should not have
-
-
-@DELETER
-def delete(address):
-    (BACK if OUT.pop(address, None) else TWICE).append(address)
-
-
-@DELETER
-def end_of_capsule(capsule):
-    """Nobody has taken the tensor out."""
-    for name in NAMES + WRONG_NAMES[2:]:
-        if capsule_is(capsule, name):
-            delete(capsule_pointer(capsule, name))
-
-
-def code_of(dtype):
-    return 4 if dtype == BF16 else {"i": 0, "u": 1, "f": 2, "c": 5, "b": 6}[dtype.kind]
-
-
-class Producer:
-    """numpy's array by nothing but DLPack. `changes` go into the tensor, `flags`, `major` and `name` around it."""
-
-    def __init__(self, x, versioned=True, old=False, device=(1, 0), raises=None, name=None, capsule=None, **changes):
-        self.x, self.versioned, self.old, self.device, self.raises = x, versioned, old, device, raises
-        self.name, self.capsule, self.changes = NAMES[versioned] if name is None else name, capsule, changes
-        self.asked = []
-
-    def __dlpack_device__(self):
-        if self.raises == "device":
-            raise ZeroDivisionError("device")
-        return self.device
-
-    def __dlpack__(self, **wishes):
-        self.asked.append(wishes)
-        if self.old and wishes:
-            raise TypeError("unexpected keyword argument")
-        if self.raises == "dlpack":
-            raise ZeroDivisionError("dlpack")
-        if self.capsule is not None:
-            return self.capsule
-        x = self.x
-        managed = (Versioned if self.versioned else Unversioned)()
-        managed.deleter = ctypes.cast(delete, ctypes.c_void_p)
-        lengths = (ctypes.c_int64 * (x.ndim or 1))(*x.shape)
-        steps = (ctypes.c_int64 * (x.ndim or 1))(*(s // x.itemsize for s in x.strides))
-        kept = [managed, lengths, steps, x]
-        fields = {
-            "data": x.ctypes.data, "device_type": 1, "ndim": x.ndim, "code": code_of(x.dtype), "bits": 8 * x.itemsize,
-            "lanes": 1, "shape": ctypes.addressof(lengths), "strides": ctypes.addressof(steps), "major": 1, "flags": 0,
-            **self.changes,
-        }  # fmt: skip
-        for name, value in fields.items():
-            if name in ("major", "flags", "deleter"):
-                if self.versioned or name == "deleter":
-                    setattr(managed, name, value)
-            else:
-                if isinstance(value, tuple):
-                    kept.append((ctypes.c_int64 * len(value))(*value))
-                    value = ctypes.addressof(kept[-1])
-                setattr(managed.tensor, name, value)
-        address = ctypes.addressof(managed)
-        OUT[address] = kept
-        capsule = capsule_new(address, self.name, ctypes.cast(end_of_capsule, ctypes.c_void_p))
-        if self.raises == "late":
-            raise ZeroDivisionError("late")
-        return capsule
 
 
 @pytest.fixture(autouse=True)
@@ -406,6 +307,7 @@ BAD = [
     ({"device": 1}, BufferError, "must return a pair"),
     ({"device": (1,)}, BufferError, "must return a pair"),
     ({"device": ("cpu", 0)}, TypeError, "int"),
+    ({"device": (1, "0")}, TypeError, "int"),
     ({"device": None}, BufferError, "must return a pair"),
     *(({"name": name}, BufferError, "must return a capsule named") for name in WRONG_NAMES if not name.startswith(b"used")),
 ]
@@ -496,11 +398,11 @@ def test_a_deleter_that_runs_python_sees_no_exception_of_ours():
 
 
 FAULTS = st.fixed_dictionaries(
-    {},
+    {"device_id": st.just(99)},  # no machine has such a CUDA device
     optional={
         "versioned": st.booleans(),
         "old": st.booleans(),
-        "device": st.sampled_from([(1, 0), (1, 5), (2, 0), (3, 0), (7, 0), (2**40, 0), None, ("cpu", 0)]),
+        "device": st.sampled_from([(1, 0), (1, 5), (2, 0), (3, 0), (7, 0), (2**40, 0), (1, 2**40), None, ("cpu", 0), (1, "0")]),
         "raises": st.sampled_from([None, "device", "dlpack", "late"]),
         "name": st.sampled_from([*NAMES, *WRONG_NAMES[2:]]),
         "major": st.sampled_from([0, 1, 1, 1, 2, 2**32 - 1]),
@@ -551,19 +453,21 @@ def test_fuzz(one, other, form):
 @pytest.mark.spec("3.5", "8.5", "3.6")
 @pytest.mark.parametrize("code", [2, 13])
 def test_cuda(code):
-    there = Producer(X, device=(code, 0))
-    for call, name in ((gorsqrt.rsqrt, "rsqrt"), (gorsqrt.rsqrt_, "rsqrt_")):
-        text = "argument 'input' is on a CUDA device, where this version of gorsqrt does not compute; copy it to the CPU"
-        with pytest.raises(RuntimeError) as caught:
-            call(there)
-        assert str(caught.value) == f"{name}(): {text}"
-    for x, out in ((X, there), (there, X.copy())):
+    """What is refused for where it is; what is not: test_cuda_dlpack."""
+    there, beside = Producer(X, device=(code, 3)), Producer(X, device=(2, 5))
+    text = "argument 'input' is on a CUDA device, where gorsqrt makes fresh arrays of cupy's and torch's and no"
+    with pytest.raises(RuntimeError) as caught:
+        gorsqrt.rsqrt(there)
+    assert str(caught.value) == f"rsqrt(): {text} {Producer}; give an out"
+    for x, out, where in (
+        (X, there, "cuda:3 and cpu"),
+        (there, X.copy(), "cuda:3 and cpu"),
+        (beside, there, "cuda:3 and cuda:5"),
+    ):
         with pytest.raises(RuntimeError) as caught:
             gorsqrt.rsqrt(x, out=out)
-        assert str(caught.value) == (
-            "Expected all tensors to be on the same device, but found at least two devices, cuda:0 and cpu!"
-        )
-    assert there.asked == []  # no stream of its was waited for
+        assert str(caught.value) == (f"Expected all tensors to be on the same device, but found at least two devices, {where}!")
+    assert there.asked == beside.asked == []  # no stream of theirs was waited for
 
 
 @pytest.mark.spec("3.5", "8.5")

@@ -19,6 +19,7 @@ import (
 	"os"
 	"runtime"
 	"runtime/debug"
+	"slices"
 	"strconv"
 	"strings"
 	"unsafe"
@@ -220,11 +221,12 @@ func gorsqrtDecideFresh(plan *C.gorsqrt_plan, strides *C.int64_t, dtype *C.int32
 	})
 }
 
-// gorsqrtLaunchInto enqueues 1/√src into dst on their CUDA device. It answers whether it refuses, and then why. It needs no GIL,
-// and may take long: the driver compiles what it is given first, and waits where a stream is full.
+// gorsqrtLaunchInto enqueues 1/√src into dst on their CUDA device, and marks the end of it where C asks for that. It answers
+// whether it refuses, and then why. It needs no GIL, and may take long: the driver compiles what it is given first, and waits where
+// a stream is full.
 //
 //export gorsqrtLaunchInto
-func gorsqrtLaunchInto(dst, src *C.gorsqrt_array, refusal *C.gorsqrt_refusal) C.bool {
+func gorsqrtLaunchInto(dst, src *C.gorsqrt_array, mark *C.gorsqrt_mark, refusal *C.gorsqrt_refusal) C.bool {
 	return refused(refusal, func() error {
 		y, x, err := arrays(dst, src)
 		if err != nil {
@@ -239,8 +241,26 @@ func gorsqrtLaunchInto(dst, src *C.gorsqrt_array, refusal *C.gorsqrt_refusal) C.
 			return err
 		}
 		stream, beside := streams(uintptr(dst.stream), uintptr(src.stream))
-		return cuda.ApplyIn(y, x, integers(src), stream, beside...)
+		err = cuda.ApplyIn(y, x, integers(src), stream, beside...)
+		if err != nil || mark == nil || slices.Contains(x.Shape, 0) {
+			return err
+		}
+		event, err := cuda.Mark(x.Index, stream)
+		*mark = C.gorsqrt_mark{event: C.uintptr_t(event), device: C.int32_t(x.Index)}
+		return err
 	})
+}
+
+// gorsqrtHasPassed says whether a device has come to a mark, which is forgotten then.
+//
+//export gorsqrtHasPassed
+func gorsqrtHasPassed(mark C.gorsqrt_mark) C.bool {
+	passed := true
+	_ = refused(new(C.gorsqrt_refusal), func() error { // a panic would end the process
+		passed = cuda.Passed(int(mark.device), uintptr(mark.event))
+		return nil
+	})
+	return C.bool(passed)
 }
 
 // locate asks the driver for the devices of arrays that don't say theirs. An array without items, and one that the driver does

@@ -29,6 +29,13 @@ typedef struct {
 } gorsqrt_array;
 
 enum { CPU, CUDA, ELSEWHERE }; /* rsqrt.Device */
+enum { LEGACY_STREAM = 1 };    /* CUDA's default stream, as the interfaces number it */
+
+/* The end of what is enqueued on a stream: an event of the driver's, on this device. */
+typedef struct {
+    uintptr_t event; /* 0: there is nothing to wait for */
+    int32_t device;
+} gorsqrt_mark;
 
 /* Why Go refused a call: rsqrt.Error, with rsqrt's numbers of the kinds and operands. */
 enum { RUNTIME_ERROR, TYPE_ERROR, VALUE_ERROR, OTHER_SHAPE };
@@ -47,7 +54,9 @@ typedef struct {
     int32_t default_dtype;
     bool (*decide_into)(gorsqrt_plan *plan, gorsqrt_array *dst, gorsqrt_array *src, gorsqrt_refusal *refusal);
     bool (*decide_fresh)(gorsqrt_plan *plan, int64_t *strides, int32_t *dtype, gorsqrt_array *src, gorsqrt_refusal *refusal);
-    bool (*launch_into)(gorsqrt_array *dst, gorsqrt_array *src, gorsqrt_refusal *refusal);
+    /* mark: NULL where nobody wants to know when the work is done. */
+    bool (*launch_into)(gorsqrt_array *dst, gorsqrt_array *src, gorsqrt_mark *mark, gorsqrt_refusal *refusal);
+    bool (*has_passed)(gorsqrt_mark mark); /* and then forgets it */
     /* The settings of the Go that was. */
     bool (*take_over)(char *tier, int32_t default_dtype, int32_t threads, gorsqrt_refusal *refusal);
     char *(*gopy_config)(void);
@@ -167,15 +176,27 @@ int operand_take_interface(operand *o, const char *name);
 /* Strides for an operand that came without; false where they overflow. */
 bool operand_c_order(operand *o, int64_t item_size);
 
-/* dlpack.c. dlpack_take is operand_take for what has __dlpack__; dlpack_release calls the deleter, if there is one to call, and
- * keeps the exception that is set, if any. */
+/* dlpack.c. dlpack_take is operand_take for what has __dlpack__, and dlpack_release calls the deleter, if there is one to call,
+ * and keeps the exception that is set, if any. Of what is on a CUDA device dlpack_take finds out only where: dlpack_is_closed
+ * says so, and dlpack_open takes the tensor for use on a stream, 0 or -1 with an exception set. */
 int dlpack_take(operand *o, bool written);
+bool dlpack_is_closed(const operand *o);
+int dlpack_open(operand *o, bool written, uintptr_t stream);
 void dlpack_release(operand *o);
+
+/* Keeps the tensors of two operands until the device has come to the mark. */
+void dlpack_hold(operand *y, operand *x, gorsqrt_mark mark);
+
+/* In a child of fork. */
+void dlpack_forget(void);
 
 /* cuda.c: arrays of __cuda_array_interface__. cuda_take is operand_take for them; cuda_result a fresh one like the input, of this
  * layout (bytes). NULL with an exception set. */
 int cuda_take(operand *o);
 PyObject *cuda_result(const char *function, const operand *input, int32_t dtype, const int64_t *strides);
+
+/* Raises that there are no fresh arrays of the input's kind. NULL. */
+PyObject *cuda_no_result(const char *function, PyObject *input);
 
 /* jax.c. jax_take is operand_take for jax's arrays and tracers as jax_compute needs them: without memory. jax_compute is 1/√x of
  * one, of this dtype, by jax; NULL with an exception set. jax_install adds what the module gorsqrt.jax is made of. */

@@ -29,11 +29,33 @@ static bool launch(const char *function, bool in_place, operand *y, operand *x) 
     gorsqrt_refusal refusal;
     const gorsqrt_go *const go = go_ask();
     if (go == NULL) return false;
+    bool const lent = y->managed || x->managed;
+    gorsqrt_mark mark = {.event = 0};
     PyThreadState *const thread = PyEval_SaveThread();
-    bool const refused = go->launch_into(&y->array, &x->array, &refusal);
+    bool const refused = go->launch_into(&y->array, &x->array, lent ? &mark : NULL, &refusal);
     PyEval_RestoreThread(thread);
-    if (refused) raise_refusal(function, in_place, &refusal);
+    if (refused) {
+        raise_refusal(function, in_place, &refusal);
+    } else if (lent) {
+        dlpack_hold(y, x, mark);
+    }
     return !refused;
+}
+
+/* Opens what is closed, now that both operands are known to be on CUDA devices: for the stream that the other one is used on, so
+ * that the call may be part of its capture; the legacy default one, which other streams wait for unless they were made not to,
+ * where that has none. 0, or -1 with an exception set. */
+static int open_closed(operand *y, operand *x, bool in_place) {
+    uintptr_t stream = y->array.stream ? y->array.stream : x->array.stream;
+    if (stream == 0) stream = LEGACY_STREAM;
+    if (dlpack_is_closed(y) && dlpack_open(y, true, stream) < 0) return -1;
+    return dlpack_is_closed(x) ? dlpack_open(x, in_place, stream) : 0;
+}
+
+/* Whether both are on CUDA devices, and not known to be on two. */
+static bool are_on_one(const operand *y, const operand *x) {
+    const gorsqrt_array *const a = &y->array, *const b = &x->array;
+    return a->device == CUDA && b->device == CUDA && (a->index == b->index || a->index < 0 || b->index < 0);
 }
 
 /* A fresh array like x on its CUDA device, with its result enqueued. NULL with an exception set. */
@@ -58,6 +80,8 @@ PyObject *call_fresh(PyObject *input, container in) {
         const gorsqrt_go *const go = go_ask(); /* last: taking an operand may run Python code, and that may fork */
         if (go == NULL) {
             result = NULL;
+        } else if (dlpack_is_closed(&x)) {
+            result = cuda_no_result("rsqrt", input);
         } else if (go->decide_fresh(&plan, strides, &dtype, &x.array, &refusal)) {
             raise_refusal("rsqrt", false, &refusal);
         } else if (in == JAX_ARRAY) {
@@ -86,7 +110,9 @@ PyObject *call_into(const char *function, bool in_place, PyObject *input, contai
         if (operand_take(&x, input, in, in_place) == 0) {
             gorsqrt_plan plan;
             gorsqrt_refusal refusal;
-            const gorsqrt_go *const go = go_ask(); /* last: taking an operand may run Python code, and that may fork */
+            bool const failed = are_on_one(&y, &x) && open_closed(&y, &x, in_place) < 0;
+            /* last: taking an operand may run Python code, and that may fork */
+            const gorsqrt_go *const go = failed ? NULL : go_ask();
             if (go == NULL) {
                 result = NULL;
             } else if (x.array.device == CUDA && x.array.launches && y.array.device == CUDA && y.array.launches) {

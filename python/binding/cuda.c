@@ -55,14 +55,16 @@ int cuda_take(operand *o) {
     return is_instance(o->object, "cupy", "ndarray") ? take_cupy(o) : read_stream(o);
 }
 
+PyObject *cuda_no_result(const char *function, PyObject *input) {
+    PyErr_Format(PyExc_RuntimeError,
+                 "%s(): argument 'input' is on a CUDA device, where gorsqrt makes fresh arrays of cupy's and torch's and no "
+                 "%R; give an out",
+                 function, (PyObject *)Py_TYPE(input));
+    return NULL;
+}
+
 PyObject *cuda_result(const char *function, const operand *input, int32_t dtype, const int64_t *strides) {
-    if (!is_instance(input->object, "cupy", "ndarray")) {
-        PyErr_Format(
-            PyExc_RuntimeError,
-            "%s(): argument 'input' is on a CUDA device, where gorsqrt makes fresh arrays of cupy's and no %R; give an out",
-            function, (PyObject *)Py_TYPE(input->object));
-        return NULL;
-    }
+    if (!is_instance(input->object, "cupy", "ndarray")) return cuda_no_result(function, input->object);
     PyObject *descr = numpy_descr_for(dtype);
     PyObject *adapter = descr ? PyImport_ImportModule("gorsqrt.cupy") : NULL;
     PyObject *steps = adapter ? PyTuple_New(input->array.ndim) : NULL;

@@ -70,7 +70,8 @@ static int32_t where(int32_t device_type) {
     }
 }
 
-/* Asks the object for its device, if it can be asked; the tensor will say it too. */
+/* Asks the object for its device, if it can be asked; the tensor will say it too. Nothing else is asked of what is refused for
+ * where it is. */
 static int ask_device(operand *o) {
     if (!PyObject_HasAttrString((PyObject *)Py_TYPE(o->object), "__dlpack_device__")) return 0;
     PyObject *device = PyObject_CallMethod(o->object, "__dlpack_device__", NULL);
@@ -81,27 +82,35 @@ static int ask_device(operand *o) {
         return -1;
     }
     long long const type = PyLong_AsLongLong(PyTuple_GetItem(device, 0));
+    long long const number = type == -1 && PyErr_Occurred() ? 0 : PyLong_AsLongLong(PyTuple_GetItem(device, 1));
     Py_DECREF(device);
-    if (type == -1 && PyErr_Occurred()) return -1;
-    o->array.device = type == (int32_t)type ? where((int32_t)type) : ELSEWHERE;
+    if (PyErr_Occurred()) return -1;
+    o->array.device = type == (int32_t)type && number == (int32_t)number ? where((int32_t)type) : ELSEWHERE;
+    if (o->array.device == CUDA) o->array.index = (int32_t)number;
     return 0;
 }
 
-/* The object's capsule, of no copy where it is to be written. Producers older than version 1.0 know no arguments. */
-static PyObject *ask_capsule(PyObject *object, bool written) {
+/* The object's capsule, of no copy where it is to be written, for use on a stream unless that is 0. Producers older than version
+ * 1.0 know no other argument than the stream. */
+static PyObject *ask_capsule(PyObject *object, bool written, uintptr_t stream) {
     PyObject *method = PyObject_GetAttrString(object, "__dlpack__");
     PyObject *nothing = method ? PyTuple_New(0) : NULL;
-    PyObject *wishes = nothing ? Py_BuildValue("{s(ii)}", "max_version", DL_MAJOR, DL_MINOR) : NULL;
+    PyObject *old = !nothing ? NULL : stream ? Py_BuildValue("{sK}", "stream", (unsigned long long)stream) : PyDict_New();
+    PyObject *wishes = old ? PyDict_Copy(old) : NULL;
+    PyObject *version = wishes ? Py_BuildValue("(ii)", DL_MAJOR, DL_MINOR) : NULL;
     PyObject *capsule = NULL;
-    if (wishes && (!written || PyDict_SetItemString(wishes, "copy", Py_False) == 0)) {
+    if (version && PyDict_SetItemString(wishes, "max_version", version) == 0 &&
+        (!written || PyDict_SetItemString(wishes, "copy", Py_False) == 0)) {
         capsule = PyObject_Call(method, nothing, wishes);
         if (capsule == NULL && (PyErr_ExceptionMatches(PyExc_TypeError) || PyErr_ExceptionMatches(PyExc_ValueError) ||
                                 PyErr_ExceptionMatches(PyExc_NotImplementedError))) {
             PyErr_Clear();
-            capsule = PyObject_Call(method, nothing, NULL);
+            capsule = PyObject_Call(method, nothing, old);
         }
     }
+    Py_XDECREF(version);
     Py_XDECREF(wishes);
+    Py_XDECREF(old);
     Py_XDECREF(nothing);
     Py_XDECREF(method);
     return capsule;
@@ -181,10 +190,16 @@ static const char *read_layout(operand *o, const dl_tensor *t) {
     return NULL;
 }
 
-static int read_tensor(operand *o, const dl_tensor *t) {
+/* Asked for no stream, a producer lets the tensor be used on the legacy default one. */
+static int read_tensor(operand *o, const dl_tensor *t, uintptr_t stream) {
     gorsqrt_array *const a = &o->array;
     a->device = where(t->device.type);
-    if (a->device != CPU) return 0;
+    if (a->device == ELSEWHERE) return 0;
+    if (a->device == CUDA) {
+        a->index = t->device.id;
+        a->stream = stream ? stream : LEGACY_STREAM;
+        a->launches = 1;
+    }
     if (t->ndim < 0) {
         PyErr_SetString(PyExc_BufferError, "__dlpack__: ndim is negative");
         return -1;
@@ -198,8 +213,11 @@ static int read_tensor(operand *o, const dl_tensor *t) {
         PyErr_Format(PyExc_BufferError, "__dlpack__: %s", flaw);
         return -1;
     }
-    /* The producer keeps this memory in place until the deleter is called. */
+    /* The producer keeps this memory in place until the deleter is called. Go ends a process that holds a pointer into the first
+     * page, where no array without items needs one. */
     a->data = (void *)((uintptr_t)t->data + t->byte_offset);
+    enum { PAGE = 4096 };
+    if ((uintptr_t)a->data < PAGE) a->data = NULL;
     return 0;
 }
 
@@ -218,8 +236,15 @@ static void read_flags(operand *o) {
 
 int dlpack_take(operand *o, bool written) {
     if (ask_device(o) < 0) return -1;
-    if (o->array.device != CPU) return 0;
-    PyObject *capsule = ask_capsule(o->object, written);
+    return o->array.device == CPU ? dlpack_open(o, written, 0) : 0;
+}
+
+bool dlpack_is_closed(const operand *o) {
+    return (o->container == DLPACK || o->container == ARRAY_API) && o->array.device == CUDA && !o->array.launches;
+}
+
+int dlpack_open(operand *o, bool written, uintptr_t stream) {
+    PyObject *capsule = ask_capsule(o->object, written, stream);
     if (capsule == NULL) return -1;
     int const failed = open_capsule(o, capsule);
     PyObject *type, *value, *traceback;
@@ -229,7 +254,7 @@ int dlpack_take(operand *o, bool written) {
     if (failed) return -1;
     if (!o->versioned) {
         read_flags(o);
-        return read_tensor(o, &((const dl_unversioned *)o->managed)->tensor);
+        return read_tensor(o, &((const dl_unversioned *)o->managed)->tensor, stream);
     }
     const dl_versioned *v = o->managed;
     if (v->version.major != DL_MAJOR) {
@@ -238,23 +263,85 @@ int dlpack_take(operand *o, bool written) {
         return -1;
     }
     read_flags(o);
-    return read_tensor(o, &v->tensor);
+    return read_tensor(o, &v->tensor, stream);
+}
+
+static void delete(void *managed, bool versioned) {
+    PyObject *type, *value, *traceback;
+    PyErr_Fetch(&type, &value, &traceback); /* and so may a deleter */
+    if (versioned) {
+        dl_versioned *v = managed;
+        if (v->deleter) v->deleter(v);
+    } else {
+        dl_unversioned *u = managed;
+        if (u->deleter) u->deleter(u);
+    }
+    if (PyErr_Occurred()) PyErr_WriteUnraisable(NULL);
+    PyErr_Restore(type, value, traceback);
 }
 
 void dlpack_release(operand *o) {
-    if (o->managed == NULL) return;
-    PyObject *type, *value, *traceback;
-    PyErr_Fetch(&type, &value, &traceback); /* and so may a deleter */
-    if (o->versioned) {
-        dl_versioned *v = o->managed;
-        if (v->deleter) v->deleter(v);
-    } else {
-        dl_unversioned *u = o->managed;
-        if (u->deleter) u->deleter(u);
-    }
+    if (o->managed) delete(o->managed, o->versioned);
     o->managed = NULL;
-    if (PyErr_Occurred()) PyErr_WriteUnraisable(o->object);
-    PyErr_Restore(type, value, traceback);
+}
+
+/* What the device may still be at work on. The protocol has a producer keep the memory until the deleter is called, and says
+ * nothing of a stream in that: once it is called, the memory may be anybody's on any stream. So it is called when an event after
+ * the work has come to pass. Nobody waits for that: each call that adds a tensor looks at two, so that there are at any time
+ * about as many as the device has yet to do. Whoever holds the GIL may change the queue. */
+typedef struct held {
+    struct held *next;
+    gorsqrt_mark mark;
+    void *managed[2];
+    bool versioned[2];
+} held;
+
+static held *first_held, **last_held = &first_held;
+
+static void enqueue(held *h) {
+    h->next = NULL;
+    *last_held = h;
+    last_held = &h->next;
+}
+
+/* Takes the first one out and, where its work is not done, puts it at the end. */
+static void look_at_first(void) {
+    held *const h = first_held;
+    const gorsqrt_go *const go = h ? go_ask() : NULL;
+    if (go == NULL) return;
+    first_held = h->next;
+    if (first_held == NULL) last_held = &first_held;
+    if (!go->has_passed(h->mark)) {
+        enqueue(h);
+        return;
+    }
+    for (int i = 0; i < 2; i++) {
+        if (h->managed[i]) delete(h->managed[i], h->versioned[i]);
+    }
+    free(h);
+}
+
+void dlpack_hold(operand *y, operand *x, gorsqrt_mark mark) {
+    look_at_first();
+    look_at_first();
+    if (mark.event == 0) return;
+    held *const h = malloc(sizeof *h);
+    operand *const operands[] = {y, x};
+    for (int i = 0; i < 2; i++) {
+        if (h) {
+            h->managed[i] = operands[i]->managed;
+            h->versioned[i] = operands[i]->versioned;
+        }
+        operands[i]->managed = NULL; /* without memory for a note they stay for ever: that at least is safe */
+    }
+    if (h == NULL) return;
+    h->mark = mark;
+    enqueue(h);
+}
+
+void dlpack_forget(void) {
+    first_held = NULL; /* the parent's to give back */
+    last_held = &first_held;
 }
 
 /* Producer: of a result's block. */

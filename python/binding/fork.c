@@ -36,6 +36,7 @@ gorsqrt_go go_here = {
     .decide_into = gorsqrtDecideInto,
     .decide_fresh = gorsqrtDecideFresh,
     .launch_into = gorsqrtLaunchInto,
+    .has_passed = gorsqrtHasPassed,
     .take_over = gorsqrtTakeOver,
     .gopy_config = binding_Config,
     .gopy_set_tier = binding_SetTier,
@@ -109,6 +110,7 @@ static void after_fork_in_child(void) {
     go_now->release_thread();
     signals_without_go();
     pool_forget();
+    dlpack_forget();
     lost = true;
     loading = false;
     torn = loader && loader->r_state != RT_CONSISTENT;
