@@ -113,7 +113,7 @@ void call_once_per_process(void);
 int call_install(const char *module, const char *rsqrt_doc, const char *rsqrt_inplace_doc);
 
 /* Calls that Go decides, of arguments that have been recognised; in place out is the input. NULL with an exception set; call_into
- * answers with out. */
+ * answers with out, or with None where that is a kernel's tensor of another shape and nothing else is wrong. */
 PyObject *call_fresh(PyObject *input, container in);
 PyObject *call_into(const char *function, bool in_place, PyObject *input, container in, PyObject *out, container to);
 
@@ -190,8 +190,8 @@ void dlpack_hold(operand *y, operand *x, gorsqrt_mark mark);
 /* In a child of fork. */
 void dlpack_forget(void);
 
-/* cuda.c: arrays of __cuda_array_interface__. cuda_take is operand_take for them; cuda_result a fresh one like the input, of this
- * layout (bytes). NULL with an exception set. */
+/* cuda.c: arrays of __cuda_array_interface__. cuda_take is operand_take for them; cuda_result a fresh array like the input, one of
+ * these or a tensor, of this layout (bytes). NULL with an exception set. */
 int cuda_take(operand *o);
 PyObject *cuda_result(const char *function, const operand *input, int32_t dtype, const int64_t *strides);
 
@@ -280,6 +280,7 @@ typedef struct {
     const int64_t *shape, *strides;
     int64_t n, ndim;
     int32_t dtype;
+    bool on_cuda;
 } torch_look;
 
 /* Whether a tensor may be read, or also written, without torch's dispatcher; if so, looks at it. Sets no exception. */
@@ -287,14 +288,14 @@ bool torch_is_ordinary(PyObject *object, bool written, torch_look *t);
 
 bool torch_is_contiguous(const torch_look *t);
 
-/* Fills in an operand from a strided tensor in the CPU's memory, ordinary or not. As operand_take. */
+/* Fills in an operand from a strided tensor in the CPU's memory or a CUDA device's, ordinary or not. As operand_take. */
 int torch_take(operand *o, bool written);
 
 /* Counts a write into an ordinary tensor, as autograd wants to know. */
 void torch_written(PyObject *object);
 
-/* A fresh tensor; strides in elements. As result_new. */
-PyObject *torch_result(int32_t dtype, int ndim, const int64_t *shape, const int64_t *strides, void **data);
+/* A fresh tensor on the CPU, or on the CUDA device of an index that is not negative; strides in elements. As result_new. */
+PyObject *torch_result(int32_t index, int32_t dtype, int ndim, const int64_t *shape, const int64_t *strides, void **data);
 
 /* What gorsqrt/torch.py makes of a call with a tensor that is not ordinary. out: NULL where there is none. */
 PyObject *torch_call(bool in_place, PyObject *input, PyObject *out);

@@ -24,22 +24,15 @@ static void raise_refusal(const char *function, bool in_place, gorsqrt_refusal *
     free(refusal->text);
 }
 
-/* Enqueues x's result into y, both on CUDA devices. False with an exception set. */
-static bool launch(const char *function, bool in_place, operand *y, operand *x) {
-    gorsqrt_refusal refusal;
-    const gorsqrt_go *const go = go_ask();
-    if (go == NULL) return false;
+/* Enqueues x's result into y, both on CUDA devices. Whether that was refused. */
+static bool launch(const gorsqrt_go *go, operand *y, operand *x, gorsqrt_refusal *refusal) {
     bool const lent = y->managed || x->managed;
     gorsqrt_mark mark = {.event = 0};
     PyThreadState *const thread = PyEval_SaveThread();
-    bool const refused = go->launch_into(&y->array, &x->array, lent ? &mark : NULL, &refusal);
+    bool const refused = go->launch_into(&y->array, &x->array, lent ? &mark : NULL, refusal);
     PyEval_RestoreThread(thread);
-    if (refused) {
-        raise_refusal(function, in_place, &refusal);
-    } else if (lent) {
-        dlpack_hold(y, x, mark);
-    }
-    return !refused;
+    if (lent && !refused) dlpack_hold(y, x, mark);
+    return refused;
 }
 
 /* Opens what is closed, now that both operands are known to be on CUDA devices: for the stream that the other one is used on, so
@@ -63,7 +56,11 @@ static PyObject *launch_fresh(operand *x, int32_t dtype, const int64_t *strides)
     PyObject *result = cuda_result("rsqrt", x, dtype, strides);
     if (result == NULL) return NULL;
     operand y;
-    if (operand_take(&y, result, CUDA_ARRAY, true) < 0 || !launch("rsqrt", false, &y, x)) Py_CLEAR(result);
+    gorsqrt_refusal refusal;
+    const gorsqrt_go *const go = operand_take(&y, result, x->container, true) < 0 ? NULL : go_ask();
+    bool const refused = go && launch(go, &y, x, &refusal);
+    if (refused) raise_refusal("rsqrt", false, &refusal);
+    if (go == NULL || refused) Py_CLEAR(result);
     operand_release(&y);
     return result;
 }
@@ -113,19 +110,21 @@ PyObject *call_into(const char *function, bool in_place, PyObject *input, contai
             bool const failed = are_on_one(&y, &x) && open_closed(&y, &x, in_place) < 0;
             /* last: taking an operand may run Python code, and that may fork */
             const gorsqrt_go *const go = failed ? NULL : go_ask();
+            bool const there = x.array.launches && y.array.launches;
             if (go == NULL) {
                 result = NULL;
-            } else if (x.array.device == CUDA && x.array.launches && y.array.device == CUDA && y.array.launches) {
-                if (launch(function, in_place, &y, &x)) result = Py_NewRef(out);
-            } else if (go->decide_into(&plan, &y.array, &x.array, &refusal)) {
-                if (refusal.kind == OTHER_SHAPE && to == TORCH_TENSOR) {
+            } else if (there ? launch(go, &y, &x, &refusal) : go->decide_into(&plan, &y.array, &x.array, &refusal)) {
+                if (refusal.kind == OTHER_SHAPE && to == TORCH_KERNEL) {
+                    free(refusal.text);
+                    result = Py_NewRef(Py_None);
+                } else if (refusal.kind == OTHER_SHAPE && to == TORCH_TENSOR) {
                     free(refusal.text);
                     result = torch_call(in_place, input, out); /* resizes it */
                 } else {
                     raise_refusal(function, in_place, &refusal);
                 }
             } else {
-                if (run(&plan, y.array.data, x.array.data) == 0) result = Py_NewRef(out);
+                if (there || run(&plan, y.array.data, x.array.data) == 0) result = Py_NewRef(out);
                 if (to == TORCH_TENSOR) torch_written(out);
             }
         }

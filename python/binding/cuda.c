@@ -64,12 +64,19 @@ PyObject *cuda_no_result(const char *function, PyObject *input) {
 }
 
 PyObject *cuda_result(const char *function, const operand *input, int32_t dtype, const int64_t *strides) {
+    const gorsqrt_array *const a = &input->array;
+    if (input->container == TORCH_TENSOR || input->container == TORCH_KERNEL) {
+        int64_t elements[GORSQRT_MAX_NDIM];
+        void *data;
+        for (int d = 0; d < a->ndim; d++) elements[d] = strides[d] / gorsqrt_item_size[dtype];
+        return torch_result(a->index, dtype, a->ndim, a->shape, elements, &data);
+    }
     if (!is_instance(input->object, "cupy", "ndarray")) return cuda_no_result(function, input->object);
     PyObject *descr = numpy_descr_for(dtype);
     PyObject *adapter = descr ? PyImport_ImportModule("gorsqrt.cupy") : NULL;
-    PyObject *steps = adapter ? PyTuple_New(input->array.ndim) : NULL;
+    PyObject *steps = adapter ? PyTuple_New(a->ndim) : NULL;
     PyObject *result = NULL;
-    for (int d = 0; steps && d < input->array.ndim; d++) PyTuple_SetItem(steps, d, PyLong_FromLongLong(strides[d]));
+    for (int d = 0; steps && d < a->ndim; d++) PyTuple_SetItem(steps, d, PyLong_FromLongLong(strides[d]));
     if (steps && !PyErr_Occurred()) result = PyObject_CallMethod(adapter, "empty", "OOO", input->object, descr, steps);
     Py_XDECREF(steps);
     Py_XDECREF(adapter);

@@ -33,7 +33,7 @@ static bool plain_take(plain *p, PyObject *object, bool written) {
     }
     if (type == torch_tensor || type == torch_parameter) {
         torch_look t;
-        if (!torch_is_ordinary(object, written, &t) || t.dtype >= GORSQRT_COMPUTED || t.ndim > GORSQRT_MAX_NDIM ||
+        if (!torch_is_ordinary(object, written, &t) || t.on_cuda || t.dtype >= GORSQRT_COMPUTED || t.ndim > GORSQRT_MAX_NDIM ||
             !torch_is_contiguous(&t))
             return false;
         p->data = t.data;
@@ -79,7 +79,7 @@ static PyObject *like_plain(const plain *p, void **data) {
         step *= p->shape[d] > 1 ? p->shape[d] : 1;
     }
     return p->container == BUFFER ? result_memoryview(p->dtype, p->ndim, p->shape, strides, data)
-                                  : torch_result(p->dtype, p->ndim, p->shape, strides, data);
+                                  : torch_result(-1, p->dtype, p->ndim, p->shape, strides, data);
 }
 
 PyObject *express_fresh(PyObject *input) {

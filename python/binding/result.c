@@ -208,7 +208,7 @@ PyObject *result_new(const operand *input, int32_t dtype, const int64_t *strides
         case TORCH_KERNEL: {
             int64_t steps[GORSQRT_MAX_NDIM];
             for (int d = 0; d < a->ndim; d++) steps[d] = strides[d] / gorsqrt_item_size[dtype];
-            return torch_result(dtype, a->ndim, a->shape, steps, data);
+            return torch_result(-1, dtype, a->ndim, a->shape, steps, data);
         }
         case NUMPY_SCALAR: return result_numpy(numpy.array_type, dtype, 0, NULL, NULL, NULL, data);
         case ARRAY_ARRAY:

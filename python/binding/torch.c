@@ -1,9 +1,9 @@
 /* torch's tensors, without torch at build time or at import.
  *
  * An ordinary tensor is read and written directly, by torch's own C functions, found when somebody else has imported torch.
- * Ordinary is what leaves torch nothing to do but the arithmetic: exactly a Tensor or Parameter, strided, in the CPU's memory,
- * without a gradient to record, while no mode, transform, trace or dual level is active. Everything else is left to
- * gorsqrt/torch.py and torch's dispatcher.
+ * Ordinary is what leaves torch nothing to do but the arithmetic: exactly a Tensor or Parameter, strided, in the CPU's memory or
+ * a CUDA device's, without a gradient to record, while no mode, transform, trace or dual level is active. Everything else is left
+ * to gorsqrt/torch.py and torch's dispatcher.
  *
  * Two words tell most of it. A tensor's dispatch keys say what it is: conjugated, meta, sparse, a wrapper, made in inference mode
  * …; the calling thread's say what is active: dispatch modes, transforms of functorch, tracing, autocast, inference mode. What
@@ -20,7 +20,7 @@ typedef void *handle;
 /* torch's own functions. Those of its stable C ABI answer 0 where all went well; the last ones are NULL where torch is too old.
  * Three are C++'s, known by their mangled names. */
 static struct {
-    int32_t (*cpu)(void), (*strided)(void);
+    int32_t (*cpu)(void), (*cuda)(void), (*strided)(void);
     int32_t (*get_dim)(handle, int64_t *);
     int32_t (*get_sizes)(handle, const int64_t **);
     int32_t (*get_strides)(handle, const int64_t **);
@@ -28,6 +28,7 @@ static struct {
     int32_t (*get_dtype)(handle, int32_t *);
     int32_t (*get_layout)(handle, int32_t *);
     int32_t (*get_device_type)(handle, int32_t *);
+    int32_t (*get_device_index)(handle, int32_t *);
     int32_t (*get_data)(handle, void **);
     bool (*grad_mode)(void);
     int64_t (*function_modes)(void);
@@ -37,6 +38,7 @@ static struct {
     int32_t (*delete_tensor)(handle);
     int32_t (*get_const_data)(handle, const void **);
     int32_t (*to_pyobject)(handle, PyTypeObject *, PyObject **);
+    int32_t (*current_stream)(int32_t, void **); /* of a CUDA device; NULL where this torch is built without CUDA */
 } api;
 
 static const struct {
@@ -45,6 +47,7 @@ static const struct {
     bool optional;
 } functions[] = {
     {&api.cpu, "aoti_torch_device_type_cpu", false},
+    {&api.cuda, "aoti_torch_device_type_cuda", false},
     {&api.strided, "aoti_torch_layout_strided", false},
     {&api.get_dim, "aoti_torch_get_dim", false},
     {&api.get_sizes, "aoti_torch_get_sizes", false},
@@ -53,6 +56,7 @@ static const struct {
     {&api.get_dtype, "aoti_torch_get_dtype", false},
     {&api.get_layout, "aoti_torch_get_layout", true},
     {&api.get_device_type, "aoti_torch_get_device_type", false},
+    {&api.get_device_index, "aoti_torch_get_device_index", false},
     {&api.get_data, "aoti_torch_get_data_ptr", false},
     {&api.grad_mode, "aoti_torch_grad_mode_is_enabled", false},
     {&api.function_modes, "_ZN2at4impl22PythonTorchFunctionTLS9stack_lenEv", false},
@@ -77,16 +81,18 @@ static int32_t number_of[GORSQRT_DTYPES];
 static PyObject *dtype_object[GORSQRT_COMPUTED];
 
 static bool known; /* all that is needed of the above */
-static int32_t cpu, strided;
+static int32_t cpu, cuda, strided;
 static PyObject *name_cdata, *get_default_dtype, *empty_strided;
 
 /* What the door needs; of no use until `open`. */
 static struct {
-    bool open, shut;                   /* shut: this torch is not one that the door knows: torch.py serves all tensors */
-    Py_ssize_t tensor_at, keys_at;     /* bytes from a Python object to its at::Tensor, and from a TensorImpl to its keys */
-    uint64_t keys, inference_keys;     /* of an ordinary tensor, and of one made in inference mode */
-    uint64_t inference[2];             /* the thread's words in inference mode; outside both are 0 */
-    uint64_t autocast;                 /* what autocast, which leaves this operation on the CPU alone, changes of the second */
+    bool open, shut;                  /* shut: this torch is not one that the door knows: torch.py serves all tensors */
+    Py_ssize_t tensor_at, keys_at;    /* bytes from a Python object to its at::Tensor, and from a TensorImpl to its keys */
+    uint64_t keys, inference_keys;    /* of an ordinary tensor, and of one made in inference mode */
+    uint64_t inference[2];            /* the thread's words in inference mode; outside both are 0 */
+    uint64_t autocast, autocast_cuda; /* what autocast changes of the second, for any device and for CUDA's */
+    bool cuda_open;                   /* the next two, which can be known once there is a tensor on a CUDA device */
+    uint64_t cuda_keys, cuda_inference_keys;
     PyObject *level_dict, *level_name; /* where torch.autograd.forward_ad keeps its level: -1 where none is active */
 } door;
 
@@ -117,7 +123,11 @@ static bool find_functions(void) {
         found = function || functions[i].optional;
     }
     if (!found) return false;
+    void *const on_cuda = loaded("libtorch_cuda.so");
+    void *const current_stream = on_cuda ? dlsym(on_cuda, "aoti_torch_get_current_cuda_stream") : NULL;
+    memcpy(&api.current_stream, &current_stream, sizeof current_stream);
     cpu = api.cpu();
+    cuda = api.cuda();
     strided = api.strided();
     memset(dtype_of, GORSQRT_DTYPES, sizeof dtype_of);
     for (int t = 0; t < GORSQRT_DTYPES; t++) {
@@ -157,7 +167,7 @@ int torch_is_tensor(PyTypeObject *type) {
     return found <= 0 ? found : PyType_IsSubtype(type, torch_tensor);
 }
 
-/* What can be read of any strided tensor in the CPU's memory. The arrays are torch's, and hold while the tensor does and nobody
+/* What can be read of any strided tensor in the CPU's memory or a CUDA device's. The arrays are torch's, and hold while the tensor does and nobody
  * changes its shape: as long as the GIL is ours. */
 static bool look(torch_look *t, handle tensor, bool written) {
     int32_t number;
@@ -175,21 +185,33 @@ static bool look(torch_look *t, handle tensor, bool written) {
 
 /* Lets _torch_door.py find out what the door needs. Where it can't now, since a mode or transform is active, the next call asks
  * again. Sets no exception. */
-static void open_door(void) {
+static void open_door(const char *which, PyObject *tensor) {
     PyObject *module = PyImport_ImportModule("gorsqrt._torch_door");
-    PyObject *done = module ? PyObject_CallMethod(module, "open_door", NULL) : NULL;
+    PyObject *done = module ? PyObject_CallMethod(module, which, tensor ? "O" : NULL, tensor) : NULL;
     if (done == NULL) door.shut = true;
     PyErr_Clear();
     Py_XDECREF(done);
     Py_XDECREF(module);
 }
 
+/* Whether a tensor with these keys is ordinary and on a CUDA device, as is_plain asks. */
+static bool is_plain_on_cuda(PyObject *object, uint64_t keys, bool written, bool inference) {
+    if (api.current_stream == NULL || (thread_keys()[1] & door.autocast_cuda)) return false;
+    if (!door.cuda_open) {
+        int32_t device;
+        handle const tensor = (char *)object + door.tensor_at;
+        if (!door.shut && api.get_device_type(tensor, &device) == 0 && device == cuda) open_door("open_cuda", object);
+        if (!door.cuda_open) return false;
+    }
+    return keys == door.cuda_keys || (keys == door.cuda_inference_keys && (!written || inference));
+}
+
 /* Whether a tensor is ordinary but for a gradient that is to be recorded, perhaps. */
-static bool is_plain(PyObject *object, bool written) {
+static bool is_plain(PyObject *object, bool written, bool *on_cuda) {
     PyTypeObject *const type = Py_TYPE(object);
     if (type != torch_tensor && type != torch_parameter) return false;
     if (!door.open) {
-        if (known && !door.shut) open_door();
+        if (known && !door.shut) open_door("open_door", NULL);
         if (!door.open) return false;
     }
     uint64_t const included = thread_keys()[0], excluded = thread_keys()[1] & ~door.autocast;
@@ -200,7 +222,9 @@ static bool is_plain(PyObject *object, bool written) {
     const char *const impl = *(const char *const *)((const char *)object + door.tensor_at);
     uint64_t keys;
     memcpy(&keys, impl + door.keys_at, sizeof keys);
-    if (keys != door.keys && (keys != door.inference_keys || (written && !inference))) return false;
+    *on_cuda = keys != door.keys && keys != door.inference_keys;
+    if (*on_cuda ? !is_plain_on_cuda(object, keys, written, inference) : keys == door.inference_keys && written && !inference)
+        return false;
     PyObject *level = PyDict_GetItemWithError(door.level_dict, door.level_name); /* borrowed */
     bool const dual = level == NULL || PyLong_AsLong(level) != -1;
     if (dual) PyErr_Clear();
@@ -208,7 +232,7 @@ static bool is_plain(PyObject *object, bool written) {
 }
 
 bool torch_is_ordinary(PyObject *object, bool written, torch_look *t) {
-    if (!is_plain(object, written)) return false;
+    if (!is_plain(object, written, &t->on_cuda)) return false;
     handle const tensor = (char *)object + door.tensor_at;
     if (api.grad_mode() && api.requires_grad(*(void **)tensor)) return false;
     return look(t, tensor, written) && t->dtype != GORSQRT_DTYPES && (t->data || t->n == 0);
@@ -234,6 +258,18 @@ static int32_t torchs_default_dtype(void) {
     return dtype;
 }
 
+/* Where a tensor on a CUDA device is, and the stream that this thread uses there now. 0 where that is known. */
+static int take_place(operand *o, handle tensor) {
+    void *stream;
+    if (api.current_stream == NULL || api.get_device_index(tensor, &o->array.index) ||
+        api.current_stream(o->array.index, &stream))
+        return -1;
+    o->array.device = CUDA;
+    o->array.launches = 1;
+    o->array.stream = stream ? (uintptr_t)stream : LEGACY_STREAM;
+    return 0;
+}
+
 int torch_take(operand *o, bool written) {
     if (!known) {
         PyErr_SetString(PyExc_RuntimeError, "gorsqrt: this version of torch is not one whose tensors can be read");
@@ -252,13 +288,18 @@ int torch_take(operand *o, bool written) {
     int32_t layout = strided, device = cpu;
     torch_look t;
     if ((api.get_layout && api.get_layout(&impl, &layout)) || api.get_device_type(&impl, &device) || layout != strided ||
-        device != cpu || !look(&t, &impl, written)) {
-        PyErr_SetString(PyExc_RuntimeError, "gorsqrt: a tensor's memory can't be read: it is not a strided one on the CPU");
+        (device != cpu && (device != cuda || take_place(o, &impl))) || !look(&t, &impl, written)) {
+        PyErr_SetString(PyExc_RuntimeError,
+                        "gorsqrt: a tensor's memory can't be read: it is not a strided one on the CPU or a CUDA device");
         return -1;
     }
     o->array.data = t.data;
     o->array.ndim = (int32_t)t.ndim;
     o->array.shape = t.shape;
+    if (device == cuda && t.ndim <= GORSQRT_MAX_NDIM) { /* a launch is decided without the GIL */
+        memcpy(o->shape, t.shape, (size_t)t.ndim * sizeof *t.shape);
+        o->array.shape = o->shape;
+    }
     o->array.dtype = t.dtype;
     o->array.read_only = 0;
     if (t.n > 0 && t.data == NULL) {
@@ -282,33 +323,38 @@ void torch_written(PyObject *object) {
     handle const tensor = (char *)object + door.tensor_at;
     uint64_t keys;
     memcpy(&keys, *(const char *const *)tensor + door.keys_at, sizeof keys);
-    if (keys != door.inference_keys) api.bump_version(tensor); /* those have no version */
+    bool const inference = keys == door.inference_keys || (door.cuda_open && keys == door.cuda_inference_keys);
+    if (!inference) api.bump_version(tensor); /* those have no version */
 }
 
 /* torch.empty_strided, called as in Python. */
-static PyObject *empty_by_python(int32_t dtype, int ndim, const int64_t *shape, const int64_t *strides) {
+static PyObject *empty_by_python(int32_t index, int32_t dtype, int ndim, const int64_t *shape, const int64_t *strides) {
     PyObject *sizes = PyTuple_New(ndim), *steps = PyTuple_New(ndim), *result = NULL;
     for (int d = 0; sizes && steps && d < ndim; d++) {
         PyTuple_SetItem(sizes, d, PyLong_FromLongLong(shape[d]));
         PyTuple_SetItem(steps, d, PyLong_FromLongLong(strides[d]));
     }
-    PyObject *options = Py_BuildValue("{sOss}", "dtype", dtype_object[dtype], "device", "cpu");
+    PyObject *device = index < 0 ? PyUnicode_FromString("cpu") : PyUnicode_FromFormat("cuda:%d", (int)index);
+    PyObject *options = device ? Py_BuildValue("{sOsO}", "dtype", dtype_object[dtype], "device", device) : NULL;
     PyObject *arguments = sizes && steps ? PyTuple_Pack(2, sizes, steps) : NULL;
     if (options && arguments && !PyErr_Occurred()) result = PyObject_Call(empty_strided, arguments, options);
     Py_XDECREF(arguments);
     Py_XDECREF(options);
+    Py_XDECREF(device);
     Py_XDECREF(sizes);
     Py_XDECREF(steps);
     return result;
 }
 
 /* The result is torch's in every respect: its allocator's, whose blocks are aligned to 64 bytes, and its own to resize. */
-PyObject *torch_result(int32_t dtype, int ndim, const int64_t *shape, const int64_t *strides, void **data) {
+PyObject *torch_result(int32_t index, int32_t dtype, int ndim, const int64_t *shape, const int64_t *strides, void **data) {
     PyObject *result = NULL;
     handle tensor;
-    if (api.to_pyobject && api.empty_strided(ndim, shape, strides, number_of[dtype], cpu, -1, &tensor) == 0) {
+    int32_t const device = index < 0 ? cpu : cuda;
+    if (api.to_pyobject && api.empty_strided(ndim, shape, strides, number_of[dtype], device, index, &tensor) == 0) {
         if (api.get_data(tensor, data) || api.to_pyobject(tensor, NULL, &result)) result = NULL;
         api.delete_tensor(tensor);
+        if (result && device == cuda) return result;
         if (result) {
             int64_t bytes = gorsqrt_item_size[dtype];
             for (int d = 0; d < ndim; d++) bytes *= shape[d];
@@ -318,7 +364,7 @@ PyObject *torch_result(int32_t dtype, int ndim, const int64_t *shape, const int6
         PyErr_Clear();
     }
     /* Also where that failed, so that the error is torch's. */
-    result = empty_by_python(dtype, ndim, shape, strides);
+    result = empty_by_python(index, dtype, ndim, shape, strides);
     PyObject *address = result ? PyObject_CallMethod(result, "data_ptr", NULL) : NULL;
     if (address) *data = PyLong_AsVoidPtr(address);
     if (address == NULL || PyErr_Occurred()) Py_CLEAR(result);
@@ -340,17 +386,28 @@ static PyObject *thread_keys_py(PyObject *module, PyObject *unused) {
 
 static PyObject *open_py(PyObject *module, PyObject *args) {
     (void)module;
-    unsigned long long keys, inference_keys, inference[2], autocast;
-    if (!PyArg_ParseTuple(args, "nnKK(KK)KO!", &door.tensor_at, &door.keys_at, &keys, &inference_keys, &inference[0],
-                          &inference[1], &autocast, &PyDict_Type, &door.level_dict))
+    unsigned long long keys, inference_keys, inference[2], autocast, autocast_cuda;
+    if (!PyArg_ParseTuple(args, "nnKK(KK)KKO!", &door.tensor_at, &door.keys_at, &keys, &inference_keys, &inference[0],
+                          &inference[1], &autocast, &autocast_cuda, &PyDict_Type, &door.level_dict))
         return NULL;
     door.keys = keys;
     door.inference_keys = inference_keys;
     door.inference[0] = inference[0];
     door.inference[1] = inference[1];
-    door.autocast = autocast;
+    door.autocast = autocast | autocast_cuda;
+    door.autocast_cuda = autocast_cuda;
     Py_INCREF(door.level_dict); /* for ever, as all that is held here */
     door.open = true;
+    Py_RETURN_NONE;
+}
+
+static PyObject *open_cuda_py(PyObject *module, PyObject *args) {
+    (void)module;
+    unsigned long long keys, inference_keys;
+    if (!PyArg_ParseTuple(args, "KK", &keys, &inference_keys)) return NULL;
+    door.cuda_keys = keys;
+    door.cuda_inference_keys = inference_keys;
+    door.cuda_open = true;
     Py_RETURN_NONE;
 }
 
@@ -379,7 +436,8 @@ static PyObject *into_py(PyObject *module, PyObject *args) {
 
 static PyObject *is_plain_py(PyObject *module, PyObject *tensor) {
     (void)module;
-    return PyBool_FromLong(is_plain(tensor, false));
+    bool on_cuda;
+    return PyBool_FromLong(is_plain(tensor, false, &on_cuda));
 }
 
 PyObject *torch_call(bool in_place, PyObject *input, PyObject *out) {
@@ -398,9 +456,11 @@ int torch_install(PyObject *module) {
     static PyMethodDef methods[] = {
         {"torch_thread_keys", thread_keys_py, METH_NOARGS, "torch's dispatch keys of this thread: (included, excluded)."},
         {"torch_open", open_py, METH_VARARGS, "Lets ordinary tensors be read and written directly."},
+        {"torch_open_cuda", open_cuda_py, METH_VARARGS, "And those on CUDA devices."},
         {"torch_is_plain", is_plain_py, METH_O, "Whether a tensor is ordinary but for a gradient to record, perhaps."},
-        {"torch_fresh", fresh_py, METH_O, "1/sqrt(input) of a strided tensor on the CPU, as if torch recorded nothing."},
-        {"torch_into", into_py, METH_VARARGS, "(out, input): 1/sqrt(input) written to out, likewise; one may be no tensor."},
+        {"torch_fresh", fresh_py, METH_O, "1/sqrt(input) of a strided tensor, as if torch recorded nothing."},
+        {"torch_into", into_py, METH_VARARGS,
+         "(out, input): 1/sqrt(input) written to out, likewise; one may be no tensor. None: resize out first."},
         {NULL, NULL, 0, NULL},
     };
     name_cdata = PyUnicode_InternFromString("_cdata");

@@ -32,16 +32,13 @@ def _places(tensors, words, wanted):
     return place
 
 
-def _autocast_keys():
-    """The excluded keys of this thread that autocast takes away, on the CPU and on CUDA devices."""
-    keys = 0
-    for device in ("cpu", "cuda"):
-        torch.set_autocast_enabled(device, True)
-        try:
-            keys |= _gorsqrt.torch_thread_keys()[1]
-        finally:
-            torch.set_autocast_enabled(device, False)
-    return keys
+def _autocast_keys(device):
+    """The excluded keys of this thread that autocast takes away, on devices of this kind."""
+    torch.set_autocast_enabled(device, True)
+    try:
+        return _gorsqrt.torch_thread_keys()[1]
+    finally:
+        torch.set_autocast_enabled(device, False)
 
 
 def open_door():
@@ -60,6 +57,16 @@ def open_door():
             _keys(tensors[0]),
             _keys(tensors[-1]),
             inference_thread,
-            _autocast_keys(),
+            _autocast_keys("cpu"),
+            _autocast_keys("cuda"),
             vars(torch.autograd.forward_ad),
         )
+
+
+def open_cuda(tensor):
+    """Tell torch.c what an ordinary tensor on a CUDA device is, now that there is one: this initialises nothing."""
+    with torch.inference_mode(False):
+        plain = torch.empty(0, device=tensor.device)
+        with torch.inference_mode():
+            inference = torch.empty(0, device=tensor.device)
+    _gorsqrt.torch_open_cuda(_keys(plain), _keys(inference))

@@ -35,10 +35,10 @@ _COMPUTED = frozenset({torch.float16, torch.bfloat16, torch.float32, torch.float
 _DTYPES = _COMPUTED | {torch.bool, torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64}
 _DTYPES |= {torch.uint16, torch.uint32, torch.uint64}
 
-# What torch's kernel on the CPU gives other bits for. Of the others torch records a gradient sooner than Python can (float32,
-# n=1: 2 us and 9); from 2^16 elements on our kernel makes up for that, but the backward step, torch's formula called from
-# Python, loses it again.
-_OWN_BITS = _COMPUTED - {torch.float32, torch.float64}
+# What torch's kernel gives other bits for: on CUDA devices all. Of the others torch records a gradient sooner than Python can
+# (float32, n=1: 2 us and 9); from 2^16 elements on our kernel makes up for that, but the backward step, torch's formula called
+# from Python, loses it again.
+_OWN_BITS = {"cpu": _COMPUTED - {torch.float32, torch.float64}, "cuda": _COMPUTED}
 
 
 # The ops.
@@ -57,26 +57,26 @@ _library.define("rsqrt.out(Tensor self, *, Tensor(a!) out) -> Tensor(a!)", tags=
 _FRESH, _IN_PLACE, _OUT = torch.ops.gorsqrt.rsqrt.default, torch.ops.gorsqrt.rsqrt_.default, torch.ops.gorsqrt.rsqrt.out
 
 
-# The CPU's kernels, below autograd: plain strided tensors.
+# The kernels, below autograd: plain strided tensors on the CPU and on CUDA devices.
 
 
-def _cpu(x):
+def _ours(x):
     return torch_fresh(x) if x.dtype in _DTYPES else _TORCH_RSQRT(x)
 
 
-def _cpu_in_place(x):
+def _ours_in_place(x):
     if x.dtype not in _DTYPES:
         return _TORCH_RSQRT_(x)
     torch_into(x, x)
     return x
 
 
-def _cpu_out(x, *, out):
+def _ours_out(x, *, out):
     if x.dtype not in _DTYPES or out.dtype not in _DTYPES:
         return _TORCH_RSQRT(x, out=out)
-    if x.shape != out.shape:
+    if torch_into(out, x) is None:
         _resize(out, x)
-    torch_into(out, x)
+        torch_into(out, x)
     return out
 
 
@@ -85,19 +85,31 @@ def _resize(out, x):
     shape over the old memory) or crashes (memory shared between processes), it fails before, and out keeps its shape."""
     storage = out.untyped_storage()
     needed = (out.storage_offset() + x.numel()) * out.element_size() if x.numel() else 0
-    if needed > storage.nbytes() and (not storage.resizable() or out.is_shared()):
+    grows = needed > storage.nbytes()
+    if out.is_cuda:  # torch's kernel need not run, which is another one
+        model, meta = torch_fresh(x), torch.device("meta")
+        torch._resize_output_(torch.empty(out.shape, device=meta), x.shape, meta)  # warns
+        if not (grows and not storage.resizable()):
+            with _C._AutoDispatchBelowAutograd():
+                out.resize_(x.shape).as_strided_(x.shape, model.stride())
+            return
+    elif not (grows and (not storage.resizable() or out.is_shared())):
+        _TORCH_RSQRT(x, out=out)
+        return
+    else:
         _TORCH_RSQRT(x, out=torch.empty(out.shape, dtype=out.dtype))  # warns, or raises that it can't be cast
-        raise RuntimeError("Trying to resize storage that is not resizable")
-    _TORCH_RSQRT(x, out=out)
+    raise RuntimeError("Trying to resize storage that is not resizable")
 
 
 def _result_dtype(x):
     return x.dtype if x.dtype in _COMPUTED else torch.get_default_dtype()
 
 
-_library.impl("rsqrt", _cpu, "CPU")
-_library.impl("rsqrt_", _cpu_in_place, "CPU")
-_library.impl("rsqrt.out", _cpu_out, "CPU")
+# Where torch is built for AMD's devices it calls them CUDA's too.
+for _key in ("CPU", "CUDA") if torch.version.cuda else ("CPU",):
+    _library.impl("rsqrt", _ours, _key)
+    _library.impl("rsqrt_", _ours_in_place, _key)
+    _library.impl("rsqrt.out", _ours_out, _key)
 
 
 # Every other backend (meta, sparse, quantized, nested, mkldnn, devices without a kernel of ours): torch's kernel or its error.
@@ -177,7 +189,7 @@ def _autograd(keyset, x):
         compute = functools.partial(_below_autograd, _FRESH, keyset)
         with enable_single_level_autograd_function():
             return Rsqrt.apply(compute, torch.is_grad_enabled(), _C._is_fwd_grad_enabled(), x)
-    return _cpu(x) if torch_is_plain(x) else _below_autograd(_FRESH, keyset, x)  # the same, some microseconds sooner
+    return _ours(x) if torch_is_plain(x) else _below_autograd(_FRESH, keyset, x)  # the same, some microseconds sooner
 
 
 def _autograd_in_place(keyset, x):
@@ -278,7 +290,7 @@ for _key in (
 def rsqrt(input, out=None):
     """gorsqrt.rsqrt where an argument is a tensor that is not ordinary, or a mode, a transform or a tracer is active."""
     if out is None and torch_is_plain(input):  # a gradient is to be recorded, or the dtype has no kernel
-        return Rsqrt.apply(torch_fresh, True, False, input) if input.dtype in _OWN_BITS else _TORCH_RSQRT(input)
+        return Rsqrt.apply(torch_fresh, True, False, input) if _has_own_bits(input) else _TORCH_RSQRT(input)
     if _is_foreign(input) or _is_foreign(out):
         return _TORCH_RSQRT(input) if out is None else _TORCH_RSQRT(input, out=out)
     if not isinstance(input, torch.Tensor) or not (out is None or isinstance(out, torch.Tensor)):
@@ -288,9 +300,13 @@ def rsqrt(input, out=None):
 
 def rsqrt_(input):
     """gorsqrt.rsqrt_ where input is a tensor that is not ordinary, or a mode, a transform or a tracer is active."""
-    if _is_foreign(input) or (torch_is_plain(input) and input.requires_grad and input.dtype not in _OWN_BITS):
+    if _is_foreign(input) or (torch_is_plain(input) and input.requires_grad and not _has_own_bits(input)):
         return _TORCH_RSQRT_(input)
     return _IN_PLACE(input)
+
+
+def _has_own_bits(x):
+    return x.dtype in _OWN_BITS[x.device.type]
 
 
 _HAS_NAMES = hasattr(torch.Tensor, "has_names")
@@ -323,7 +339,7 @@ def _mixed(input, out):
     tensor, other = (input, out) if isinstance(input, torch.Tensor) else (out, input)
     if _recorded(tensor):
         return _TORCH_RSQRT(tensor, out=torch.empty(0))  # raises: no derivative is recorded with out=
-    if tensor.device.type != "cpu":
+    if tensor.device.type not in ("cpu", "cuda"):
         where = f"{input.device} and cpu" if tensor is input else f"cpu and {out.device}"
         raise RuntimeError(f"Expected all tensors to be on the same device, but found at least two devices, {where}!")
     strided = tensor.layout is torch.strided and not tensor.is_nested
@@ -337,14 +353,22 @@ def _mixed(input, out):
         if tensor is input:
             torch_into(other, input.clone() if input._is_zerotensor() else input.resolve_conj().resolve_neg())
             return other
-        shape = torch.Size(other.shape if hasattr(other, "shape") else memoryview(other).shape)
+        shape = torch.Size(_shape(other))
         if shape == out.shape and not (out.is_conj() or out.is_neg() or out._is_zerotensor()):
             return _counted(out, lambda: torch_into(out, other))
-        result = torch.empty(shape, dtype=out.dtype)
+        result = torch.empty(shape, dtype=out.dtype, device=out.device)
         torch_into(result, other)
         if shape != out.shape:
             _resize(out, result)
         return out.copy_(result)
+
+
+def _shape(array):
+    if hasattr(array, "shape"):
+        return array.shape
+    if hasattr(array, "__cuda_array_interface__"):
+        return array.__cuda_array_interface__["shape"]
+    return memoryview(array).shape
 
 
 # torch.rsqrt through gorsqrt.
