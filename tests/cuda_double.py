@@ -144,7 +144,7 @@ def serve_tests():
             getattr(importlib.import_module(module), test).test()
             assert blocks_there_are() == before, "blocks of memory on the devices, before and after"
         except BaseException:
-            problem = traceback.format_exc()
+            problem = f"{traceback.format_exc()}{why()}\n"
             library().double_reset()
         print(json.dumps(problem), file=answers, flush=True)
 
@@ -201,7 +201,15 @@ def blocks(device=0):
 
 
 def fail(function, code, after=0):
+    """Lets the call after the next ones fail; all with after=-1, until fail("", 0)."""
     library().double_fail(function.encode(), after, code)
+
+
+def why():
+    """Where the last kernel went wrong."""
+    text = library().double_why
+    text.restype = ctypes.c_char_p
+    return text().decode()
 
 
 def log():

@@ -226,7 +226,7 @@ def test_graphs():
 def test_what_a_capture_does_not_allow():
     """The call is refused, and the capture fails; the next one doesn't."""
     x, y = torch.arange(3.0).cuda(), torch.zeros(3).cuda()
-    side = torch.cuda.Stream()
+    side, other = torch.cuda.Stream(), torch.cuda.Stream()
     event = side.record_event()
 
     def captured(work, ends_in):
@@ -244,6 +244,18 @@ def test_what_a_capture_does_not_allow():
     for work in (side.synchronize, torch.cuda.synchronize, event.query, event.synchronize):
         captured(functools.partial(refused, work), 901)
     graph = captured(lambda: y.copy_(x), 0)
+
+    def fork():
+        with torch.cuda.stream(other):
+            other.wait_stream(side)
+            y.copy_(x)
+
+    def fork_and_join():
+        fork()
+        side.wait_stream(other)
+
+    captured(fork, 904)  # unjoined
+    captured(fork_and_join, 0)
     exec_graph = double.made("cuGraphInstantiateWithFlags", graph.value, 0)
     with double.On(0):
         double.call("cuGraphLaunch", exec_graph, side.cuda_stream)
@@ -275,6 +287,10 @@ def test_out_of_memory():
     with raises(torch.OutOfMemoryError, "CUDA out of memory."):
         torch.empty(1 << 34, device="cuda")
     x = torch.ones(3).cuda()
+    double.fail("cuMemAlloc", 2, after=-1)  # torch gives back what it keeps, and tries again
+    with raises(torch.OutOfMemoryError, "CUDA out of memory."):
+        torch.empty(1 << 23, device="cuda")
+    double.fail("", 0)
     assert torch.cuda.memory_allocated() == 512
     assert x.cpu().tolist() == [1, 1, 1]
 

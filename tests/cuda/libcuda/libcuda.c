@@ -64,6 +64,12 @@ typedef struct work {
     struct work *next;
 } work;
 
+/* Which pieces of a capture come before what is enqueued next: by their numbers, in the order of the calls. */
+typedef struct {
+    bool *is;
+    size_t length;
+} piece_set;
+
 struct CUctx_st {
     int device, users;
     CUresult error; /* what a kernel has ended in: all further calls answer it */
@@ -76,6 +82,7 @@ struct CUstream_st {
     int priority;
     work *first, **end;
     CUgraph capture;
+    piece_set before;
     bool origin;
     CUstream next;
 };
@@ -87,6 +94,7 @@ struct CUevent_st {
     CUstream stream;
     uint64_t sequence;
     CUgraph capture;
+    piece_set before;
 };
 
 struct CUgraph_st {
@@ -94,6 +102,7 @@ struct CUgraph_st {
     CUstreamCaptureMode mode;
     pthread_t thread;
     uint64_t id;
+    size_t pieces;
     CUgraphNode last;
     bool invalid;
     int users; /* the graph itself, and what is made of it */
@@ -167,9 +176,12 @@ __attribute__((format(printf, 1, 2))) static void note(const char *format, ...) 
 static CUresult enter(const char *function) {
     pthread_mutex_lock(&mutex);
     note("%s", function);
-    if (strcmp(function, failing) == 0 && failing_after-- == 0) {
-        failing[0] = 0;
-        return failing_with;
+    if (strcmp(function, failing) == 0) {
+        if (failing_after < 0) return failing_with;
+        if (failing_after-- == 0) {
+            failing[0] = 0;
+            return failing_with;
+        }
     }
     if (process != getpid() && strcmp(function, "cuInit") != 0) return CUDA_ERROR_NOT_INITIALIZED;
     return CUDA_SUCCESS;
@@ -412,6 +424,21 @@ static bool prohibited(void) {
     return found;
 }
 
+static void add_piece(piece_set *to, size_t piece) {
+    if (piece >= to->length) {
+        to->is = realloc(to->is, piece + 1);
+        memset(to->is + to->length, 0, piece + 1 - to->length);
+        to->length = piece + 1;
+    }
+    to->is[piece] = true;
+}
+
+static void add_pieces(piece_set *to, const piece_set *from) {
+    for (size_t i = 0; i < from->length; i++) {
+        if (from->is[i]) add_piece(to, i);
+    }
+}
+
 static void append(work *w, work ***end) {
     **end = w;
     *end = &w->next;
@@ -437,6 +464,7 @@ static CUresult enqueue(CUstream stream, work const *what) {
             return CUDA_ERROR_STREAM_CAPTURE_INVALIDATED;
         }
         append(w, &stream->capture->end);
+        add_piece(&stream->before, stream->capture->pieces++);
         return CUDA_SUCCESS;
     }
     w->sequence = ++sequence;
@@ -982,6 +1010,8 @@ API CUresult cuEventRecord(CUevent event, CUstream handle) {
     event->stream = stream;
     event->sequence = sequence;
     event->capture = stream->capture;
+    event->before.length = 0;
+    if (event->capture) add_pieces(&event->before, &stream->before);
     return leave(CUDA_SUCCESS);
 }
 
@@ -1031,10 +1061,12 @@ API CUresult cuStreamWaitEvent(CUstream handle, CUevent event, unsigned int flag
     (void)flags;
     CUstream const stream = any_stream(handle, context);
     CHECK(stream && event && !event->destroyed, CUDA_ERROR_INVALID_HANDLE);
-    if (event->capture) { /* joins the capture, whose work is one sequence */
+    if (event->capture) { /* joins the capture */
         CHECK(is_active(event->capture), CUDA_ERROR_CAPTURED_EVENT);
         CHECK(stream->capture == NULL || stream->capture == event->capture, CUDA_ERROR_STREAM_CAPTURE_ISOLATION);
+        if (stream->capture == NULL) stream->before.length = 0;
         stream->capture = event->capture;
+        add_pieces(&stream->before, &event->before);
         return leave(CUDA_SUCCESS);
     }
     if (event->stream == NULL) return leave(CUDA_SUCCESS);
@@ -1071,6 +1103,7 @@ API CUresult cuStreamBeginCapture_v2(CUstream handle, CUstreamCaptureMode mode) 
     graph->users = 1;
     captures[ncaptures++] = graph;
     stream->capture = graph;
+    stream->before.length = 0;
     stream->origin = true;
     return leave(CUDA_SUCCESS);
 }
@@ -1101,9 +1134,16 @@ API CUresult cuStreamEndCapture(CUstream handle, CUgraph *graph) {
     for (int i = 0; i < ncaptures; i++) {
         if (captures[i] == captured) captures[i] = captures[--ncaptures];
     }
-    *graph = captured->invalid ? NULL : captured;
-    if (captured->invalid) abandon(captured);
-    return leave(captured->invalid ? CUDA_ERROR_STREAM_CAPTURE_INVALIDATED : CUDA_SUCCESS);
+    /* What other streams did must have been waited for. A mark is nothing that is done. */
+    CUresult result = captured->invalid ? CUDA_ERROR_STREAM_CAPTURE_INVALIDATED : CUDA_SUCCESS;
+    size_t piece = 0;
+    for (const work *w = captured->first; w && result == CUDA_SUCCESS; w = w->next, piece++) {
+        bool const joined = piece < stream->before.length && stream->before.is[piece];
+        if (w->kind != MARK && !joined) result = CUDA_ERROR_STREAM_CAPTURE_UNJOINED;
+    }
+    *graph = result ? NULL : captured;
+    if (result) abandon(captured);
+    return leave(result);
 }
 
 API CUresult cuStreamIsCapturing(CUstream handle, CUstreamCaptureStatus *status) {
@@ -1289,7 +1329,8 @@ API CUresult cuGetErrorString(CUresult error, const char **text) {
 
 /* The tests' controls. */
 
-/* The call of a function after the next `after` ones answers with this error instead of doing anything. */
+/* The call of a function after the next `after` ones answers with this error instead of doing anything; with after < 0 all do,
+ * until another function is named. */
 API void double_fail(const char *function, int after, int error) {
     pthread_mutex_lock(&mutex);
     snprintf(failing, sizeof failing, "%s", function);
