@@ -11,8 +11,10 @@ import (
 	"testing"
 	"unsafe"
 
+	"github.com/gorsqrt/gorsqrt/cgo"
 	"github.com/gorsqrt/gorsqrt/rsqrt"
 	double "github.com/gorsqrt/gorsqrt/tests/cuda"
+	"gorgonia.org/cu"
 )
 
 // All tests here run the launcher and the PTX on a test double of the driver, but those which ask for a machine without one.
@@ -114,7 +116,7 @@ func tie(random *rand.Rand, dtype rsqrt.DType) uint64 {
 	case 2:
 		y = math.Float64frombits(uint64(r&0x07ffffff)<<29 + 0x3f00000010000000) // float32's
 	case 3:
-		y = 65520
+		y = 65520 - float64(random.IntN(2))*0x1p-8
 	default:
 		y = 0x1p-14
 	}
@@ -125,7 +127,8 @@ func tie(random *rand.Rand, dtype rsqrt.DType) uint64 {
 	return uint64(math.Float32bits(float32(x)) + uint32(step))
 }
 
-// sprinkle puts specials in place of every third part, and ties in place of some others.
+// sprinkle puts specials in place of every third part, and ties in place of some others. Every fourth complex number has two parts
+// that differ in sign at most.
 func sprinkle(random *rand.Rand, block []byte, dtype rsqrt.DType) {
 	n, part := parts(dtype)
 	if n == 1 && kind(dtype) != float {
@@ -139,6 +142,10 @@ func sprinkle(random *rand.Rand, block []byte, dtype rsqrt.DType) {
 		} else if (dtype == rsqrt.F32 || dtype == rsqrt.F64) && random.IntN(3) == 0 {
 			put(block[at:], tie(random, dtype), size)
 		}
+		if item := at / (2 * size) * 2 * size; n == 2 && item < at && random.IntN(4) == 0 {
+			copy(block[at:at+size], block[item:])
+			block[at+size-1] ^= byte(random.IntN(2) << 7)
+		}
 	}
 }
 
@@ -148,12 +155,15 @@ func put(to []byte, value uint64, size int) {
 	}
 }
 
+// Nans of arithmetic, and what registers hold before they are written.
+var nanBits = []struct {
+	nan32            uint32
+	nan64, unwritten uint64
+}{{0x7fffffff, 0x7fffffffffffffff, 0xdeadbeefdeadbeef}, {0xff812346, 0xfff0000000abcdef, 0}}
+
 // under runs a test with nans and unwritten registers of two kinds: no bit of a result may come from either.
 func under(t *testing.T, name string, test func(*testing.T)) {
-	for i, bits := range []struct {
-		nan32            uint32
-		nan64, unwritten uint64
-	}{{0x7fffffff, 0x7fffffffffffffff, 0xdeadbeefdeadbeef}, {0xff812346, 0xfff0000000abcdef, 0}} {
+	for i, bits := range nanBits {
 		double.Bits(bits.nan32, bits.nan64, bits.unwritten)
 		t.Run(fmt.Sprintf("%s/nans %d", name, i), test)
 	}
@@ -360,6 +370,60 @@ func TestWide(t *testing.T) {
 			if got := memory.At(1<<19 + i*far).Read(len(want)); !bytes.Equal(got, want) {
 				t.Errorf("%v → %v: row %d differs %s", c.from, c.to, i, double.Why())
 			}
+		}
+		memory.Free()
+	}
+}
+
+// behind puts 2^32 more items before those of a plan of one dimension, in the same places: as if it were the second half of a
+// dimension of 2^32 in one of 2 whose strides are zero.
+func behind(p *items) {
+	p.n += beyond
+	p.dims[0].length = beyond
+	p.dims[1] = dim{length: 2}
+	p.ndim = 2
+}
+
+const beyond = 1 << 32
+
+// Indices beyond 32 bits: 2^32 items, of which the double leaves out all but the last few, which lie behind them.
+func TestFar(t *testing.T) {
+	if err := open(); err != nil {
+		t.Fatal(err)
+	}
+	double.First(beyond / threads)
+	defer double.First(0)
+	random := rand.New(rand.NewPCG(17, 18))
+	for _, dtype := range computedDTypes {
+		const n = 700
+		size := dtype.Size()
+		block := randomBlock(random, 2*n*size)
+		memory := double.Alloc(0, block)
+		double.On(0, func() {
+			gpu, err := deviceAt(0)
+			if err != nil {
+				t.Fatal(err)
+			}
+			loaded, err := gpu.of(dtype)
+			if err != nil {
+				t.Fatal(err)
+			}
+			var plan cgo.Plan
+			dst, src := flatLayout(dtype, n*size, n), flatLayout(dtype, 0, n)
+			if _, err := rsqrt.DecideInto(&plan, dst.in(block), src.in(block), dtype); err != nil {
+				t.Fatal(err)
+			}
+			p := described(&plan, dtype, dtype, memory.Address+uintptr(dst.offset), memory.Address)
+			behind(p)
+			if err := start(loaded.wide, int(p.n), 1, p.words(), cu.NoStream); err != nil {
+				t.Fatal(err)
+			}
+			if err := rsqrt.Apply(dst.in(block), src.in(block)); err != nil {
+				t.Fatal(err)
+			}
+		})
+		if got := memory.Read(len(block)); !bytes.Equal(got, block) {
+			t.Errorf("%v differs: %s", dtype, double.Why())
 		}
 		memory.Free()
 	}

@@ -6,6 +6,8 @@ import (
 	"strings"
 	"testing"
 	"unsafe"
+
+	"github.com/gorsqrt/gorsqrt/rsqrt"
 )
 
 // statements of a kernel's PTX, without comments, predicates and labels.
@@ -34,7 +36,7 @@ var forbidden = map[string]*regexp.Regexp{
 }
 
 func TestPTX(t *testing.T) {
-	for _, token := range tokens {
+	for dtype, token := range tokens {
 		file, err := ptx.ReadFile("ptx/" + token + ".ptx")
 		if err != nil {
 			t.Fatal(err)
@@ -55,9 +57,18 @@ func TestPTX(t *testing.T) {
 				}
 			}
 		}
-		// The flat kernel has all its loads in flight before it stores.
-		if ahead := fmt.Sprintf(`(ld\.global\.v4\.u32 [^\n]*\n\s*){%d}`, flight); !regexp.MustCompile(ahead).MatchString(text) {
+		// The flat kernel has all its loads in flight before it stores, and loads nothing twice: the loop has one more, and the
+		// items after the last vector one of each part.
+		flat, _, _ := strings.Cut(regexp.MustCompile(`\s*//.*`).ReplaceAllString(text, ""), "_cuda_items")
+		if ahead := fmt.Sprintf(`(ld\.global\.v4\.u32 [^\n]*\n\s*){%d}`, flight); !regexp.MustCompile(ahead).MatchString(flat) {
 			t.Errorf("%s: no %d loads in a row", token, flight)
+		}
+		after := 0
+		if size := rsqrt.DType(dtype).Size(); size < vector {
+			after, _ = parts(rsqrt.DType(dtype))
+		}
+		if n := strings.Count(flat, "ld.global"); n != flight+1+after {
+			t.Errorf("%s: %d loads, want %d", token, n, flight+1+after)
 		}
 	}
 }

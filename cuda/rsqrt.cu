@@ -19,7 +19,7 @@
 #define DEVICE TIER static inline
 #define KERNEL extern "C" __attribute__((global, launch_bounds(THREADS)))
 #define UNROLL _Pragma("clang loop unroll(full)")
-#define ROLLED _Pragma("clang loop unroll(disable)")
+#define ROLLED _Pragma("clang loop unroll(disable) vectorize(disable) interleave(disable)")
 
 #define THREAD (uint32_t)__nvvm_read_ptx_sreg_tid_x()
 #define BLOCK (uint32_t)__nvvm_read_ptx_sreg_ctaid_x()
@@ -151,6 +151,13 @@ DEVICE uint64_t part(words x, int i) {
     return x[2 * i] | (uint64_t)x[2 * i + 1] << 32;
 }
 
+/* The statement is empty, but takes the words together: clang would load some by themselves. */
+DEVICE words loaded(const words *from) {
+    words x = *from;
+    __asm__("" : "+r"(x[0]), "+r"(x[1]), "+r"(x[2]), "+r"(x[3]));
+    return x;
+}
+
 DEVICE words rsqrt_vector(words x) {
     words y = {0, 0, 0, 0};
     UNROLL for (int i = 0; i < ITEMS; i++) {
@@ -197,10 +204,10 @@ KERNEL void NAME(DTYPE, _cuda)(words *dst, const words *src, uint64_t n) {
     uint64_t const vectors = n / ITEMS, first = (uint64_t)BLOCK * (THREADS * FLIGHT) + THREAD;
     words x[FLIGHT];
     if (first + THREADS * (FLIGHT - 1) < vectors) {
-        UNROLL for (int i = 0; i < FLIGHT; i++) x[i] = src[first + THREADS * i];
+        UNROLL for (int i = 0; i < FLIGHT; i++) x[i] = loaded(src + first + THREADS * i);
         UNROLL for (int i = 0; i < FLIGHT; i++) dst[first + THREADS * i] = rsqrt_vector(x[i]);
     } else {
-        ROLLED for (uint64_t i = first; i < vectors; i += THREADS) dst[i] = rsqrt_vector(src[i]);
+        ROLLED for (uint64_t i = first; i < vectors; i += THREADS) dst[i] = rsqrt_vector(loaded(src + i));
     }
     if (ITEMS > 1 && BLOCK == LAST_BLOCK && THREAD < n % ITEMS) {
         uint64_t const i = (vectors * ITEMS + THREAD) * ITEM;
@@ -226,8 +233,8 @@ struct plan {
     uint64_t dst, src, n;
     uint64_t src_kind, src_size; /* of a part */
     uint64_t dst_type, dst_size, dst_parts;
-    uint64_t aligned; /* every part of both sides lies on a multiple of its size */
-    uint64_t ndim;
+    uint64_t aligned;   /* every part of both sides lies on a multiple of its size */
+    uint64_t ndim;      /* 1 at least */
     dim dims[MAX_NDIM]; /* from the innermost to the outermost */
 };
 
@@ -245,22 +252,25 @@ DEVICE uint64_t f64_from_f32(uint32_t x) {
     return bits_of_f64(f32_of_bits(x));
 }
 
+/* To a type other than F64 where DTYPE is of F64. */
 DEVICE uint64_t cast_f32(uint32_t x, int type) {
-    switch (type) {
-        case F16: return f16_from_f32(f32_of_bits(x));
-        case BF16: return bf16_from_f32(f32_of_bits(x));
-        case F32: return x;
-        default: return f64_from_f32(x);
-    }
+    if (type == F16) return f16_from_f32(f32_of_bits(x));
+    if (type == BF16) return bf16_from_f32(f32_of_bits(x));
+    if (type == F32 || DTYPE::type == F64) return x;
+    return f64_from_f32(x);
 }
 
-/* A part of DTYPE to another type. */
+/* A part of a result to another type. */
 DEVICE uint64_t cast_part(uint64_t x, int type) {
     if (type == DTYPE::type) return x;
     __builtin_assume(type != DTYPE::type);
-    if (DTYPE::parts == 2) __builtin_assume(type == F32 || type == F64);
+    if (DTYPE::parts == 2) { /* f32 and f64 to each other; they have one nan */
+        double const y_f64 = DTYPE::type == F64 ? f64_of_bits(x) : (double)f32_of_bits((uint32_t)x);
+        if (y_f64 != y_f64) return DTYPE::type == F64 ? 0x7fc00000 : 0x7ff8000000000000;
+        return DTYPE::type == F64 ? bits_of_f32((float)y_f64) : bits_of_f64(y_f64);
+    }
     if (DTYPE::type == F16) return cast_f32(bits_of_f32(f16_to_f32((uint16_t)x)), type);
-    if (DTYPE::type == BF16) return cast_f32(bits_of_f32(bf16_to_f32((uint16_t)x)), type);
+    if (DTYPE::type == BF16) return cast_f32((uint32_t)x << 16, type); /* its nans are quiet */
     if (DTYPE::type == F64) return cast_f32(f32_from_f64(x), type);
     return cast_f32((uint32_t)x, type);
 }
@@ -272,17 +282,25 @@ DEVICE uint64_t cast_source(uint64_t x, const plan &p) {
     if (p.src_kind == SIGNED) x = (uint64_t)((int64_t)(x << unused) >> unused);
     if (p.src_kind == BOOLEAN) x = x != 0;
     if (DTYPE::type == F64) return bits_of_f64(p.src_kind == SIGNED ? (double)(int64_t)x : (double)x);
-    return cast_f32(bits_of_f32(p.src_kind == SIGNED ? (float)(int64_t)x : (float)x), DTYPE::type);
+    uint32_t const bits = bits_of_f32(p.src_kind == SIGNED ? (float)(int64_t)x : (float)x);
+    if ((bits & 0x7fffffff) > 0x7f800000) __builtin_unreachable();
+    return cast_f32(bits, DTYPE::type);
 }
 
-DEVICE uint64_t load_bytes(const char *from, int size) {
+DEVICE uint64_t load_part(const char *from, int size, const plan &p) {
+    if (p.aligned) return load(from, size);
     uint64_t x = 0;
-    ROLLED for (int i = 0; i < size; i++) x |= (uint64_t)*(const uint8_t *)(from + i) << 8 * i;
+    int i = 0;
+    ROLLED do x |= (uint64_t)*(const uint8_t *)(from + i) << 8 * i;
+    while (++i != size);
     return x;
 }
 
-DEVICE void store_bytes(char *to, uint64_t x, int size) {
-    ROLLED for (int i = 0; i < size; i++) to[i] = (char)(x >> 8 * i);
+DEVICE void store_part(char *to, uint64_t x, int size, const plan &p) {
+    if (p.aligned) return store(to, x, size);
+    int i = 0;
+    ROLLED do to[i] = (char)(x >> 8 * i);
+    while (++i != size);
 }
 
 DEVICE uint32_t divide(uint32_t i, const dim &by) {
@@ -302,7 +320,8 @@ template <typename index, typename offset, int flight> DEVICE void run(const pla
         left[i] = first + THREADS * i;
         src[i] = dst[i] = 0;
     }
-    ROLLED for (uint32_t d = 0; d < (uint32_t)p.ndim; d++) {
+    uint32_t d = 0;
+    ROLLED do {
         dim const &along = p.dims[d];
         UNROLL for (int i = 0; i < flight; i++) {
             index const next = divide(left[i], along);
@@ -312,30 +331,23 @@ template <typename index, typename offset, int flight> DEVICE void run(const pla
             left[i] = next;
         }
     }
+    while (++d != (uint32_t)p.ndim);
     item x[flight];
     UNROLL for (int i = 0; i < flight; i++) {
         if (first + THREADS * i >= n) continue;
         const char *const from = (const char *)p.src + src[i];
         int const size = DTYPE::parts == 2 ? DTYPE::size : (int)p.src_size;
-        x[i].re = p.aligned ? load(from, size) : load_bytes(from, size);
-        if (DTYPE::parts == 2) x[i].im = p.aligned ? load(from + size, size) : load_bytes(from + size, size);
+        x[i].re = load_part(from, size, p);
+        if (DTYPE::parts == 2) x[i].im = load_part(from + size, size, p);
     }
     UNROLL for (int i = 0; i < flight; i++) {
         if (first + THREADS * i >= n) continue;
         item const y = DTYPE::rsqrt({cast_source(x[i].re, p), DTYPE::parts == 2 ? x[i].im : 0});
         char *const to = (char *)p.dst + dst[i];
-        int const size = (int)p.dst_size, parts = DTYPE::parts == 2 ? 2 : (int)p.dst_parts;
-        if (DTYPE::parts == 2) __builtin_assume(size == 4 || size == 8);
-        for (int part = 0; part < parts; part++) {
-            uint64_t const bits = part == 0           ? cast_part(y.re, (int)p.dst_type)
-                                  : DTYPE::parts == 2 ? cast_part(y.im, (int)p.dst_type)
-                                                      : 0;
-            if (p.aligned) {
-                store(to + size * part, bits, size);
-            } else {
-                store_bytes(to + size * part, bits, size);
-            }
-        }
+        int const size = (int)p.dst_size, complex_size = size == 4 ? 4 : 8;
+        store_part(to, cast_part(y.re, (int)p.dst_type), DTYPE::parts == 2 ? complex_size : size, p);
+        if (DTYPE::parts == 1 && p.dst_parts == 1) continue;
+        store_part(to + p.dst_size, DTYPE::parts == 2 ? cast_part(y.im, (int)p.dst_type) : 0, complex_size, p);
     }
 }
 

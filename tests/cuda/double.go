@@ -272,6 +272,9 @@ func Bits(nan32 uint32, nan64, unwritten uint64) {
 	Call("double_bits", uintptr(nan32), uintptr(nan64), uintptr(unwritten))
 }
 
+// First lets grids of more blocks than these run without them.
+func First(block int) { Call("double_first", uintptr(block)) }
+
 // Pending counts the work that waits on a device.
 func Pending(device int) int { return Call("double_pending", uintptr(device)) }
 

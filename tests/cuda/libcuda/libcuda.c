@@ -158,6 +158,7 @@ static size_t log_length;
 static char why[512];
 static uint32_t nan32 = 0x7fffffff;
 static uint64_t nan64 = 0x7fffffffffffffff, poison = 0xdeadbeefdeadbeef;
+static unsigned first_block;
 
 __attribute__((format(printf, 1, 2))) static void note(const char *format, ...) {
     char line[256];
@@ -305,9 +306,11 @@ static void set_error(int device, CUresult error) {
 static void run_kernel(const work *w) {
     enum { SMALL = 1 << 14 };
     int device = w->device;
+    unsigned const first = first_block < w->blocks ? first_block : 0;
     ptx_launch const launch = {
         .kernel = w->kernel,
         .params = w->params,
+        .first = first,
         .blocks = w->blocks,
         .threads = w->threads,
         .memory = memory_of,
@@ -315,7 +318,7 @@ static void run_kernel(const work *w) {
         .nan32 = nan32,
         .nan64 = nan64,
         .poison = poison,
-        .careful = (uint64_t)w->blocks * w->threads <= SMALL,
+        .careful = (uint64_t)(w->blocks - first) * w->threads <= SMALL,
     };
     switch (ptx_run(&launch, why, sizeof why)) {
         case PTX_DONE: break;
@@ -1359,6 +1362,11 @@ API void double_bits(uint32_t nan_of_32, uint64_t nan_of_64, uint64_t unwritten)
     nan32 = nan_of_32;
     nan64 = nan_of_64;
     poison = unwritten;
+}
+
+/* Grids that reach beyond this many blocks run only what lies beyond. */
+API void double_first(unsigned block) {
+    first_block = block;
 }
 
 /* How many pieces of work wait on a device. */

@@ -1123,9 +1123,10 @@ static void *work(void *argument) {
 
 ptx_outcome ptx_run(const ptx_launch *launch, char *why, size_t size) {
     enum { MANY = 64 };
-    bool const both = !launch->careful && launch->blocks >= MANY;
-    unsigned const half = both ? launch->blocks / 2 : launch->blocks;
-    worker one = {.launch = launch, .last = half}, two = {.launch = launch, .first = half, .last = launch->blocks};
+    bool const both = !launch->careful && launch->blocks - launch->first >= MANY;
+    unsigned const half = both ? launch->first + (launch->blocks - launch->first) / 2 : launch->blocks;
+    worker one = {.launch = launch, .first = launch->first, .last = half},
+           two = {.launch = launch, .first = half, .last = launch->blocks};
     pthread_t thread;
     if (both && pthread_create(&thread, NULL, work, &two) != 0) return PTX_STUCK;
     work(&one);

@@ -26,7 +26,7 @@ typedef bool ptx_memory(uint64_t address, uint64_t *low, uint64_t *high, void *c
 typedef struct {
     const ptx_kernel *kernel;
     const void *params;
-    unsigned blocks, threads;
+    unsigned first, blocks, threads; /* the blocks before the first are left out */
     ptx_memory *memory;
     void *context;
     uint32_t nan32; /* what an arithmetic instruction makes of nans: PTX leaves the bits open */
