@@ -10,9 +10,12 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"unsafe"
 
+	"github.com/gorsqrt/gorsqrt/cgo"
 	"github.com/gorsqrt/gorsqrt/rsqrt"
 	double "github.com/gorsqrt/gorsqrt/tests/cuda"
+	"gorgonia.org/cu"
 )
 
 // Four float32 and their results: 4, 16, 0.25, 1.
@@ -161,89 +164,217 @@ func TestNothingToDo(t *testing.T) {
 	}
 }
 
-// Each call of the driver fails once, in a first call by way of a temporary. That is one clear error; nothing is enqueued, kept or
-// left behind; the next call works.
-func TestDriverErrors(t *testing.T) {
-	runtime.LockOSThread() // the double's current context is the thread's
-	defer runtime.UnlockOSThread()
-	before := complexBytes(four, 0xa5)
-	memory := double.Alloc(0, before)
-	defer memory.Free()
-	dst, src := complexFour.on(0, memory.Address), realsOfFour.on(0, memory.Address)
-
-	forget()
-	double.Log()
-	if err := Apply(dst, src, LegacyStream); err != nil {
-		t.Fatal(err)
-	}
-	calls := slices.DeleteFunc(double.Log(), func(line string) bool { return line[0] == ' ' })
-	if memory.Read(len(before)); len(calls) < 12 {
-		t.Fatalf("only %v", calls)
-	}
-	for i, call := range calls {
-		memory.Write(before)
-		forget()
-		blocks := double.Reset()
-		earlier := 0
-		for _, other := range calls[:i] {
-			if other == call {
-				earlier++
+// What is enqueued on the streams beside comes before, where it was there first, and after, where it came later.
+func TestBeside(t *testing.T) {
+	for device := range 2 {
+		for first := range 2 {
+			src, dst := double.Alloc(device, four), double.Alloc(device, make([]byte, len(four)))
+			stream, beside := double.NewStream(device, 1), []uintptr{double.NewStream(device, 1), double.NewStream(device, 1)}
+			double.Log()
+			apply(t, device, in4, in4, src, beside[0])
+			if err := ApplyIn(in4.on(device, dst.Address), in4.on(device, src.Address), rsqrt.F32, stream, beside...); err != nil {
+				t.Fatal(err)
 			}
-		}
-		double.Fail(call, earlier, 2)
-		err := Apply(dst, src, LegacyStream)
-		wantError(t, err, "CUDA error: CUDA_ERROR_OUT_OF_MEMORY: out of memory")
-		leaves := 0 // what the failed call should have taken away
-		switch call {
-		case "cuCtxPopCurrent":
-			double.Call("cuCtxPopCurrent_v2", 0)
-		case "cuMemFreeAsync":
-			leaves = 1
-		default:
-			launched := 0
-			for _, line := range double.Log() {
-				if line == "cuLaunchKernel" {
-					launched++
+			apply(t, device, in4, in4, src, beside[0])
+			apply(t, device, in4, in4, dst, beside[1])
+			if double.Pending(device) == 0 || !bytes.Equal(src.Peek(len(four)), four) {
+				t.Error("not asynchronous")
+			}
+			double.Synchronize(device, beside[first])
+			double.Synchronize(device, beside[1-first])
+			want := slices.Clone(expected)
+			for i, got := range [][]byte{src.Peek(len(want)), dst.Peek(len(want))} {
+				_ = rsqrt.Apply(in4.in(want), in4.in(want))
+				if !bytes.Equal(got, want) {
+					t.Errorf("device %d, %d first, memory %d: % x, want % x", device, first, i, got, want)
 				}
 			}
-			if launched > 0 && call != "cuLaunchKernel" {
-				t.Errorf("%s failed, and something was launched", call)
+			src.Free()
+			dst.Free()
+			events := map[string]int{}
+			for _, call := range double.Log() {
+				events[call]++
+			}
+			if events["cuEventCreate"] != 4 || events["cuEventDestroy"] != 4 {
+				t.Errorf("events: %v", events)
 			}
 		}
-		if double.Call("cuCtxPopCurrent_v2", 0) == 0 {
-			t.Errorf("%s failed, and left a context", call)
-		}
-		after := memory.Read(len(before))
-		if now := double.Reset(); now != blocks+leaves {
-			t.Errorf("%s failed: %d memory blocks, before %d", call, now, blocks)
-		}
-		done := call == "cuCtxPopCurrent" || call == "cuMemFreeAsync"
-		if bytes.Equal(after, before) == done {
-			t.Errorf("%s failed: % x", call, after)
-		}
-		memory.Write(before)
-		if err := Apply(dst, src, LegacyStream); err != nil {
-			t.Errorf("after %s failed: %v", call, err)
-		}
-		if got := memory.Read(len(before)); !bytes.Equal(got, complexBytes(expected, 0)) {
-			t.Errorf("after %s failed: % x", call, got)
-		}
-		double.Log()
 	}
 }
 
-// The double's own checks: memory that ends too early, and two items in one place.
-func TestDoubleNotices(t *testing.T) {
+// In a capture the streams beside become part of it.
+func TestBesideInCapture(t *testing.T) {
 	memory := double.Alloc(0, four)
 	defer memory.Free()
-	long := flatLayout(rsqrt.F32, 0, 5)
-	apply(t, 0, long, long, memory, LegacyStream)
-	if code := double.Synchronize(0, LegacyStream); code != 700 || !strings.Contains(double.Why(), "out of bounds") {
-		t.Errorf("too long: error %d, %s", code, double.Why())
+	stream, beside := double.NewStream(0, 1), double.NewStream(0, 1)
+	graph, code := double.Capture(0, stream, 0, func() {
+		if err := ApplyIn(in4.on(0, memory.Address), in4.on(0, memory.Address), rsqrt.F32, stream); err != nil {
+			t.Fatal(err)
+		}
+		if err := order(stream, beside); err != nil {
+			t.Fatal(err)
+		}
+		if err := ApplyIn(in4.on(0, memory.Address), in4.on(0, memory.Address), rsqrt.F32, stream, beside); err != nil {
+			t.Fatal(err)
+		}
+	})
+	if code != 0 || !bytes.Equal(memory.Read(len(four)), four) {
+		t.Fatalf("error %d", code)
 	}
-	err := Apply(in4.on(0, memory.Address), in4.on(0, memory.Address), LegacyStream)
-	wantError(t, err, "CUDA error: CUDA_ERROR_ILLEGAL_ADDRESS: an illegal memory access was encountered")
-	double.Reset()
+	double.Replay(0, graph, stream)
+	double.Synchronize(0, stream)
+	want := slices.Clone(expected)
+	_ = rsqrt.Apply(in4.in(want), in4.in(want))
+	if got := memory.Read(len(want)); !bytes.Equal(got, want) {
+		t.Errorf("% x, want % x", got, want)
+	}
+}
+
+func TestDeviceOf(t *testing.T) {
+	for device := range 2 {
+		memory := double.Alloc(device, four)
+		if index, err := DeviceOf(pointer(memory.Address + 15)); index != device || err != nil {
+			t.Errorf("on device %d: %d, %v", device, index, err)
+		}
+		double.Fail("cuPointerGetAttribute", 0, 2)
+		_, err := DeviceOf(pointer(memory.Address))
+		wantError(t, err, "CUDA error: CUDA_ERROR_OUT_OF_MEMORY: out of memory")
+		memory.Free()
+	}
+	_, err := DeviceOf(unsafe.Pointer(&four[0]))
+	wantError(t, err, "CUDA error: CUDA_ERROR_INVALID_VALUE: invalid argument")
+}
+
+// Each call of the driver fails once, in a first call on contiguous items, by way of a temporary, and with a stream beside. That is
+// one clear error; nothing is enqueued, but where the work was before, kept or left behind; the next call works.
+func TestDriverErrors(t *testing.T) {
+	runtime.LockOSThread() // the double's current context is the thread's
+	defer runtime.UnlockOSThread()
+	for name, c := range map[string]struct {
+		dst, src      layout
+		before, after []byte
+		beside        []uintptr
+		calls         int
+	}{
+		"flat":      {in4, in4, four, expected, nil, 12},
+		"temporary": {complexFour, realsOfFour, complexBytes(four, 0xa5), complexBytes(expected, 0), nil, 15},
+		"beside":    {in4, in4, four, expected, []uintptr{double.NewStream(0, 1)}, 20},
+	} {
+		memory := double.Alloc(0, c.before)
+		defer memory.Free()
+		call := func() error {
+			return ApplyIn(c.dst.on(0, memory.Address), c.src.on(0, memory.Address), rsqrt.F32, LegacyStream, c.beside...)
+		}
+		called := func() []string {
+			return slices.DeleteFunc(double.Log(), func(line string) bool { return line == "" || line[0] == ' ' })
+		}
+		forget()
+		called()
+		if err := call(); err != nil {
+			t.Fatal(err)
+		}
+		calls := called()
+		launch := slices.Index(calls, "cuLaunchKernel")
+		if memory.Read(len(c.before)); len(calls) < c.calls || launch < 0 {
+			t.Fatalf("%s: only %v", name, calls)
+		}
+		for i, failing := range calls {
+			memory.Write(c.before)
+			forget()
+			blocks := double.Reset()
+			called()
+			earlier := 0
+			for _, other := range calls[:i] {
+				if other == failing {
+					earlier++
+				}
+			}
+			double.Fail(failing, earlier, 2)
+			wantError(t, call(), "CUDA error: CUDA_ERROR_OUT_OF_MEMORY: out of memory")
+			leaves := 0 // what the failed call should have taken away
+			switch failing {
+			case "cuCtxPopCurrent":
+				double.Call("cuCtxPopCurrent_v2", 0)
+			case "cuMemFreeAsync":
+				leaves = 1
+			}
+			if now := called(); slices.Contains(now, "cuLaunchKernel") != (i >= launch) {
+				t.Errorf("%s: call %d, %s, failed: %v", name, i, failing, now)
+			}
+			if double.Call("cuCtxPopCurrent_v2", 0) == 0 {
+				t.Errorf("%s: %s failed, and left a context", name, failing)
+			}
+			want := c.before
+			if i > launch {
+				want = c.after
+			}
+			if after := memory.Read(len(want)); !bytes.Equal(after, want) {
+				t.Errorf("%s: call %d, %s, failed: % x, want % x", name, i, failing, after, want)
+			}
+			if now := double.Reset(); now != blocks+leaves {
+				t.Errorf("%s: %s failed: %d memory blocks, before %d", name, failing, now, blocks)
+			}
+			memory.Write(c.before)
+			if err := call(); err != nil {
+				t.Errorf("%s: after %s failed: %v", name, failing, err)
+			}
+			if got := memory.Read(len(c.after)); !bytes.Equal(got, c.after) {
+				t.Errorf("%s: after %s failed: % x", name, failing, got)
+			}
+		}
+	}
+}
+
+// The double's own checks: memory that ends too early, an address between two, two threads at one place, and what is no PTX.
+func TestDoubleNotices(t *testing.T) {
+	memory := double.Alloc(0, append(slices.Clone(four), four...))
+	defer memory.Free()
+	launch := func(t *testing.T, kernel func(*kernels) cu.Function, n int, words []uint64) {
+		t.Helper()
+		double.On(0, func() {
+			gpu, err := deviceAt(0)
+			if err != nil {
+				t.Fatal(err)
+			}
+			loaded, err := gpu.of(rsqrt.F32)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := start(kernel(loaded), n, flight, words, cu.NoStream); err != nil {
+				t.Fatal(err)
+			}
+		})
+	}
+	flat, strided := func(k *kernels) cu.Function { return k.flat }, func(k *kernels) cu.Function { return k.items }
+	at := uint64(memory.Address)
+	strides := func(src, dst int, from uintptr) []uint64 { // two items
+		plan := cgo.Plan{N: 2, SrcSize: 4, DstSize: 4, NDim: 1}
+		plan.Shape[0], plan.SrcStrides[0], plan.DstStrides[0] = 2, src, dst
+		return described(&plan, rsqrt.F32, rsqrt.F32, memory.Address, from).words()
+	}
+	for name, c := range map[string]struct {
+		kernel func(*kernels) cu.Function
+		words  []uint64
+		code   int
+		why    string
+	}{
+		"too long":     {flat, []uint64{at, at, 9}, 700, "out of bounds"},
+		"not aligned":  {flat, []uint64{at, at + 8, 4}, 716, "a misaligned access"},
+		"one place":    {strided, strides(4, 0, memory.Address+16), 719, "a race"},
+		"read as well": {strided, strides(4, 4, memory.Address+4), 719, "a race"},
+	} {
+		launch(t, c.kernel, 2, c.words)
+		if code := double.Synchronize(0, LegacyStream); code != c.code || !strings.Contains(double.Why(), c.why) {
+			t.Errorf("%s: error %d, %s", name, code, double.Why())
+		}
+		if err := Apply(in4.on(0, memory.Address), in4.on(0, memory.Address), LegacyStream); err == nil {
+			t.Errorf("%s: the next call works", name)
+		}
+		double.Reset()
+	}
+	if _, code := double.LoadModule(0, ".version 4.2\n.target sm_52\n.address_size 64\n.visible .entry f() { exit; }"); code != 218 {
+		t.Errorf("an unknown instruction: error %d, %s", code, double.Why())
+	}
 }
 
 func TestFork(t *testing.T) {
