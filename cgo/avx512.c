@@ -1,20 +1,20 @@
-/* The avx512 tier: f32 and f64 in blocks of 8 vectors, f16 and bf16 in f32 lanes or by a table, c64 and c128 8 at a time.
+/* The avx512 tier: f32 in blocks of 11 vectors and f64 of 10, f16 and bf16 in f32 lanes or by a table, c64 and c128 8 at a time.
  *
  *     intrinsic                instruction         latency / throughput (Zen 4, cycles; Zen 5 halves the second but the divider's)
  *     _mm512_sqrt_ps           vsqrtps zmm         15 / 10
  *     _mm512_div_ps            vdivps zmm          11 / 6
- *     _mm512_sqrt_pd           vsqrtpd zmm         21 / 15
- *     _mm512_div_pd            vdivpd zmm          13 / 10
- *     _mm512_rsqrt14_ps, _pd   vrsqrt14ps zmm       5 / 2
+ *     _mm512_sqrt_pd           vsqrtpd zmm         21 / 16
+ *     _mm512_div_pd            vdivpd zmm          13 / 9
+ *     _mm512_rsqrt14_ps, _pd   vrsqrt14ps zmm       5 / 1
  *     _mm512_fmadd_ps, _pd     vfmadd231ps zmm      4 / 1
  *     _mm512_permutex2var_epi8 vpermt2b zmm         6 / 1
- *     _mm512_cvtph_ps          vcvtph2ps zmm        7 / 2
- *     _mm512_cvtps_ph          vcvtps2ph ymm        7 / 2
+ *     _mm512_cvtph_ps          vcvtph2ps zmm        7 / 1.3
+ *     _mm512_cvtps_ph          vcvtps2ph ymm        7 / 1.3
  *
- * One divider does square roots and divisions, and while it works the multipliers have nothing to do. So f32 and f64 give it
- * some vectors of a block and compute the others by fma, to the same bits; then both are busy. The 16-bit dtypes are bound by
- * conversions and fma, complex mostly by the divider. x86 gives the contract's nans by itself. Masked lanes neither load nor store,
- * so that tails read nothing beyond the end. */
+ * One divider does square roots and divisions, and while it works the multipliers have little to do: each root and each division
+ * takes the place of two fma. So f32 and f64 give it some vectors of a block and compute the others by fma, to the same bits;
+ * then both are busy. The 16-bit dtypes are bound by conversions and fma, complex mostly by the divider. x86 gives the contract's
+ * nans by itself. Masked lanes neither load nor store, so that tails read nothing beyond the end. */
 #ifdef __x86_64__
 #include "kernels.h"
 
@@ -29,13 +29,21 @@
 #define AVX512 __attribute__((target("avx512f,avx512bw,avx512vl,avx512dq")))
 #define INLINE static inline __attribute__((always_inline))
 
+/* Vectors that are computed together, step by step, and how many of them by the divider: it and the multipliers then take the same
+ * time, 80 cycles of each in f32 and 100 beside 98 in f64 on Zen 4; six more are what the registers hold. A tail of
+ * more vectors than the divider does in that time is computed as a block too, with ones beyond the end. */
 enum {
-    BLOCK = 8,   /* vectors that are computed together, step by step: enough for the latency of every step */
-    HALF = 4,    /* a tail of more is computed as a block too, with ones beyond the end */
-    DIVIDED = 3, /* of them by the divider: it and the multipliers then take about the same time (measured on Zen 4) */
+    F32_BLOCK = 11,
+    F32_DIVIDED = 5,
     F32S = 16,
+    F64_BLOCK = 10,
+    F64_DIVIDED = 4,
     F64S = 8,
 };
+
+/* By the value's kind, from the lowest digit: nans quieted (2 2), a zero's infinity (6), +1 as computed (0), -inf a nan (3), +inf
+ * zero (8), negatives a nan (3), positive numbers as computed (0). */
+static const int fixup_table = 0x03830622;
 
 /* The mask of those of `items` that lie in the j-th vector of 16 or 8. */
 AVX512 INLINE __mmask16 first_16(size_t items, int j) {
@@ -59,75 +67,66 @@ AVX512 INLINE __mmask8 first_8(size_t items, int j) {
 AVX512 INLINE void rsqrt_f32_block(__m512 *y_f32x16, const __m512 *x_f32x16) {
     __m512 const half_f32x16 = _mm512_set1_ps(0.5f), one_f32x16 = _mm512_set1_ps(1.0f);
     __m512i const exponent_u32x16 = _mm512_set1_epi32(1 << 23);
-    __m512 g[BLOCK], h[BLOCK], r[BLOCK], s[BLOCK], e[BLOCK];
-    for (int i = 0; i < DIVIDED; i++) s[i] = _mm512_sqrt_ps(x_f32x16[i]);
-    for (int i = DIVIDED; i < BLOCK; i++) h[i] = _mm512_rsqrt14_ps(x_f32x16[i]);
-    for (int i = DIVIDED; i < BLOCK; i++) g[i] = _mm512_mul_ps(x_f32x16[i], h[i]);
-    for (int i = DIVIDED; i < BLOCK; i++) {
+    __m512 g[F32_BLOCK], h[F32_BLOCK], r[F32_BLOCK], s[F32_BLOCK], e[F32_BLOCK];
+    for (int i = 0; i < F32_DIVIDED; i++) s[i] = _mm512_sqrt_ps(x_f32x16[i]);
+    for (int i = F32_DIVIDED; i < F32_BLOCK; i++) h[i] = _mm512_rsqrt14_ps(x_f32x16[i]);
+    for (int i = F32_DIVIDED; i < F32_BLOCK; i++) g[i] = _mm512_mul_ps(x_f32x16[i], h[i]);
+    for (int i = F32_DIVIDED; i < F32_BLOCK; i++) {
         h[i] = _mm512_castsi512_ps(_mm512_sub_epi32(_mm512_castps_si512(h[i]), exponent_u32x16));
     }
-    for (int i = DIVIDED; i < BLOCK; i++) r[i] = _mm512_fnmadd_ps(g[i], h[i], half_f32x16);
-    for (int i = DIVIDED; i < BLOCK; i++) g[i] = _mm512_fmadd_ps(g[i], r[i], g[i]);
-    for (int i = DIVIDED; i < BLOCK; i++) h[i] = _mm512_fmadd_ps(h[i], r[i], h[i]);
-    for (int i = 0; i < DIVIDED; i++) y_f32x16[i] = _mm512_div_ps(one_f32x16, s[i]);
-    for (int i = DIVIDED; i < BLOCK; i++) r[i] = _mm512_fnmadd_ps(g[i], g[i], x_f32x16[i]);
-    for (int i = DIVIDED; i < BLOCK; i++) s[i] = _mm512_fmadd_ps(r[i], h[i], g[i]);
-    for (int i = DIVIDED; i < BLOCK; i++) h[i] = _mm512_add_ps(h[i], h[i]);
-    for (int i = DIVIDED; i < BLOCK; i++) e[i] = _mm512_fnmadd_ps(s[i], h[i], one_f32x16);
-    for (int i = DIVIDED; i < BLOCK; i++) {
+    for (int i = F32_DIVIDED; i < F32_BLOCK; i++) r[i] = _mm512_fnmadd_ps(g[i], h[i], half_f32x16);
+    for (int i = F32_DIVIDED; i < F32_BLOCK; i++) g[i] = _mm512_fmadd_ps(g[i], r[i], g[i]);
+    for (int i = F32_DIVIDED; i < F32_BLOCK; i++) h[i] = _mm512_fmadd_ps(h[i], r[i], h[i]);
+    for (int i = 0; i < F32_DIVIDED; i++) y_f32x16[i] = _mm512_div_ps(one_f32x16, s[i]);
+    for (int i = F32_DIVIDED; i < F32_BLOCK; i++) r[i] = _mm512_fnmadd_ps(g[i], g[i], x_f32x16[i]);
+    for (int i = F32_DIVIDED; i < F32_BLOCK; i++) s[i] = _mm512_fmadd_ps(r[i], h[i], g[i]);
+    for (int i = F32_DIVIDED; i < F32_BLOCK; i++) h[i] = _mm512_add_ps(h[i], h[i]);
+    for (int i = F32_DIVIDED; i < F32_BLOCK; i++) e[i] = _mm512_fnmadd_ps(s[i], h[i], one_f32x16);
+    for (int i = F32_DIVIDED; i < F32_BLOCK; i++) {
         e[i] = _mm512_fmadd_round_ps(e[i], e[i], e[i], _MM_FROUND_TO_POS_INF | _MM_FROUND_NO_EXC);
     }
-    for (int i = DIVIDED; i < BLOCK; i++) y_f32x16[i] = _mm512_fmadd_ps(h[i], e[i], h[i]);
+    for (int i = F32_DIVIDED; i < F32_BLOCK; i++) y_f32x16[i] = _mm512_fmadd_ps(h[i], e[i], h[i]);
 }
 
 /* Whether every x is in [2^-100, inf). */
 AVX512 INLINE int are_ordinary_f32s(const __m512 *x_f32x16) {
     __m512i const low_u32x16 = _mm512_set1_epi32((127 - 100) << 23);
     __m512i most_u32x16 = _mm512_setzero_si512();
-    for (int i = 0; i < BLOCK; i++) {
+    for (int i = 0; i < F32_BLOCK; i++) {
         most_u32x16 = _mm512_max_epu32(most_u32x16, _mm512_sub_epi32(_mm512_castps_si512(x_f32x16[i]), low_u32x16));
     }
     return _mm512_cmpge_epu32_mask(most_u32x16, _mm512_set1_epi32((255 - 127 + 100) << 23)) == 0;
 }
 
-/* A block with any values in it. Positive ones below 2^-100 are multiplied by 2^100, subnormal ones by 2^150, as integers, since
- * arithmetic with subnormals is slow; the result by 2^50 or 2^75. For zeros, infinities, negatives and nans vrsqrt14ps
- * gives the result itself. */
+/* A block with any values in it: their mantissas, in [1/2, 2) so that the exponents are even, and half of these taken off again.
+ * Zeros, infinities, negatives and nans have results from a table. Nothing here is slow for subnormals. */
 AVX512 static __attribute__((noinline)) void rsqrt_f32_any_block(float *y, const float *x) {
-    __m512i const one_u32x16 = _mm512_set1_epi32(1);
-    __m512 x_f32x16[BLOCK], y_f32x16[BLOCK];
-    __mmask16 subnormal[BLOCK], small[BLOCK], special[BLOCK];
-    for (int i = 0; i < BLOCK; i++) {
-        __m512i const x_u32x16 = _mm512_loadu_si512(x + i * F32S);
-        __m512i const below_u32x16 = _mm512_sub_epi32(x_u32x16, one_u32x16);
-        subnormal[i] = _mm512_cmplt_epu32_mask(below_u32x16, _mm512_set1_epi32((1 << 23) - 1));
-        special[i] = _mm512_cmpge_epu32_mask(below_u32x16, _mm512_set1_epi32((255 << 23) - 1));
-        small[i] = _mm512_cmplt_epu32_mask(x_u32x16, _mm512_set1_epi32((127 - 100) << 23)) & ~subnormal[i] & ~special[i];
-        __m512i const scaled_u32x16 = _mm512_mask_add_epi32(x_u32x16, small[i], x_u32x16, _mm512_set1_epi32(100 << 23));
-        __m512i const doubled_u32x16 = _mm512_add_epi32(x_u32x16, x_u32x16);
-        x_f32x16[i] = _mm512_mask_cvtepi32_ps(_mm512_castsi512_ps(scaled_u32x16), subnormal[i], doubled_u32x16);
+    __m512 const minus_half_f32x16 = _mm512_set1_ps(-0.5f);
+    __m512 m_f32x16[F32_BLOCK], y_f32x16[F32_BLOCK];
+    for (int i = 0; i < F32_BLOCK; i++) {
+        m_f32x16[i] = _mm512_getmant_ps(_mm512_loadu_ps(x + i * F32S), _MM_MANT_NORM_p5_2, _MM_MANT_SIGN_src);
     }
-    rsqrt_f32_block(y_f32x16, x_f32x16);
-    for (int i = 0; i < BLOCK; i++) {
-        __m512i y_u32x16 = _mm512_castps_si512(y_f32x16[i]);
-        y_u32x16 = _mm512_mask_add_epi32(y_u32x16, small[i], y_u32x16, _mm512_set1_epi32(50 << 23));
-        y_u32x16 = _mm512_mask_add_epi32(y_u32x16, subnormal[i], y_u32x16, _mm512_set1_epi32(75 << 23));
-        __m512 const in_f32x16 = _mm512_loadu_ps(x + i * F32S);
-        _mm512_storeu_ps(y + i * F32S, _mm512_mask_rsqrt14_ps(_mm512_castsi512_ps(y_u32x16), special[i], in_f32x16));
+    rsqrt_f32_block(y_f32x16, m_f32x16);
+    for (int i = 0; i < F32_BLOCK; i++) {
+        __m512 const x_f32x16 = _mm512_loadu_ps(x + i * F32S);
+        __m512 const exponent_f32x16 = _mm512_mul_ps(_mm512_getexp_ps(x_f32x16), minus_half_f32x16); /* rounded down by: */
+        __m512 const scaled_f32x16 = _mm512_scalef_ps(y_f32x16[i], exponent_f32x16);
+        __m512i const table_i32x16 = _mm512_set1_epi32(fixup_table);
+        _mm512_storeu_ps(y + i * F32S, _mm512_fixupimm_ps(scaled_f32x16, x_f32x16, table_i32x16, 0));
     }
 }
 
 AVX512 INLINE void rsqrt_f32_items(float *y, const float *x, size_t n, bool streaming) {
     size_t i = 0;
-    for (; i + BLOCK * F32S <= n; i += BLOCK * F32S) {
-        __m512 x_f32x16[BLOCK], y_f32x16[BLOCK];
-        for (int j = 0; j < BLOCK; j++) x_f32x16[j] = _mm512_loadu_ps(x + i + j * F32S);
+    for (; i + F32_BLOCK * F32S <= n; i += F32_BLOCK * F32S) {
+        __m512 x_f32x16[F32_BLOCK], y_f32x16[F32_BLOCK];
+        for (int j = 0; j < F32_BLOCK; j++) x_f32x16[j] = _mm512_loadu_ps(x + i + j * F32S);
         if (__builtin_expect(!are_ordinary_f32s(x_f32x16), 0)) {
             rsqrt_f32_any_block(y + i, x + i);
             continue;
         }
         rsqrt_f32_block(y_f32x16, x_f32x16);
-        for (int j = 0; j < BLOCK; j++) {
+        for (int j = 0; j < F32_BLOCK; j++) {
             if (streaming) {
                 _mm512_stream_ps(y + i + j * F32S, y_f32x16[j]);
             } else {
@@ -135,15 +134,15 @@ AVX512 INLINE void rsqrt_f32_items(float *y, const float *x, size_t n, bool stre
             }
         }
     }
-    if (n - i > HALF * F32S) {
+    if (n - i > F32_DIVIDED * F32S) {
         __m512 const one_f32x16 = _mm512_set1_ps(1.0f);
-        __m512 x_f32x16[BLOCK], y_f32x16[BLOCK];
-        for (int j = 0; j < BLOCK; j++) {
+        __m512 x_f32x16[F32_BLOCK], y_f32x16[F32_BLOCK];
+        for (int j = 0; j < F32_BLOCK; j++) {
             x_f32x16[j] = _mm512_mask_loadu_ps(one_f32x16, first_16(n - i, j), x + i + j * F32S);
         }
         if (are_ordinary_f32s(x_f32x16)) {
             rsqrt_f32_block(y_f32x16, x_f32x16);
-            for (int j = 0; j < BLOCK; j++) _mm512_mask_storeu_ps(y + i + j * F32S, first_16(n - i, j), y_f32x16[j]);
+            for (int j = 0; j < F32_BLOCK; j++) _mm512_mask_storeu_ps(y + i + j * F32S, first_16(n - i, j), y_f32x16[j]);
             return;
         }
     }
@@ -177,75 +176,68 @@ AVX512 void rsqrt_f32_avx512_streaming(void *dst, const void *src, size_t n) {
 AVX512 INLINE void rsqrt_f64_block(__m512d *y_f64x8, const __m512d *x_f64x8) {
     __m512d const half_f64x8 = _mm512_set1_pd(0.5), one_f64x8 = _mm512_set1_pd(1.0);
     __m512i const exponent_u64x8 = _mm512_set1_epi64(1ll << 52);
-    __m512d g[BLOCK], h[BLOCK], r[BLOCK], s[BLOCK], e[BLOCK];
-    for (int i = 0; i < DIVIDED; i++) s[i] = _mm512_sqrt_pd(x_f64x8[i]);
-    for (int i = DIVIDED; i < BLOCK; i++) h[i] = _mm512_rsqrt14_pd(x_f64x8[i]);
-    for (int i = DIVIDED; i < BLOCK; i++) g[i] = _mm512_mul_pd(x_f64x8[i], h[i]);
-    for (int i = DIVIDED; i < BLOCK; i++) {
+    __m512d g[F64_BLOCK], h[F64_BLOCK], r[F64_BLOCK], s[F64_BLOCK], e[F64_BLOCK];
+    for (int i = 0; i < F64_DIVIDED; i++) s[i] = _mm512_sqrt_pd(x_f64x8[i]);
+    for (int i = F64_DIVIDED; i < F64_BLOCK; i++) h[i] = _mm512_rsqrt14_pd(x_f64x8[i]);
+    for (int i = F64_DIVIDED; i < F64_BLOCK; i++) g[i] = _mm512_mul_pd(x_f64x8[i], h[i]);
+    for (int i = F64_DIVIDED; i < F64_BLOCK; i++) {
         h[i] = _mm512_castsi512_pd(_mm512_sub_epi64(_mm512_castpd_si512(h[i]), exponent_u64x8));
     }
-    for (int i = DIVIDED; i < BLOCK; i++) r[i] = _mm512_fnmadd_pd(g[i], h[i], half_f64x8);
-    for (int i = DIVIDED; i < BLOCK; i++) g[i] = _mm512_fmadd_pd(g[i], r[i], g[i]);
-    for (int i = DIVIDED; i < BLOCK; i++) h[i] = _mm512_fmadd_pd(h[i], r[i], h[i]);
-    for (int i = DIVIDED; i < BLOCK; i++) r[i] = _mm512_fnmadd_pd(g[i], h[i], half_f64x8);
-    for (int i = DIVIDED; i < BLOCK; i++) g[i] = _mm512_fmadd_pd(g[i], r[i], g[i]);
-    for (int i = DIVIDED; i < BLOCK; i++) h[i] = _mm512_fmadd_pd(h[i], r[i], h[i]);
-    for (int i = 0; i < DIVIDED; i++) y_f64x8[i] = _mm512_div_pd(one_f64x8, s[i]);
-    for (int i = DIVIDED; i < BLOCK; i++) r[i] = _mm512_fnmadd_pd(g[i], g[i], x_f64x8[i]);
-    for (int i = DIVIDED; i < BLOCK; i++) s[i] = _mm512_fmadd_pd(r[i], h[i], g[i]);
-    for (int i = DIVIDED; i < BLOCK; i++) h[i] = _mm512_add_pd(h[i], h[i]);
-    for (int i = DIVIDED; i < BLOCK; i++) e[i] = _mm512_fnmadd_pd(s[i], h[i], one_f64x8);
-    for (int i = DIVIDED; i < BLOCK; i++) {
+    for (int i = F64_DIVIDED; i < F64_BLOCK; i++) r[i] = _mm512_fnmadd_pd(g[i], h[i], half_f64x8);
+    for (int i = F64_DIVIDED; i < F64_BLOCK; i++) g[i] = _mm512_fmadd_pd(g[i], r[i], g[i]);
+    for (int i = F64_DIVIDED; i < F64_BLOCK; i++) h[i] = _mm512_fmadd_pd(h[i], r[i], h[i]);
+    for (int i = F64_DIVIDED; i < F64_BLOCK; i++) r[i] = _mm512_fnmadd_pd(g[i], h[i], half_f64x8);
+    for (int i = F64_DIVIDED; i < F64_BLOCK; i++) g[i] = _mm512_fmadd_pd(g[i], r[i], g[i]);
+    for (int i = F64_DIVIDED; i < F64_BLOCK; i++) h[i] = _mm512_fmadd_pd(h[i], r[i], h[i]);
+    for (int i = 0; i < F64_DIVIDED; i++) y_f64x8[i] = _mm512_div_pd(one_f64x8, s[i]);
+    for (int i = F64_DIVIDED; i < F64_BLOCK; i++) r[i] = _mm512_fnmadd_pd(g[i], g[i], x_f64x8[i]);
+    for (int i = F64_DIVIDED; i < F64_BLOCK; i++) s[i] = _mm512_fmadd_pd(r[i], h[i], g[i]);
+    for (int i = F64_DIVIDED; i < F64_BLOCK; i++) h[i] = _mm512_add_pd(h[i], h[i]);
+    for (int i = F64_DIVIDED; i < F64_BLOCK; i++) e[i] = _mm512_fnmadd_pd(s[i], h[i], one_f64x8);
+    for (int i = F64_DIVIDED; i < F64_BLOCK; i++) {
         e[i] = _mm512_fmadd_round_pd(e[i], e[i], e[i], _MM_FROUND_TO_POS_INF | _MM_FROUND_NO_EXC);
     }
-    for (int i = DIVIDED; i < BLOCK; i++) y_f64x8[i] = _mm512_fmadd_pd(h[i], e[i], h[i]);
+    for (int i = F64_DIVIDED; i < F64_BLOCK; i++) y_f64x8[i] = _mm512_fmadd_pd(h[i], e[i], h[i]);
 }
 
-/* Whether every x is in [2^-960, inf). */
+/* Whether every x is in [2^-960, inf), by the upper halves: those of 64-bit integers take three times as long. */
 AVX512 INLINE int are_ordinary_f64s(const __m512d *x_f64x8) {
-    __m512i const low_u64x8 = _mm512_set1_epi64((1023ll - 960) << 52);
-    __m512i most_u64x8 = _mm512_setzero_si512();
-    for (int i = 0; i < BLOCK; i++) {
-        most_u64x8 = _mm512_max_epu64(most_u64x8, _mm512_sub_epi64(_mm512_castpd_si512(x_f64x8[i]), low_u64x8));
+    __m512i const low_u32x16 = _mm512_set1_epi32((1023 - 960) << 20);
+    __m512i most_u32x16 = _mm512_setzero_si512();
+    for (int i = 0; i < F64_BLOCK; i++) {
+        most_u32x16 = _mm512_max_epu32(most_u32x16, _mm512_sub_epi32(_mm512_castpd_si512(x_f64x8[i]), low_u32x16));
     }
-    return _mm512_cmpge_epu64_mask(most_u64x8, _mm512_set1_epi64((2047ll - 1023 + 960) << 52)) == 0;
+    return _mm512_mask_cmpge_epu32_mask(0xaaaa, most_u32x16, _mm512_set1_epi32((2047 - 1023 + 960) << 20)) == 0;
 }
 
-/* As rsqrt_f32_any_block: factors of 2^128, and 2^1074 for subnormals; of 2^64 and 2^537 for the results. */
+/* As rsqrt_f32_any_block. */
 AVX512 static __attribute__((noinline)) void rsqrt_f64_any_block(double *y, const double *x) {
-    __m512i const one_u64x8 = _mm512_set1_epi64(1);
-    __m512d x_f64x8[BLOCK], y_f64x8[BLOCK];
-    __mmask8 subnormal[BLOCK], small[BLOCK], special[BLOCK];
-    for (int i = 0; i < BLOCK; i++) {
-        __m512i const x_u64x8 = _mm512_loadu_si512(x + i * F64S);
-        __m512i const below_u64x8 = _mm512_sub_epi64(x_u64x8, one_u64x8);
-        subnormal[i] = _mm512_cmplt_epu64_mask(below_u64x8, _mm512_set1_epi64((1ll << 52) - 1));
-        special[i] = _mm512_cmpge_epu64_mask(below_u64x8, _mm512_set1_epi64((2047ll << 52) - 1));
-        small[i] = _mm512_cmplt_epu64_mask(x_u64x8, _mm512_set1_epi64((1023ll - 960) << 52)) & ~subnormal[i] & ~special[i];
-        __m512i const scaled_u64x8 = _mm512_mask_add_epi64(x_u64x8, small[i], x_u64x8, _mm512_set1_epi64(128ll << 52));
-        x_f64x8[i] = _mm512_mask_cvtepi64_pd(_mm512_castsi512_pd(scaled_u64x8), subnormal[i], x_u64x8);
+    __m512d const minus_half_f64x8 = _mm512_set1_pd(-0.5);
+    __m512d m_f64x8[F64_BLOCK], y_f64x8[F64_BLOCK];
+    for (int i = 0; i < F64_BLOCK; i++) {
+        m_f64x8[i] = _mm512_getmant_pd(_mm512_loadu_pd(x + i * F64S), _MM_MANT_NORM_p5_2, _MM_MANT_SIGN_src);
     }
-    rsqrt_f64_block(y_f64x8, x_f64x8);
-    for (int i = 0; i < BLOCK; i++) {
-        __m512i y_u64x8 = _mm512_castpd_si512(y_f64x8[i]);
-        y_u64x8 = _mm512_mask_add_epi64(y_u64x8, small[i], y_u64x8, _mm512_set1_epi64(64ll << 52));
-        y_u64x8 = _mm512_mask_add_epi64(y_u64x8, subnormal[i], y_u64x8, _mm512_set1_epi64(537ll << 52));
-        __m512d const in_f64x8 = _mm512_loadu_pd(x + i * F64S);
-        _mm512_storeu_pd(y + i * F64S, _mm512_mask_rsqrt14_pd(_mm512_castsi512_pd(y_u64x8), special[i], in_f64x8));
+    rsqrt_f64_block(y_f64x8, m_f64x8);
+    for (int i = 0; i < F64_BLOCK; i++) {
+        __m512d const x_f64x8 = _mm512_loadu_pd(x + i * F64S);
+        __m512d const exponent_f64x8 = _mm512_mul_pd(_mm512_getexp_pd(x_f64x8), minus_half_f64x8);
+        __m512d const scaled_f64x8 = _mm512_scalef_pd(y_f64x8[i], exponent_f64x8);
+        __m512i const table_i64x8 = _mm512_set1_epi64(fixup_table);
+        _mm512_storeu_pd(y + i * F64S, _mm512_fixupimm_pd(scaled_f64x8, x_f64x8, table_i64x8, 0));
     }
 }
 
 AVX512 INLINE void rsqrt_f64_items(double *y, const double *x, size_t n, bool streaming) {
     size_t i = 0;
-    for (; i + BLOCK * F64S <= n; i += BLOCK * F64S) {
-        __m512d x_f64x8[BLOCK], y_f64x8[BLOCK];
-        for (int j = 0; j < BLOCK; j++) x_f64x8[j] = _mm512_loadu_pd(x + i + j * F64S);
+    for (; i + F64_BLOCK * F64S <= n; i += F64_BLOCK * F64S) {
+        __m512d x_f64x8[F64_BLOCK], y_f64x8[F64_BLOCK];
+        for (int j = 0; j < F64_BLOCK; j++) x_f64x8[j] = _mm512_loadu_pd(x + i + j * F64S);
         if (__builtin_expect(!are_ordinary_f64s(x_f64x8), 0)) {
             rsqrt_f64_any_block(y + i, x + i);
             continue;
         }
         rsqrt_f64_block(y_f64x8, x_f64x8);
-        for (int j = 0; j < BLOCK; j++) {
+        for (int j = 0; j < F64_BLOCK; j++) {
             if (streaming) {
                 _mm512_stream_pd(y + i + j * F64S, y_f64x8[j]);
             } else {
@@ -253,15 +245,15 @@ AVX512 INLINE void rsqrt_f64_items(double *y, const double *x, size_t n, bool st
             }
         }
     }
-    if (n - i > HALF * F64S) {
+    if (n - i > F64_DIVIDED * F64S) {
         __m512d const one_f64x8 = _mm512_set1_pd(1.0);
-        __m512d x_f64x8[BLOCK], y_f64x8[BLOCK];
-        for (int j = 0; j < BLOCK; j++) {
+        __m512d x_f64x8[F64_BLOCK], y_f64x8[F64_BLOCK];
+        for (int j = 0; j < F64_BLOCK; j++) {
             x_f64x8[j] = _mm512_mask_loadu_pd(one_f64x8, first_8(n - i, j), x + i + j * F64S);
         }
         if (are_ordinary_f64s(x_f64x8)) {
             rsqrt_f64_block(y_f64x8, x_f64x8);
-            for (int j = 0; j < BLOCK; j++) _mm512_mask_storeu_pd(y + i + j * F64S, first_8(n - i, j), y_f64x8[j]);
+            for (int j = 0; j < F64_BLOCK; j++) _mm512_mask_storeu_pd(y + i + j * F64S, first_8(n - i, j), y_f64x8[j]);
             return;
         }
     }
