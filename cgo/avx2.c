@@ -1,4 +1,4 @@
-/* The avx2 tier: f32 and f64 in blocks of 4 vectors, f16 and bf16 in f32 lanes, c64 and c128 4 at a time.
+/* The avx2 tier: f32 and f64 in blocks of 4 vectors, f16 and bf16 in f32 lanes, c64 and c128 by a vector of re and one of im.
  *
  *     intrinsic                instruction        latency / throughput (Zen 4, cycles)
  *     _mm256_sqrt_ps           vsqrtps ymm        15 / 5
@@ -12,7 +12,7 @@
  *
  * One divider does square roots and divisions, and while it works the multipliers have nothing to do. So f32 and f64 give it
  * half of a block's vectors and compute the others by fma, to the same bits. The 16-bit dtypes are bound by conversions and
- * fma, complex mostly by the divider. x86 gives the contract's nans by itself. Masked lanes neither load nor store, so that tails
+ * fma, complex by fma and addition. x86 gives the contract's nans by itself. Masked lanes neither load nor store, so that tails
  * read nothing beyond the end. */
 #ifdef __x86_64__
 #include "kernels.h"
@@ -20,13 +20,20 @@
 #include "mode.h"
 
 #include <string.h>
-#define LANES 4
-#define TIER __attribute__((target("avx2,fma")))
-#include "complex.h"
 
 #pragma STDC FP_CONTRACT OFF
 
 #define AVX2 __attribute__((target("avx2,fma,f16c")))
+#define TIER AVX2
+#define BITS 32
+#define LANES 8
+#define VECTORS 1
+#include "complex.h"
+#define BITS 64
+#define LANES 4
+#define VECTORS 1
+#include "complex.h"
+
 #define INLINE static inline __attribute__((always_inline))
 
 enum {
@@ -329,77 +336,133 @@ AVX2 void rsqrt_bf16_avx2(void *dst, const void *src, size_t n) {
     }
 }
 
-TIER static inline f64s fma_f64s(f64s a, f64s b, f64s c) {
+AVX2 INLINE f32s fma_f32s(f32s a, f32s b, f32s c) {
+    return _mm256_fmadd_ps(a, b, c);
+}
+
+AVX2 INLINE f32s fnma_f32s(f32s a, f32s b, f32s c) {
+    return _mm256_fnmadd_ps(a, b, c);
+}
+
+AVX2 INLINE f32s max_f32s(f32s a, f32s b) {
+    return _mm256_max_ps(a, b);
+}
+
+AVX2 INLINE f32s min_f32s(f32s a, f32s b) {
+    return _mm256_min_ps(a, b);
+}
+
+AVX2 INLINE bool any_f32s(i32s where) {
+    return _mm256_movemask_ps((__m256)where) != 0;
+}
+
+AVX2 INLINE f64s fma_f64s(f64s a, f64s b, f64s c) {
     return _mm256_fmadd_pd(a, b, c);
 }
 
-TIER static inline f64s sqrt_f64s(f64s x) {
-    return _mm256_sqrt_pd(x);
+AVX2 INLINE f64s fnma_f64s(f64s a, f64s b, f64s c) {
+    return _mm256_fnmadd_pd(a, b, c);
 }
 
-TIER static inline f64s widen_f64s(i64s x) {
-    __m256i const halves_i32x8 = _mm256_permutevar8x32_epi32((__m256i)x, _mm256_setr_epi32(0, 2, 4, 6, 0, 2, 4, 6));
-    return _mm256_cvtps_pd(_mm_castsi128_ps(_mm256_castsi256_si128(halves_i32x8)));
+AVX2 INLINE f64s max_f64s(f64s a, f64s b) {
+    return _mm256_max_pd(a, b);
 }
 
-TIER static inline i64s narrow_i64s(f64s x) {
-    return (i64s)_mm256_cvtepu32_epi64(_mm_castps_si128(_mm256_cvtpd_ps(x)));
+AVX2 INLINE f64s min_f64s(f64s a, f64s b) {
+    return _mm256_min_pd(a, b);
 }
 
-TIER void rsqrt_c64_avx2(void *dst, const void *src, size_t n) {
+AVX2 INLINE bool any_f64s(i64s where) {
+    return _mm256_movemask_pd((__m256d)where) != 0;
+}
+
+/* A mask of those of n elements of 8 bytes that lie in the j-th vector. */
+AVX2 INLINE __m256i first_4(size_t n, int j) {
+    size_t const before = 4 * (size_t)j, left = n > before ? n - before : 0;
+    return _mm256_loadu_si256((const __m256i *)(lanes_i64 + 4 - (left < 4 ? left : 4)));
+}
+
+/* Two vectors of items taken apart and put together; the order within `parts` is no matter. */
+
+AVX2 INLINE parts_f32 parts_from_c64s(__m256 first_c64x4, __m256 last_c64x4) {
+    return (parts_f32){
+        (i32s)_mm256_shuffle_ps(first_c64x4, last_c64x4, 0x88),
+        (i32s)_mm256_shuffle_ps(first_c64x4, last_c64x4, 0xdd),
+    };
+}
+
+AVX2 INLINE __m256 first_c64s(parts_f32 z) {
+    return _mm256_unpacklo_ps((__m256)z.re, (__m256)z.im);
+}
+
+AVX2 INLINE __m256 last_c64s(parts_f32 z) {
+    return _mm256_unpackhi_ps((__m256)z.re, (__m256)z.im);
+}
+
+AVX2 void rsqrt_c64_avx2(void *dst, const void *src, size_t n) {
     if (mode_is_foreign()) {
         run_in_default_mode(rsqrt_c64_avx2, dst, src, n);
         return;
     }
-    const long long *z = src;
-    long long *y = dst;
+    const float *x = src;
+    float *y = dst;
     size_t i = 0;
-    for (; i + 4 <= n; i += 4) {
-        __m256i const z_c64x4 = _mm256_loadu_si256((const __m256i *)(z + i));
-        _mm256_storeu_si256((__m256i *)(y + i), (__m256i)rsqrt_c64_items((i64s)z_c64x4));
+    for (; i + 8 <= n; i += 8) {
+        parts_f32 z = parts_from_c64s(_mm256_loadu_ps(x + 2 * i), _mm256_loadu_ps(x + 2 * i + F32S));
+        rsqrt_f32s(&z);
+        _mm256_storeu_ps(y + 2 * i, first_c64s(z));
+        _mm256_storeu_ps(y + 2 * i + F32S, last_c64s(z));
     }
     if (i < n) {
-        __m256i const rest = _mm256_loadu_si256((const __m256i *)(lanes_i64 + 4 - (n - i)));
-        __m256i const z_c64x4 = _mm256_maskload_epi64(z + i, rest);
-        _mm256_maskstore_epi64(y + i, rest, (__m256i)rsqrt_c64_items((i64s)z_c64x4));
+        __m256 const one_f32x8 = _mm256_set1_ps(1.0f);
+        __m256i const first = first_4(n - i, 0), last = first_4(n - i, 1);
+        __m256 const first_c64x4 = (__m256)_mm256_maskload_epi64((const long long *)(x + 2 * i), first);
+        __m256 const last_c64x4 = (__m256)_mm256_maskload_epi64((const long long *)(x + 2 * i + F32S), last);
+        parts_f32 z = parts_from_c64s(_mm256_blendv_ps(one_f32x8, first_c64x4, (__m256)first),
+                                      _mm256_blendv_ps(one_f32x8, last_c64x4, (__m256)last));
+        rsqrt_f32s(&z);
+        _mm256_maskstore_epi64((long long *)(y + 2 * i), first, (__m256i)first_c64s(z));
+        _mm256_maskstore_epi64((long long *)(y + 2 * i + F32S), last, (__m256i)last_c64s(z));
     }
 }
 
-/* The first and the last two of four items, taken apart and put together; the order within `parts` is no matter. */
-TIER static inline parts parts_from_items(__m256d first_c128x2, __m256d last_c128x2) {
-    return (parts){(i64s)_mm256_unpacklo_pd(first_c128x2, last_c128x2), (i64s)_mm256_unpackhi_pd(first_c128x2, last_c128x2)};
+AVX2 INLINE parts_f64 parts_from_c128s(__m256d first_c128x2, __m256d last_c128x2) {
+    return (parts_f64){
+        (i64s)_mm256_unpacklo_pd(first_c128x2, last_c128x2),
+        (i64s)_mm256_unpackhi_pd(first_c128x2, last_c128x2),
+    };
 }
 
-TIER static inline __m256d first_items(parts z) {
+AVX2 INLINE __m256d first_c128s(parts_f64 z) {
     return _mm256_unpacklo_pd((__m256d)z.re, (__m256d)z.im);
 }
 
-TIER static inline __m256d last_items(parts z) {
+AVX2 INLINE __m256d last_c128s(parts_f64 z) {
     return _mm256_unpackhi_pd((__m256d)z.re, (__m256d)z.im);
 }
 
-TIER void rsqrt_c128_avx2(void *dst, const void *src, size_t n) {
+AVX2 void rsqrt_c128_avx2(void *dst, const void *src, size_t n) {
     if (mode_is_foreign()) {
         run_in_default_mode(rsqrt_c128_avx2, dst, src, n);
         return;
     }
-    const double *z = src;
+    const double *x = src;
     double *y = dst;
-    size_t const doubles = 2 * n;
     size_t i = 0;
-    for (; i + 8 <= doubles; i += 8) {
-        parts const y_c128x4 = rsqrt_c128_items(parts_from_items(_mm256_loadu_pd(z + i), _mm256_loadu_pd(z + i + 4)));
-        _mm256_storeu_pd(y + i, first_items(y_c128x4));
-        _mm256_storeu_pd(y + i + 4, last_items(y_c128x4));
+    for (; i + 4 <= n; i += 4) {
+        parts_f64 z = parts_from_c128s(_mm256_loadu_pd(x + 2 * i), _mm256_loadu_pd(x + 2 * i + F64S));
+        rsqrt_f64s(&z);
+        _mm256_storeu_pd(y + 2 * i, first_c128s(z));
+        _mm256_storeu_pd(y + 2 * i + F64S, last_c128s(z));
     }
-    if (i < doubles) {
-        size_t const rest = doubles - i, in_first = rest < 4 ? rest : 4;
-        __m256i const first = _mm256_loadu_si256((const __m256i *)(lanes_i64 + 4 - in_first));
-        __m256i const last = _mm256_loadu_si256((const __m256i *)(lanes_i64 + 4 - (rest - in_first)));
-        parts const z_c128x4 = parts_from_items(_mm256_maskload_pd(z + i, first), _mm256_maskload_pd(z + i + 4, last));
-        parts const y_c128x4 = rsqrt_c128_items(z_c128x4);
-        _mm256_maskstore_pd(y + i, first, first_items(y_c128x4));
-        _mm256_maskstore_pd(y + i + 4, last, last_items(y_c128x4));
+    if (i < n) {
+        __m256d const one_f64x4 = _mm256_set1_pd(1.0);
+        __m256i const first = first_4(2 * (n - i), 0), last = first_4(2 * (n - i), 1);
+        parts_f64 z = parts_from_c128s(_mm256_blendv_pd(one_f64x4, _mm256_maskload_pd(x + 2 * i, first), (__m256d)first),
+                                       _mm256_blendv_pd(one_f64x4, _mm256_maskload_pd(x + 2 * i + F64S, last), (__m256d)last));
+        rsqrt_f64s(&z);
+        _mm256_maskstore_pd(y + 2 * i, first, first_c128s(z));
+        _mm256_maskstore_pd(y + 2 * i + F64S, last, last_c128s(z));
     }
 }
 #endif

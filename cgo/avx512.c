@@ -1,4 +1,5 @@
-/* The avx512 tier: f32 in blocks of 11 vectors and f64 of 10, f16 and bf16 in f32 lanes or by a table, c64 and c128 8 at a time.
+/* The avx512 tier: f32 in blocks of 11 vectors and f64 of 10, f16 and bf16 in f32 lanes or by a table, c64 and c128 by two
+ * vectors of re and two of im.
  *
  *     intrinsic                instruction         latency / throughput (Zen 4, cycles; Zen 5 halves the second but the divider's)
  *     _mm512_sqrt_ps           vsqrtps zmm         15 / 10
@@ -13,20 +14,26 @@
  *
  * One divider does square roots and divisions, and while it works the multipliers have little to do: each root and each division
  * takes the place of two fma. So f32 and f64 give it some vectors of a block and compute the others by fma, to the same bits;
- * then both are busy. The 16-bit dtypes are bound by conversions and fma, complex mostly by the divider. x86 gives the contract's
+ * then both are busy. The 16-bit dtypes are bound by conversions and fma, complex by fma and addition. x86 gives the contract's
  * nans by itself. Masked lanes neither load nor store, so that tails read nothing beyond the end. */
 #ifdef __x86_64__
 #include "kernels.h"
 
 #include "mode.h"
 
-#define LANES 8
-#define TIER __attribute__((target("avx512f")))
-#include "complex.h"
-
 #pragma STDC FP_CONTRACT OFF
 
 #define AVX512 __attribute__((target("avx512f,avx512bw,avx512vl,avx512dq")))
+#define TIER AVX512
+#define BITS 32
+#define LANES 16
+#define VECTORS 2
+#include "complex.h"
+#define BITS 64
+#define LANES 8
+#define VECTORS 2
+#include "complex.h"
+
 #define INLINE static inline __attribute__((always_inline))
 
 /* Vectors that are computed together, step by step, and how many of them by the divider: it and the multipliers then take the same
@@ -437,75 +444,151 @@ AVX512_VBMI void rsqrt_bf16_avx512vbmi(void *dst, const void *src, size_t n) {
     rsqrt_bf16_tail(y + i, x + i, n - i);
 }
 
-TIER static inline f64s fma_f64s(f64s a, f64s b, f64s c) {
+AVX512 INLINE f32s fma_f32s(f32s a, f32s b, f32s c) {
+    return _mm512_fmadd_ps(a, b, c);
+}
+
+AVX512 INLINE f32s fnma_f32s(f32s a, f32s b, f32s c) {
+    return _mm512_fnmadd_ps(a, b, c);
+}
+
+AVX512 INLINE f32s max_f32s(f32s a, f32s b) {
+    return _mm512_max_ps(a, b);
+}
+
+AVX512 INLINE f32s min_f32s(f32s a, f32s b) {
+    return _mm512_min_ps(a, b);
+}
+
+AVX512 INLINE bool any_f32s(i32s where) {
+    return _mm512_movepi32_mask((__m512i)where) != 0;
+}
+
+AVX512 INLINE f64s fma_f64s(f64s a, f64s b, f64s c) {
     return _mm512_fmadd_pd(a, b, c);
 }
 
-TIER static inline f64s sqrt_f64s(f64s x) {
-    return _mm512_sqrt_pd(x);
+AVX512 INLINE f64s fnma_f64s(f64s a, f64s b, f64s c) {
+    return _mm512_fnmadd_pd(a, b, c);
 }
 
-TIER static inline f64s widen_f64s(i64s x) {
-    return _mm512_cvtps_pd(_mm256_castsi256_ps(_mm512_cvtepi64_epi32((__m512i)x)));
+AVX512 INLINE f64s max_f64s(f64s a, f64s b) {
+    return _mm512_max_pd(a, b);
 }
 
-TIER static inline i64s narrow_i64s(f64s x) {
-    return (i64s)_mm512_cvtepu32_epi64(_mm256_castps_si256(_mm512_cvtpd_ps(x)));
+AVX512 INLINE f64s min_f64s(f64s a, f64s b) {
+    return _mm512_min_pd(a, b);
 }
 
-TIER void rsqrt_c64_avx512(void *dst, const void *src, size_t n) {
+AVX512 INLINE bool any_f64s(i64s where) {
+    return _mm512_movepi64_mask((__m512i)where) != 0;
+}
+
+/* Two vectors of items taken apart and put together; the order within `parts` is no matter. */
+
+AVX512 INLINE parts_f32 parts_from_c64s(__m512 first_c64x8, __m512 last_c64x8) {
+    return (parts_f32){
+        (i32s)_mm512_shuffle_ps(first_c64x8, last_c64x8, 0x88),
+        (i32s)_mm512_shuffle_ps(first_c64x8, last_c64x8, 0xdd),
+    };
+}
+
+AVX512 INLINE __m512 first_c64s(parts_f32 z) {
+    return _mm512_unpacklo_ps((__m512)z.re, (__m512)z.im);
+}
+
+AVX512 INLINE __m512 last_c64s(parts_f32 z) {
+    return _mm512_unpackhi_ps((__m512)z.re, (__m512)z.im);
+}
+
+AVX512 void rsqrt_c64_avx512(void *dst, const void *src, size_t n) {
     if (mode_is_foreign()) {
         run_in_default_mode(rsqrt_c64_avx512, dst, src, n);
         return;
     }
-    const int64_t *z = src;
-    int64_t *y = dst;
+    const float *x = src;
+    float *y = dst;
+    size_t const floats = 2 * n;
     size_t i = 0;
-    for (; i + 8 <= n; i += 8) {
-        __m512i const z_c64x8 = _mm512_loadu_si512(z + i);
-        _mm512_storeu_si512(y + i, (__m512i)rsqrt_c64_items((i64s)z_c64x8));
+    parts_f32 z[2];
+    for (; i + 4 * F32S <= floats; i += 4 * F32S) {
+        for (int j = 0; j < 2; j++) {
+            const float *const from = x + i + 2 * j * F32S;
+            z[j] = parts_from_c64s(_mm512_loadu_ps(from), _mm512_loadu_ps(from + F32S));
+        }
+        rsqrt_f32s(z);
+        for (int j = 0; j < 2; j++) {
+            float *const to = y + i + 2 * j * F32S;
+            _mm512_storeu_ps(to, first_c64s(z[j]));
+            _mm512_storeu_ps(to + F32S, last_c64s(z[j]));
+        }
     }
-    if (i < n) {
-        __mmask8 const rest = (__mmask8)((1u << (n - i)) - 1);
-        __m512i const z_c64x8 = _mm512_maskz_loadu_epi64(rest, z + i);
-        _mm512_mask_storeu_epi64(y + i, rest, (__m512i)rsqrt_c64_items((i64s)z_c64x8));
+    if (i < floats) {
+        __m512 const one_f32x16 = _mm512_set1_ps(1.0f);
+        __m512 x_f32x16[4];
+        for (int j = 0; j < 4; j++) {
+            x_f32x16[j] = _mm512_mask_loadu_ps(one_f32x16, first_16(floats - i, j), x + i + j * F32S);
+        }
+        for (int j = 0; j < 2; j++) z[j] = parts_from_c64s(x_f32x16[2 * j], x_f32x16[2 * j + 1]);
+        rsqrt_f32s(z);
+        for (int j = 0; j < 2; j++) {
+            float *const to = y + i + 2 * j * F32S;
+            _mm512_mask_storeu_ps(to, first_16(floats - i, 2 * j), first_c64s(z[j]));
+            _mm512_mask_storeu_ps(to + F32S, first_16(floats - i, 2 * j + 1), last_c64s(z[j]));
+        }
     }
 }
 
-/* The first and the last four of eight items, taken apart and put together; the order within `parts` is no matter. */
-TIER static inline parts parts_from_items(__m512d first_c128x4, __m512d last_c128x4) {
-    return (parts){(i64s)_mm512_unpacklo_pd(first_c128x4, last_c128x4), (i64s)_mm512_unpackhi_pd(first_c128x4, last_c128x4)};
+AVX512 INLINE parts_f64 parts_from_c128s(__m512d first_c128x4, __m512d last_c128x4) {
+    return (parts_f64){
+        (i64s)_mm512_unpacklo_pd(first_c128x4, last_c128x4),
+        (i64s)_mm512_unpackhi_pd(first_c128x4, last_c128x4),
+    };
 }
 
-TIER static inline __m512d first_items(parts z) {
+AVX512 INLINE __m512d first_c128s(parts_f64 z) {
     return _mm512_unpacklo_pd((__m512d)z.re, (__m512d)z.im);
 }
 
-TIER static inline __m512d last_items(parts z) {
+AVX512 INLINE __m512d last_c128s(parts_f64 z) {
     return _mm512_unpackhi_pd((__m512d)z.re, (__m512d)z.im);
 }
 
-TIER void rsqrt_c128_avx512(void *dst, const void *src, size_t n) {
+AVX512 void rsqrt_c128_avx512(void *dst, const void *src, size_t n) {
     if (mode_is_foreign()) {
         run_in_default_mode(rsqrt_c128_avx512, dst, src, n);
         return;
     }
-    const double *z = src;
+    const double *x = src;
     double *y = dst;
     size_t const doubles = 2 * n;
     size_t i = 0;
-    for (; i + 16 <= doubles; i += 16) {
-        parts const y_c128x8 = rsqrt_c128_items(parts_from_items(_mm512_loadu_pd(z + i), _mm512_loadu_pd(z + i + 8)));
-        _mm512_storeu_pd(y + i, first_items(y_c128x8));
-        _mm512_storeu_pd(y + i + 8, last_items(y_c128x8));
+    parts_f64 z[2];
+    for (; i + 4 * F64S <= doubles; i += 4 * F64S) {
+        for (int j = 0; j < 2; j++) {
+            const double *const from = x + i + 2 * j * F64S;
+            z[j] = parts_from_c128s(_mm512_loadu_pd(from), _mm512_loadu_pd(from + F64S));
+        }
+        rsqrt_f64s(z);
+        for (int j = 0; j < 2; j++) {
+            double *const to = y + i + 2 * j * F64S;
+            _mm512_storeu_pd(to, first_c128s(z[j]));
+            _mm512_storeu_pd(to + F64S, last_c128s(z[j]));
+        }
     }
     if (i < doubles) {
-        unsigned const rest = (1u << (doubles - i)) - 1;
-        __mmask8 const first = (__mmask8)rest, last = (__mmask8)(rest >> 8);
-        parts const z_c128x8 = parts_from_items(_mm512_maskz_loadu_pd(first, z + i), _mm512_maskz_loadu_pd(last, z + i + 8));
-        parts const y_c128x8 = rsqrt_c128_items(z_c128x8);
-        _mm512_mask_storeu_pd(y + i, first, first_items(y_c128x8));
-        _mm512_mask_storeu_pd(y + i + 8, last, last_items(y_c128x8));
+        __m512d const one_f64x8 = _mm512_set1_pd(1.0);
+        __m512d x_f64x8[4];
+        for (int j = 0; j < 4; j++) {
+            x_f64x8[j] = _mm512_mask_loadu_pd(one_f64x8, first_8(doubles - i, j), x + i + j * F64S);
+        }
+        for (int j = 0; j < 2; j++) z[j] = parts_from_c128s(x_f64x8[2 * j], x_f64x8[2 * j + 1]);
+        rsqrt_f64s(z);
+        for (int j = 0; j < 2; j++) {
+            double *const to = y + i + 2 * j * F64S;
+            _mm512_mask_storeu_pd(to, first_8(doubles - i, 2 * j), first_c128s(z[j]));
+            _mm512_mask_storeu_pd(to + F64S, first_8(doubles - i, 2 * j + 1), last_c128s(z[j]));
+        }
     }
 }
 #endif

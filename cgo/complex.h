@@ -1,117 +1,247 @@
-/* The complex reciprocal square root, written once: every tier includes this file with its own number of lanes, and so all give
- * the same bits. For finite z = re + i·im other than 0, with m = |z|,
+/* The complex reciprocal square root, written once, for parts of 32 bits and of 64: every tier includes this file for both, and so
+ * all give the same bits. For finite z = re + i·im other than 0, with m = |z|,
  *
- *     u = (m + |re|) / 2    t = √u    A = u / (t·m)    B = (|im| / 2) / (t·m)
+ *     w = m + |re|    r = 1/√(2·w·m²)    A = w·r    B = |im|·r
  *
  *     1/√z = conj(√z) / m = (A, -copysign(B, im)) where re >= 0,  (B, -copysign(A, im)) where re < 0
  *
- * in which nothing cancels. Only + - · / √ and fma of f64, in the order written, and integers; no branches: special values are
- * blended in at the end, as integers, so that no processor's own nans show. A compiler that contracts a·b + c changes the bits.
+ * in which nothing cancels. Every rounded quantity x has a correction xl, so that each part is within 0.5 + 2^-16 ulp in c64, and
+ * within 0.5 + 2^-40 in c128. Only + - · and fma of floats, in the order written, and integers: no processor's own estimates and
+ * no processor's own nans. A compiler that contracts a·b + c changes the bits.
  *
- * A tier defines, before this file, LANES, how many f64 one of its vectors holds, and TIER, its functions' attributes; and
- * somewhere the four functions that are declared first here. */
-#ifndef GORSQRT_COMPLEX_H
-#define GORSQRT_COMPLEX_H
-
+ * A tier defines TIER, its functions' attributes, and then, before each time it includes this file, BITS, those of a part,
+ * LANES, how many parts a vector holds, and VECTORS, how many vectors are computed together, step by step; and somewhere
+ * the functions that are declared first here. */
+#include <stdbool.h>
 #include <stdint.h>
 
 #pragma STDC FP_CONTRACT OFF
 
-typedef double f64s __attribute__((vector_size(8 * LANES)));
-typedef int64_t i64s __attribute__((vector_size(8 * LANES)));
-typedef uint64_t u64s __attribute__((vector_size(8 * LANES)));
+#define JOIN_ALL(a, b, c) a##b##c
+#define JOIN(a, b, c) JOIN_ALL(a, b, c)
+#define REALS JOIN(f, BITS, s)
+#define INTS JOIN(i, BITS, s)
+#define UINTS JOIN(u, BITS, s)
+#define PARTS JOIN(parts_f, BITS, )
+#define OF(name) JOIN(name##_f, BITS, s)
+#define INT JOIN(int, BITS, _t)
+#define UINT JOIN(uint, BITS, _t)
+#define INLINE_TIER TIER static inline __attribute__((always_inline))
+#define EACH for (int i = 0; i < VECTORS; i++)
 
-/* The real and imaginary parts of LANES complex numbers: their bits, those of f32 in the lanes' low halves. */
+#if BITS == 32
+#define REAL float
+#define MANTISSA 23
+#define BIAS 127
+#define SEED 0x5f136aa8
+#define FAR 0x1p24f /* no step of rsqrt leaves the range of normal numbers where both parts lie between this and 1/this */
+#define LIFT 32
+#define LIFTED 0x1p32f
+#else
+#define REAL double
+#define MANTISSA 52
+#define BIAS 1023
+#define SEED 0x5fe26d5500000000
+#define FAR 0x1p200
+#define LIFT 200
+#define LIFTED 0x1p200
+#endif
+#define ONE ((UINT)1 << MANTISSA) /* of an exponent */
+#define SIGN ((UINT)1 << (BITS - 1))
+#define INF (SIGN - ONE)
+
+typedef REAL REALS __attribute__((vector_size(BITS / 8 * LANES)));
+typedef INT INTS __attribute__((vector_size(BITS / 8 * LANES)));
+typedef UINT UINTS __attribute__((vector_size(BITS / 8 * LANES)));
+
+/* The real and imaginary parts of LANES complex numbers: their bits. */
 typedef struct {
-    i64s re, im;
-} parts;
+    INTS re, im;
+} PARTS;
 
-TIER static inline f64s fma_f64s(f64s a, f64s b, f64s c); /* a·b + c, rounded once */
-TIER static inline f64s sqrt_f64s(f64s x);
-TIER static inline f64s widen_f64s(i64s x);  /* the f32 in each lane's low half; the high half is ignored */
-TIER static inline i64s narrow_i64s(f64s x); /* rounded to an f32 in each lane's low half; the high half is 0 */
+TIER static inline REALS OF(fma)(REALS a, REALS b, REALS c);  /* c + a·b, rounded once */
+TIER static inline REALS OF(fnma)(REALS a, REALS b, REALS c); /* c - a·b, rounded once */
+TIER static inline REALS OF(max)(REALS a, REALS b); /* of numbers that are not negative; anything where one is a nan */
+TIER static inline REALS OF(min)(REALS a, REALS b);
+TIER static inline bool OF(any)(INTS where); /* whether a lane is below 0 */
 
 /* where ? a : b, for a mask of whole lanes. */
-TIER static inline i64s select_i64s(i64s where, i64s a, i64s b) {
+INLINE_TIER INTS OF(select)(INTS where, INTS a, INTS b) {
     return (a & where) | (b & ~where);
 }
 
 /* Masks of whole lanes, for numbers that are not negative. By arithmetic: gcc 12 compares vectors of one lane wrongly on aarch64. */
-TIER static inline i64s less_i64s(i64s a, i64s b) {
-    return (a - b) >> 63;
+INLINE_TIER INTS OF(less)(INTS a, INTS b) {
+    return (a - b) >> (BITS - 1);
 }
 
-TIER static inline i64s equal_i64s(i64s a, i64s b) {
-    return ((a ^ b) - 1) >> 63;
+INLINE_TIER INTS OF(equal)(INTS a, INTS b) {
+    return ((a ^ b) - 1) >> (BITS - 1);
+}
+
+/* y ≈ 1/√(2x) for x > 0, within 2^-22, or 2^-50. First half of the exponent and straight lines for the mantissa, within 7 %; then
+ * y·p(x·y²), where p of degree 4 is near 1/√(2v), for the v that come up within 2^-26, and has two factors with a leading 1. */
+INLINE_TIER void OF(near)(REALS *y, const REALS *x) {
+    REALS const none = {0};
+    REALS v[VECTORS], p[VECTORS], q[VECTORS];
+    EACH y[i] = (REALS)((UINT)SEED - ((UINTS)x[i] >> 1));
+    EACH v[i] = x[i] * y[i];
+    EACH v[i] = v[i] * y[i];
+    EACH p[i] = OF(fma)(v[i] - (REAL)2.9453529196767256, v[i], none + (REAL)2.5385939747436974);
+    EACH q[i] = OF(fma)(v[i] - (REAL)0.6272139453562405, v[i], none + (REAL)0.8231842650835213);
+    EACH y[i] = y[i] * p[i];
+    EACH y[i] = y[i] * q[i];
+#if BITS == 64
+    EACH v[i] = x[i] * y[i];
+    EACH v[i] = OF(fnma)(v[i], y[i], none + 1.5);
+    EACH y[i] = y[i] * v[i];
+#endif
 }
 
 /* The result from A and B, which may be anything where z is special:
  *
  *     a part infinite → (+0, ∓0)    else a part nan → (nan, nan)    (±0, ±0) → (+inf, nan)
  *
- * z: without its signs; left: where re's sign bit was set; sign: the sign bit opposite to im's; inf: the format's, and nan. */
-TIER static inline parts complex_result(parts z, i64s left, i64s sign, i64s a, i64s b, int64_t inf, int64_t nan) {
-    i64s const none = {0}, infinity = none + inf;
-    i64s const infinite = equal_i64s(z.re, infinity) | equal_i64s(z.im, infinity);
-    i64s const unknown = (less_i64s(infinity, z.re) | less_i64s(infinity, z.im)) & ~infinite;
-    i64s const zero = equal_i64s(z.re | z.im, none);
-    i64s const finite = ~(infinite | unknown | zero);
-    i64s const re = select_i64s(left, b, a), im = select_i64s(left, a, b);
-    return (parts){
+ * z: without its signs; left: where re's sign bit was set; sign: the sign bit opposite to im's. */
+INLINE_TIER PARTS OF(result)(PARTS z, INTS left, INTS sign, INTS a, INTS b, bool ordinary) {
+    INTS const re = OF(select)(left, b, a), im = OF(select)(left, a, b) | sign;
+    if (ordinary) return (PARTS){re, im};
+    INTS const none = {0}, inf = none + (INT)INF, nan = inf | (INT)(ONE >> 1);
+    INTS const infinite = OF(equal)(z.re, inf) | OF(equal)(z.im, inf);
+    INTS const unknown = (OF(less)(inf, z.re) | OF(less)(inf, z.im)) & ~infinite;
+    INTS const zero = OF(equal)(z.re | z.im, none);
+    INTS const finite = ~(infinite | unknown | zero);
+    return (PARTS){
         (re & finite) | (unknown & nan) | (zero & inf),
-        (((im & finite) | sign) & ~(unknown | zero)) | ((unknown | zero) & nan),
+        (im & finite) | (sign & infinite) | ((unknown | zero) & nan),
     };
 }
 
-/* Each lane is an item: re in the low half, im in the high one. No scaling is needed, since the squares, the products and
- * all between them lie far inside f64's range. The roundings to f64, less than ten, leave each part within 0.5 + 2^-25 ulp. */
-TIER static inline i64s rsqrt_c64_items(i64s item) {
-    i64s const high = (i64s)((u64s)item >> 32);
-    parts const z = {item & 0x7fffffff, high & 0x7fffffff};
-    f64s const re = widen_f64s(z.re), im = widen_f64s(z.im);
-    f64s const m = sqrt_f64s(re * re + im * im); /* exact squares: the same contracted and not */
-    f64s const u = (m + re) * 0.5;
-    f64s const r = 1.0 / (sqrt_f64s(u) * m);
-    i64s const a = narrow_i64s(u * r), b = narrow_i64s(im * 0.5 * r);
-    parts const y = complex_result(z, (i64s)((u64s)item << 32) >> 63, ~high & 0x80000000, a, b, 0x7f800000, 0x7fc00000);
-    return y.re | (i64s)((u64s)y.im << 32);
+/* VECTORS vectors in place. `ordinary`, where all parts are between 1/FAR and FAR, leaves out what changes no bit of these. */
+INLINE_TIER void OF(rsqrt_items)(PARTS *item, bool ordinary) {
+    REALS const none = {0};
+    PARTS z[VECTORS];
+    REALS a[VECTORS], k[VECTORS], hi[VECTORS], lo[VECTORS], s[VECTORS];
+    UINTS even[VECTORS];
+    EACH z[i] = (PARTS){item[i].re & (INT)(SIGN - 1), item[i].im & (INT)(SIGN - 1)};
+    if (ordinary) {
+        EACH a[i] = (REALS)z[i].re;
+        EACH k[i] = (REALS)z[i].im;
+        EACH hi[i] = OF(max)(a[i], k[i]);
+        EACH lo[i] = OF(min)(a[i], k[i]);
+    } else {
+        /* s = 2^-e brings the greater part to [1, 4), subnormals to not much less: 1/√z = s·(1/√(s²·z)). What underflows on the way
+         * is too small to matter, but for |im|, which therefore goes on as k, with a factor of 2^LIFT. */
+        EACH even[i] = ((UINTS)OF(max)((REALS)z[i].re, (REALS)z[i].im) + ONE) & -(2 * ONE);
+        EACH s[i] = (REALS)((BIAS + (BIAS + 1) / 2) * ONE - (even[i] >> 1));
+        EACH a[i] = (REALS)z[i].re * s[i] * s[i];
+        EACH k[i] = (REALS)z[i].im * (s[i] * LIFTED) * s[i];
+        EACH hi[i] = OF(max)(a[i], k[i] * (1 / LIFTED));
+        EACH lo[i] = OF(min)(a[i], k[i] * (1 / LIFTED));
+    }
+
+    /* h + hl = m² */
+    REALS q[VECTORS], h[VECTORS], hl[VECTORS];
+    EACH q[i] = hi[i] * hi[i];
+    EACH h[i] = OF(fma)(lo[i], lo[i], q[i]);
+    EACH hl[i] = OF(fma)(lo[i], lo[i], q[i] - h[i]);
+    EACH hl[i] = hl[i] - OF(fnma)(hi[i], hi[i], q[i]);
+
+    /* m + (h + hl - m²)·g is √(h + hl), with g = 1/(2m), and w + wl that and a. m is at least a, so that a - (w - m) is exact. */
+    REALS x[VECTORS], g[VECTORS], m[VECTORS], w[VECTORS], wl[VECTORS];
+    EACH x[i] = h[i] + h[i];
+    OF(near)(g, x);
+    EACH m[i] = OF(max)(x[i] * g[i], a[i]);
+    EACH w[i] = m[i] + a[i];
+    EACH x[i] = OF(fnma)(m[i], m[i], h[i]) + hl[i];
+    EACH wl[i] = OF(fma)(x[i], g[i], a[i] - (w[i] - m[i]));
+
+    /* r + rl = r + r·e is 1/√(2·w·h), with e = 1/2 - r²·w·h, where d + dl is w·h and v + vl is r² */
+    REALS r[VECTORS], rl[VECTORS], d[VECTORS], dl[VECTORS], e[VECTORS], v[VECTORS];
+    EACH g[i] = g[i] + g[i];
+    OF(near)(r, w);
+    EACH r[i] = r[i] * g[i];
+    EACH d[i] = w[i] * h[i];
+    EACH dl[i] = OF(fnma)(w[i], h[i], d[i]); /* here -dl, and so with v */
+    EACH dl[i] = OF(fnma)(w[i], hl[i], dl[i]);
+    EACH dl[i] = OF(fnma)(wl[i], h[i], dl[i]);
+    EACH v[i] = r[i] * r[i];
+    EACH e[i] = OF(fnma)(d[i], v[i], none + (REAL)0.5);
+    EACH e[i] = OF(fma)(dl[i], v[i], e[i]);
+    EACH e[i] = OF(fma)(d[i], OF(fnma)(r[i], r[i], v[i]), e[i]);
+    EACH rl[i] = r[i] * e[i];
+
+    REALS y[VECTORS];
+    EACH y[i] = OF(fma)(w[i], r[i], OF(fma)(w[i], rl[i], wl[i] * r[i]));
+    EACH e[i] = k[i] * rl[i];
+    EACH x[i] = OF(fma)(k[i], r[i], e[i]);
+    if (!ordinary) {
+        /* Where B is subnormal, x has more digits than it, and is rounded again from x + xl: to the last digit of `least`, the
+         * least number that x may be where B is normal. */
+        UINTS least[VECTORS];
+        INTS subnormal[VECTORS];
+        EACH e[i] = e[i] - OF(fnma)(k[i], r[i], x[i]);
+        EACH least[i] = (even[i] >> 1) - ((BIAS + 1) / 2 - LIFT - 1) * ONE;
+        EACH subnormal[i] = OF(less)((INTS)x[i], (INTS)least[i]);
+        EACH d[i] = (REALS)((INTS)least[i] & subnormal[i]);
+        EACH v[i] = x[i] + d[i];
+        EACH v[i] = v[i] + ((x[i] - (v[i] - d[i])) + e[i]);
+        EACH x[i] = (REALS)OF(select)(subnormal[i], (INTS)(v[i] - d[i]), (INTS)x[i]);
+        EACH x[i] = x[i] * (s[i] * (1 / LIFTED));
+        EACH y[i] = y[i] * s[i];
+    }
+    EACH item[i] = OF(result)(z[i], item[i].re >> (BITS - 1), ~item[i].im & (INT)SIGN, (INTS)y[i], (INTS)x[i], ordinary);
 }
 
-/* Every rounded quantity x has a correction xl, so that each part is within 0.5 + 2^-40 ulp; where it is subnormal within 0.75,
- * since that is rounded twice. */
-TIER static inline parts rsqrt_c128_items(parts item) {
-    parts const z = {item.re & INT64_MAX, item.im & INT64_MAX};
-
-    /* s = 2^-e brings the greater part to [1, 4), subnormals to [2^-50, 4): 1/√z = s·(1/√(s²·z)). What underflows on the way
-     * is too small to matter, but for k, half of |im|, which therefore goes with a factor of 2^200. */
-    i64s const taller = less_i64s(z.re, z.im);
-    u64s const half = ((u64s)select_i64s(taller, z.im, z.re) + (UINT64_C(1) << 52)) >> 53; /* (biased exponent + 1) / 2 */
-    f64s const s = (f64s)((1535 - half) << 52);
-    f64s const k = (f64s)z.im * (s * 0x1p199) * s;
-    f64s const a = (f64s)z.re * s * s, b = k * 0x1p-199;
-    f64s const hi = (f64s)select_i64s(taller, (i64s)b, (i64s)a), lo = (f64s)select_i64s(taller, (i64s)a, (i64s)b);
-
-    /* h + hl = |z|² */
-    f64s const p = hi * hi, q = lo * lo;
-    f64s const h = p + q;
-    f64s const hl = ((q - (h - p)) + fma_f64s(hi, hi, -p)) + fma_f64s(lo, lo, -q);
-
-    f64s const m = sqrt_f64s(h);
-    f64s const w = m + a;
-    f64s const u = w * 0.5;
-    f64s const t = sqrt_f64s(u);
-    f64s const d = t * m;
-    f64s const r = 1.0 / d;
-
-    /* r also serves for 1/m = t·r and 1/t = m·r. */
-    f64s const ml = (fma_f64s(-m, m, h) + hl) * 0.5 * (t * r);
-    f64s const ul = ((a - (w - m)) + ml) * 0.5;
-    f64s const tl = (fma_f64s(-t, t, u) + ul) * 0.5 * (m * r);
-    f64s const dl = fma_f64s(tl, m, fma_f64s(t, ml, fma_f64s(t, m, -d)));
-    f64s const rl = r * fma_f64s(-dl, r, fma_f64s(-d, r, (f64s){0} + 1.0));
-
-    f64s const y = fma_f64s(u, r, fma_f64s(u, rl, ul * r)) * s;
-    f64s const x = fma_f64s(k, r, k * rl) * (s * 0x1p-200);
-    return complex_result(z, item.re >> 63, ~item.im & INT64_MIN, (i64s)y, (i64s)x, 0x7ff0000000000000, 0x7ff8000000000000);
-}
+#ifdef __CUDA__
+INLINE_TIER
+#else
+TIER static __attribute__((noinline))
 #endif
+void OF(rsqrt_unusual)(PARTS *item) {
+    OF(rsqrt_items)(item, false);
+#ifdef __CUDA__
+    __asm__ volatile(""); /* or clang would do this always, to save the branch */
+#endif
+}
+
+/* 1/√item of VECTORS vectors, in place. */
+INLINE_TIER void OF(rsqrt)(PARTS *item) {
+    REALS const none = {0};
+    INTS outside = {0};
+    for (int i = 0; i < VECTORS; i++) {
+        INTS const re = item[i].re & (INT)(SIGN - 1), im = item[i].im & (INT)(SIGN - 1);
+        INTS const least = (INTS)OF(min)((REALS)re, (REALS)im);
+        outside |= (least - (INTS)(none + 1 / FAR)) | ((INTS)(none + FAR) - re) | ((INTS)(none + FAR) - im);
+    }
+    if (__builtin_expect(OF(any)(outside), 0)) {
+        OF(rsqrt_unusual)(item);
+    } else {
+        OF(rsqrt_items)(item, true);
+    }
+}
+
+#undef JOIN_ALL
+#undef JOIN
+#undef REALS
+#undef INTS
+#undef UINTS
+#undef PARTS
+#undef OF
+#undef INT
+#undef UINT
+#undef INLINE_TIER
+#undef EACH
+#undef REAL
+#undef MANTISSA
+#undef BIAS
+#undef SEED
+#undef FAR
+#undef LIFT
+#undef LIFTED
+#undef ONE
+#undef SIGN
+#undef INF
+#undef BITS
+#undef LANES
+#undef VECTORS

@@ -9,9 +9,9 @@
  *
  *     +0 → +inf   -0 → -inf   +inf → +0   x < 0, -inf → the negative quiet nan   nan → itself, quieted
  *
- * Those of c64 and c128, pairs (re, im) of f32 and f64, compute the principal 1/√z, cut along the negative real axis: in c64
- * each part is within 0.51 ulp, in c128 within 0.51, and 0.75 where it is subnormal. The imaginary part's sign bit is opposite
- * to im's, zeros' included, so that 1/√conj(z) = conj(1/√z); a nan in the result is the positive quiet nan without payload:
+ * Those of c64 and c128, pairs (re, im) of f32 and f64, compute the principal 1/√z, cut along the negative real axis, each part
+ * within 0.51 ulp. The imaginary part's sign bit is opposite to im's, zeros' included, so that 1/√conj(z) = conj(1/√z); a nan in
+ * the result is the positive quiet nan without payload:
  *
  *     re or im infinite → (+0, ∓0)   else re or im nan → (nan, nan)   (±0, ±0) → (+inf, nan)   (-1, ±0) → (+0, ∓1)
  *

@@ -1,4 +1,5 @@
-/* The neon tier, on every aarch64: f32 and f64 in blocks of 4 vectors, f16 and bf16 in f32 lanes, c64 and c128 2 at a time.
+/* The neon tier, on every aarch64: f32 and f64 in blocks of 4 vectors, f16 and bf16 in f32 lanes, c64 and c128 by two vectors of re
+ * and two of im.
  *
  *     intrinsic            instruction        latency / throughput (Neoverse V2, cycles)
  *     vsqrtq_f32           fsqrt 4s           7-10 / 3.5-4.5
@@ -20,12 +21,18 @@
 
 #include "mode.h"
 
-#define LANES 2
-#define TIER
-#include "complex.h"
-
 #include <arm_neon.h>
 #include <string.h>
+
+#define TIER
+#define BITS 32
+#define LANES 4
+#define VECTORS 2
+#include "complex.h"
+#define BITS 64
+#define LANES 2
+#define VECTORS 2
+#include "complex.h"
 
 #pragma STDC FP_CONTRACT OFF
 
@@ -220,20 +227,44 @@ void rsqrt_f64_neon(void *dst, const void *src, size_t n) {
     if (i < n) vst1q_lane_f64(y + i, rsqrt_f64x2(vld1q_dup_f64(x + i)), 0);
 }
 
+static inline f32s fma_f32s(f32s a, f32s b, f32s c) {
+    return (f32s)vfmaq_f32((float32x4_t)c, (float32x4_t)a, (float32x4_t)b);
+}
+
+static inline f32s fnma_f32s(f32s a, f32s b, f32s c) {
+    return (f32s)vfmsq_f32((float32x4_t)c, (float32x4_t)a, (float32x4_t)b);
+}
+
+static inline f32s max_f32s(f32s a, f32s b) {
+    return (f32s)vmaxq_f32((float32x4_t)a, (float32x4_t)b);
+}
+
+static inline f32s min_f32s(f32s a, f32s b) {
+    return (f32s)vminq_f32((float32x4_t)a, (float32x4_t)b);
+}
+
+static inline bool any_f32s(i32s where) {
+    return vminvq_s32((int32x4_t)where) < 0;
+}
+
 static inline f64s fma_f64s(f64s a, f64s b, f64s c) {
     return (f64s)vfmaq_f64((float64x2_t)c, (float64x2_t)a, (float64x2_t)b);
 }
 
-static inline f64s sqrt_f64s(f64s x) {
-    return (f64s)vsqrtq_f64((float64x2_t)x);
+static inline f64s fnma_f64s(f64s a, f64s b, f64s c) {
+    return (f64s)vfmsq_f64((float64x2_t)c, (float64x2_t)a, (float64x2_t)b);
 }
 
-static inline f64s widen_f64s(i64s x) {
-    return (f64s)vcvt_f64_f32(vreinterpret_f32_s32(vmovn_s64((int64x2_t)x)));
+static inline f64s max_f64s(f64s a, f64s b) {
+    return (f64s)vmaxq_f64((float64x2_t)a, (float64x2_t)b);
 }
 
-static inline i64s narrow_i64s(f64s x) {
-    return (i64s)vmovl_u32(vreinterpret_u32_f32(vcvt_f32_f64((float64x2_t)x)));
+static inline f64s min_f64s(f64s a, f64s b) {
+    return (f64s)vminq_f64((float64x2_t)a, (float64x2_t)b);
+}
+
+static inline bool any_f64s(i64s where) {
+    return vminvq_s32((int32x4_t)(where >> 63)) < 0;
 }
 
 void rsqrt_c64_neon(void *dst, const void *src, size_t n) {
@@ -241,11 +272,21 @@ void rsqrt_c64_neon(void *dst, const void *src, size_t n) {
         run_in_default_mode(rsqrt_c64_neon, dst, src, n);
         return;
     }
-    const int64_t *z = src;
-    int64_t *y = dst;
-    size_t i = 0;
-    for (; i + 2 <= n; i += 2) vst1q_s64(y + i, (int64x2_t)rsqrt_c64_items((i64s)vld1q_s64(z + i)));
-    if (i < n) vst1q_lane_s64(y + i, (int64x2_t)rsqrt_c64_items((i64s)vld1q_dup_s64(z + i)), 0);
+    const float *x = src;
+    float *y = dst;
+    for (size_t i = 0; i < n; i += 8) {
+        float tail[16] = {1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1};
+        size_t const rest = n - i < 8 ? n - i : 8;
+        const float *from = x + 2 * i;
+        float *to = y + 2 * i;
+        if (rest < 8) from = to = memcpy(tail, from, 2 * rest * sizeof *x);
+        float32x4x2_t const first = vld2q_f32(from), last = vld2q_f32(from + 8);
+        parts_f32 z[2] = {{(i32s)first.val[0], (i32s)first.val[1]}, {(i32s)last.val[0], (i32s)last.val[1]}};
+        rsqrt_f32s(z);
+        vst2q_f32(to, (float32x4x2_t){{(float32x4_t)z[0].re, (float32x4_t)z[0].im}});
+        vst2q_f32(to + 8, (float32x4x2_t){{(float32x4_t)z[1].re, (float32x4_t)z[1].im}});
+        if (rest < 8) memcpy(y + 2 * i, tail, 2 * rest * sizeof *y);
+    }
 }
 
 void rsqrt_c128_neon(void *dst, const void *src, size_t n) {
@@ -253,18 +294,20 @@ void rsqrt_c128_neon(void *dst, const void *src, size_t n) {
         run_in_default_mode(rsqrt_c128_neon, dst, src, n);
         return;
     }
-    const int64_t *z = src;
-    int64_t *y = dst;
-    size_t i = 0;
-    for (; i + 2 <= n; i += 2) {
-        int64x2x2_t const z_c128x2 = vld2q_s64(z + 2 * i);
-        parts const y_c128x2 = rsqrt_c128_items((parts){(i64s)z_c128x2.val[0], (i64s)z_c128x2.val[1]});
-        vst2q_s64(y + 2 * i, (int64x2x2_t){{(int64x2_t)y_c128x2.re, (int64x2_t)y_c128x2.im}});
-    }
-    if (i < n) {
-        parts const y_c128x2 = rsqrt_c128_items((parts){(i64s)vld1q_dup_s64(z + 2 * i), (i64s)vld1q_dup_s64(z + 2 * i + 1)});
-        vst1q_lane_s64(y + 2 * i, (int64x2_t)y_c128x2.re, 0);
-        vst1q_lane_s64(y + 2 * i + 1, (int64x2_t)y_c128x2.im, 0);
+    const double *x = src;
+    double *y = dst;
+    for (size_t i = 0; i < n; i += 4) {
+        double tail[8] = {1, 1, 1, 1, 1, 1, 1, 1};
+        size_t const rest = n - i < 4 ? n - i : 4;
+        const double *from = x + 2 * i;
+        double *to = y + 2 * i;
+        if (rest < 4) from = to = memcpy(tail, from, 2 * rest * sizeof *x);
+        float64x2x2_t const first = vld2q_f64(from), last = vld2q_f64(from + 4);
+        parts_f64 z[2] = {{(i64s)first.val[0], (i64s)first.val[1]}, {(i64s)last.val[0], (i64s)last.val[1]}};
+        rsqrt_f64s(z);
+        vst2q_f64(to, (float64x2x2_t){{(float64x2_t)z[0].re, (float64x2_t)z[0].im}});
+        vst2q_f64(to + 4, (float64x2x2_t){{(float64x2_t)z[1].re, (float64x2_t)z[1].im}});
+        if (rest < 4) memcpy(y + 2 * i, tail, 2 * rest * sizeof *y);
     }
 }
 #endif

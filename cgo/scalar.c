@@ -12,8 +12,14 @@
 #include "half.h"
 #include "mode.h"
 
-#define LANES 1
 #define TIER
+#define BITS 32
+#define LANES 1
+#define VECTORS 1
+#include "complex.h"
+#define BITS 64
+#define LANES 1
+#define VECTORS 1
 #include "complex.h"
 
 #include <string.h>
@@ -119,26 +125,44 @@ void rsqrt_f64_scalar(void *dst, const void *src, size_t n) {
     }
 }
 
+static inline f32s fma_f32s(f32s a, f32s b, f32s c) {
+    return (f32s){__builtin_fmaf(a[0], b[0], c[0])};
+}
+
+static inline f32s fnma_f32s(f32s a, f32s b, f32s c) {
+    return (f32s){__builtin_fmaf(-a[0], b[0], c[0])};
+}
+
+static inline f32s max_f32s(f32s a, f32s b) {
+    return a[0] > b[0] ? a : b;
+}
+
+static inline f32s min_f32s(f32s a, f32s b) {
+    return a[0] < b[0] ? a : b;
+}
+
+static inline bool any_f32s(i32s where) {
+    return where[0] < 0;
+}
+
 static inline f64s fma_f64s(f64s a, f64s b, f64s c) {
     return (f64s){__builtin_fma(a[0], b[0], c[0])};
 }
 
-static inline f64s sqrt_f64s(f64s x) {
-    return (f64s){sqrt_f64(x[0])};
+static inline f64s fnma_f64s(f64s a, f64s b, f64s c) {
+    return (f64s){__builtin_fma(-a[0], b[0], c[0])};
 }
 
-static inline f64s widen_f64s(i64s x) {
-    uint32_t const x_u32 = (uint32_t)x[0];
-    float x_f32;
-    memcpy(&x_f32, &x_u32, sizeof x_f32);
-    return (f64s){x_f32};
+static inline f64s max_f64s(f64s a, f64s b) {
+    return a[0] > b[0] ? a : b;
 }
 
-static inline i64s narrow_i64s(f64s x) {
-    float const x_f32 = (float)x[0];
-    uint32_t x_u32;
-    memcpy(&x_u32, &x_f32, sizeof x_u32);
-    return (i64s){x_u32};
+static inline f64s min_f64s(f64s a, f64s b) {
+    return a[0] < b[0] ? a : b;
+}
+
+static inline bool any_f64s(i64s where) {
+    return where[0] < 0;
 }
 
 void rsqrt_c64_scalar(void *dst, const void *src, size_t n) {
@@ -147,9 +171,9 @@ void rsqrt_c64_scalar(void *dst, const void *src, size_t n) {
         return;
     }
     for (size_t i = 0; i < n; i++) {
-        i64s z_c64;
+        parts_f32 z_c64;
         memcpy(&z_c64, (const char *)src + i * sizeof z_c64, sizeof z_c64);
-        z_c64 = rsqrt_c64_items(z_c64);
+        rsqrt_f32s(&z_c64);
         memcpy((char *)dst + i * sizeof z_c64, &z_c64, sizeof z_c64);
     }
 }
@@ -160,9 +184,9 @@ void rsqrt_c128_scalar(void *dst, const void *src, size_t n) {
         return;
     }
     for (size_t i = 0; i < n; i++) {
-        parts z_c128;
+        parts_f64 z_c128;
         memcpy(&z_c128, (const char *)src + i * sizeof z_c128, sizeof z_c128);
-        z_c128 = rsqrt_c128_items(z_c128);
+        rsqrt_f64s(&z_c128);
         memcpy((char *)dst + i * sizeof z_c128, &z_c128, sizeof z_c128);
     }
 }

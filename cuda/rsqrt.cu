@@ -9,8 +9,14 @@
  * dst and src are the same items or share no byte; nothing else is read or written; any grid is right that covers n.
  *
  * Bound by memory: bench/results/cuda.csv has an estimate of how far. */
-#define LANES 1
 #define TIER __attribute__((device, always_inline))
+#define BITS 32
+#define LANES 1
+#define VECTORS 1
+#include "../cgo/complex.h"
+#define BITS 64
+#define LANES 1
+#define VECTORS 1
 #include "../cgo/complex.h"
 #pragma clang force_cuda_host_device begin
 #include "../cgo/half.h"
@@ -41,20 +47,44 @@ DEVICE uint64_t bits_of_f64(double x) {
 
 /* What complex.h asks for. */
 
+TIER static inline f32s fma_f32s(f32s a, f32s b, f32s c) {
+    return (f32s){__nvvm_fma_rn_f(a[0], b[0], c[0])};
+}
+
+TIER static inline f32s fnma_f32s(f32s a, f32s b, f32s c) {
+    return (f32s){__nvvm_fma_rn_f(-a[0], b[0], c[0])};
+}
+
+TIER static inline f32s max_f32s(f32s a, f32s b) {
+    return a[0] > b[0] ? a : b;
+}
+
+TIER static inline f32s min_f32s(f32s a, f32s b) {
+    return a[0] < b[0] ? a : b;
+}
+
+TIER static inline bool any_f32s(i32s where) {
+    return where[0] < 0;
+}
+
 TIER static inline f64s fma_f64s(f64s a, f64s b, f64s c) {
     return (f64s){__nvvm_fma_rn_d(a[0], b[0], c[0])};
 }
 
-TIER static inline f64s sqrt_f64s(f64s x) {
-    return (f64s){__nvvm_sqrt_rn_d(x[0])};
+TIER static inline f64s fnma_f64s(f64s a, f64s b, f64s c) {
+    return (f64s){__nvvm_fma_rn_d(-a[0], b[0], c[0])};
 }
 
-TIER static inline f64s widen_f64s(i64s x) {
-    return (f64s){(double)f32_of_bits((uint32_t)x[0])};
+TIER static inline f64s max_f64s(f64s a, f64s b) {
+    return a[0] > b[0] ? a : b;
 }
 
-TIER static inline i64s narrow_i64s(f64s x) {
-    return (i64s){(int64_t)(uint64_t)bits_of_f32((float)x[0])};
+TIER static inline f64s min_f64s(f64s a, f64s b) {
+    return a[0] < b[0] ? a : b;
+}
+
+TIER static inline bool any_f64s(i64s where) {
+    return where[0] < 0;
 }
 
 /* One item each. */
@@ -129,16 +159,18 @@ struct f64 {
 struct c64 {
     enum { parts = 2, size = 4, type = F32 };
     DEVICE item rsqrt(item x) {
-        uint64_t const y = (uint64_t)rsqrt_c64_items((i64s){(int64_t)(x.re | x.im << 32)})[0];
-        return {(uint32_t)y, y >> 32};
+        parts_f32 z = {(i32s){(int32_t)x.re}, (i32s){(int32_t)x.im}};
+        rsqrt_f32s(&z);
+        return {(uint32_t)z.re[0], (uint32_t)z.im[0]};
     }
 };
 
 struct c128 {
     enum { parts = 2, size = 8, type = F64 };
     DEVICE item rsqrt(item x) {
-        ::parts const y = rsqrt_c128_items((::parts){(i64s){(int64_t)x.re}, (i64s){(int64_t)x.im}});
-        return {(uint64_t)y.re[0], (uint64_t)y.im[0]};
+        parts_f64 z = {(i64s){(int64_t)x.re}, (i64s){(int64_t)x.im}};
+        rsqrt_f64s(&z);
+        return {(uint64_t)z.re[0], (uint64_t)z.im[0]};
     }
 };
 
@@ -205,6 +237,7 @@ KERNEL void NAME(DTYPE, _cuda)(words *dst, const words *src, uint64_t n) {
     words x[FLIGHT];
     if (first + THREADS * (FLIGHT - 1) < vectors) {
         UNROLL for (int i = 0; i < FLIGHT; i++) x[i] = loaded(src + first + THREADS * i);
+        if (DTYPE::parts == 2) __asm__ volatile("" ::: "memory"); /* or loads would move past the branches between the stores */
         UNROLL for (int i = 0; i < FLIGHT; i++) dst[first + THREADS * i] = rsqrt_vector(x[i]);
     } else {
         ROLLED for (uint64_t i = first; i < vectors; i += THREADS) dst[i] = rsqrt_vector(loaded(src + i));
