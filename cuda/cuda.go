@@ -3,8 +3,12 @@
 // The kernels are PTX, which the driver compiles for its GPU when a dtype is first used. The driver's library is loaded by the
 // first call, and by nothing else: a program that imports this package runs on machines without one.
 //
-// To build it, C needs a cuda.h: NVIDIA's, or this module's own by CGO_CFLAGS=-I<module>/cuda/include. No other part of the
-// toolkit is needed.
+// To build it, package cu needs a cuda.h where C looks for headers, which nothing in this package can see to: NVIDIA's of 11.0 to
+// 12.9, or this module's own.
+//
+//	CGO_CFLAGS="-O2 -I$(go list -m -f '{{.Dir}}' github.com/gorsqrt/gorsqrt)/cuda/include" go build
+//
+// No other part of the toolkit is needed.
 package cuda
 
 import (
