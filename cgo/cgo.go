@@ -81,6 +81,7 @@ type Plan struct {
 	SrcSize, DstSize              int
 	SrcOffset, DstOffset          int
 	NDim, Stages                  int32
+	Tier                          int
 	Temporary                     int
 	Stage                         [maxStages]Kernel
 	Shape, SrcStrides, DstStrides [MaxNDim]int

@@ -98,6 +98,7 @@ func fill(plan *cgo.Plan, compute DType, dst, src Array) bool {
 	plan.N = count(src.Shape)
 	plan.SrcSize, plan.DstSize = src.DType.Size(), dst.DType.Size()
 	tier := active.Load()
+	plan.Tier = tier.id
 	stages, _ := casts(plan.Stage[:0], tier.id, src.DType, compute)
 	stages, possible := casts(append(stages, tier.kernels[compute]), tier.id, compute, dst.DType)
 	plan.Stages = int32(len(stages))

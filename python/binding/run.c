@@ -60,6 +60,7 @@ int run_plain(int32_t dtype, int64_t n, void *dst, const void *src) {
     plan.src_size = plan.dst_size = plan.src_strides[0] = plan.dst_strides[0] = gorsqrt_item_size[dtype];
     plan.src_offset = plan.dst_offset = plan.temporary = 0;
     plan.ndim = plan.stages = 1;
+    plan.tier = GORSQRT_SCALAR;
     plan.stage[0] = kernel;
     return run(&plan, dst, src);
 }

@@ -1,0 +1,312 @@
+#include "move.h"
+
+#include <string.h>
+#ifdef __x86_64__
+#include <immintrin.h>
+#endif
+
+/* The tiers' functions have the same source, from which the compiler makes vectors of what the attribute allows. */
+#define TARGET_scalar
+#define TARGET_avx2 __attribute__((target("avx2")))
+#define TARGET_avx512 __attribute__((target("avx512f,avx512bw,avx512vl,avx512dq")))
+
+#define INLINE static inline __attribute__((always_inline))
+
+enum {
+    LARGEST = 16, /* bytes of an item */
+    LINE = 64,    /* bytes of a cache line */
+    AHEAD = 32,   /* items that are asked for in advance where every one is in another line */
+};
+
+/* Rows of at least `width` bytes by loads and stores of so many, the last of which overlaps the one before. */
+INLINE void copy_wide(char *restrict to, int64_t to_row, const char *restrict from, int64_t from_row, int64_t rows,
+                      int64_t bytes, int64_t width) {
+    for (int64_t r = 0; r < rows; r++) {
+        char *restrict const out = to + r * to_row;
+        const char *restrict const in = from + r * from_row;
+        for (int64_t i = 0; i + width < bytes; i += width) memcpy(out + i, in + i, (size_t)width);
+        memcpy(out + bytes - width, in + bytes - width, (size_t)width);
+    }
+}
+
+/* The constant widths, sizes and strides below let the compiler make each memcpy one load and store, or shuffles of vectors. */
+INLINE void copy_rows(char *restrict to, int64_t to_row, const char *restrict from, int64_t from_row, int64_t rows,
+                      int64_t bytes) {
+    if (bytes >= 64) {
+        copy_wide(to, to_row, from, from_row, rows, bytes, 64);
+    } else if (bytes >= 32) {
+        copy_wide(to, to_row, from, from_row, rows, bytes, 32);
+    } else if (bytes >= 16) {
+        copy_wide(to, to_row, from, from_row, rows, bytes, 16);
+    } else if (bytes >= 8) {
+        copy_wide(to, to_row, from, from_row, rows, bytes, 8);
+    } else if (bytes >= 4) {
+        copy_wide(to, to_row, from, from_row, rows, bytes, 4);
+    } else if (bytes >= 2) {
+        copy_wide(to, to_row, from, from_row, rows, bytes, 2);
+    } else {
+        copy_wide(to, to_row, from, from_row, rows, bytes, 1);
+    }
+}
+
+INLINE void strided_rows(char *restrict to, int64_t to_row, int64_t to_item, const char *restrict from, int64_t from_row,
+                         int64_t from_item, int64_t rows, int64_t k, size_t size) {
+    for (int64_t r = 0; r < rows; r++) {
+        char *restrict const out = to + r * to_row;
+        const char *restrict const in = from + r * from_row;
+#pragma GCC unroll 8
+        for (int64_t i = 0; i < k; i++) memcpy(out + i * to_item, in + i * from_item, size);
+    }
+}
+
+/* Every item from a line of its own. */
+INLINE void far_rows(char *restrict to, int64_t to_row, const char *restrict from, int64_t from_row, int64_t from_item,
+                     int64_t rows, int64_t k, size_t size) {
+    for (int64_t r = 0; r < rows; r++) {
+        char *restrict const out = to + r * to_row;
+        const char *restrict const in = from + r * from_row;
+        for (int64_t i = 0; i < k; i++) {
+            __builtin_prefetch(in + (i + AHEAD) * from_item);
+            memcpy(out + i * (int64_t)size, in + i * from_item, size);
+        }
+    }
+}
+
+INLINE void sized_rows(char *to, int64_t to_row, int64_t to_item, const char *from, int64_t from_row, int64_t from_item,
+                       int64_t rows, int64_t k, int64_t size) {
+    size_t const bytes = (size_t)size;
+    if (to_item == size) {
+        if (from_item == 0) {
+            strided_rows(to, to_row, size, from, from_row, 0, rows, k, bytes);
+        } else if (from_item == -size) {
+            strided_rows(to, to_row, size, from, from_row, -size, rows, k, bytes);
+        } else if (from_item == 2 * size) {
+            strided_rows(to, to_row, size, from, from_row, 2 * size, rows, k, bytes);
+        } else if (from_item == 3 * size) {
+            strided_rows(to, to_row, size, from, from_row, 3 * size, rows, k, bytes);
+        } else if (from_item >= LINE || from_item <= -LINE) {
+            far_rows(to, to_row, from, from_row, from_item, rows, k, bytes);
+        } else {
+            strided_rows(to, to_row, size, from, from_row, from_item, rows, k, bytes);
+        }
+    } else if (from_item == size) {
+        strided_rows(to, to_row, to_item, from, from_row, size, rows, k, bytes);
+    } else {
+        strided_rows(to, to_row, to_item, from, from_row, from_item, rows, k, bytes);
+    }
+}
+
+INLINE void move_rows(char *to, int64_t to_row, int64_t to_item, const char *from, int64_t from_row, int64_t from_item,
+                      int64_t rows, int64_t k, int64_t size) {
+    if (to_item == size && from_item == size) {
+        copy_rows(to, to_row, from, from_row, rows, k * size);
+        return;
+    }
+    switch (size) {
+        case 1: sized_rows(to, to_row, to_item, from, from_row, from_item, rows, k, 1); break;
+        case 2: sized_rows(to, to_row, to_item, from, from_row, from_item, rows, k, 2); break;
+        case 4: sized_rows(to, to_row, to_item, from, from_row, from_item, rows, k, 4); break;
+        case 8: sized_rows(to, to_row, to_item, from, from_row, from_item, rows, k, 8); break;
+        default: sized_rows(to, to_row, to_item, from, from_row, from_item, rows, k, LARGEST);
+    }
+}
+
+/* Turns a few rows of a few columns. The vectors' lanes of 16 bytes are loaded from columns a lane's items apart, so that all shuffles
+ * stay within lanes. */
+typedef void square(char *to, int64_t to_row, const char *from, int64_t from_column);
+
+/* The numbered items of two vectors: gcc before 12 has a builtin of its own for it. */
+#if defined(__clang__) || __GNUC__ >= 12
+#define SHUFFLE(a, b, ...) __builtin_shufflevector(a, b, __VA_ARGS__)
+#else
+#define SHUFFLE(a, b, ...) __builtin_shuffle(a, b, (__typeof__(a)){__VA_ARGS__})
+#endif
+
+typedef uint32_t u32x4 __attribute__((vector_size(16)));
+typedef uint64_t u64x2 __attribute__((vector_size(16)));
+
+INLINE void square_u32x4(char *to, int64_t to_row, const char *from, int64_t from_column) {
+    u32x4 a, b, c, d;
+    memcpy(&a, from, sizeof a);
+    memcpy(&b, from + from_column, sizeof b);
+    memcpy(&c, from + 2 * from_column, sizeof c);
+    memcpy(&d, from + 3 * from_column, sizeof d);
+    u32x4 const ab_low = SHUFFLE(a, b, 0, 4, 1, 5), ab_high = SHUFFLE(a, b, 2, 6, 3, 7);
+    u32x4 const cd_low = SHUFFLE(c, d, 0, 4, 1, 5), cd_high = SHUFFLE(c, d, 2, 6, 3, 7);
+    a = SHUFFLE(ab_low, cd_low, 0, 1, 4, 5);
+    b = SHUFFLE(ab_low, cd_low, 2, 3, 6, 7);
+    c = SHUFFLE(ab_high, cd_high, 0, 1, 4, 5);
+    d = SHUFFLE(ab_high, cd_high, 2, 3, 6, 7);
+    memcpy(to, &a, sizeof a);
+    memcpy(to + to_row, &b, sizeof b);
+    memcpy(to + 2 * to_row, &c, sizeof c);
+    memcpy(to + 3 * to_row, &d, sizeof d);
+}
+
+INLINE void square_u64x2(char *to, int64_t to_row, const char *from, int64_t from_column) {
+    u64x2 a, b;
+    memcpy(&a, from, sizeof a);
+    memcpy(&b, from + from_column, sizeof b);
+    u64x2 const low = SHUFFLE(a, b, 0, 2), high = SHUFFLE(a, b, 1, 3);
+    memcpy(to, &low, sizeof low);
+    memcpy(to + to_row, &high, sizeof high);
+}
+
+/* By squares of wide_rows and wide_columns, then of a lane's items both ways, and the rest one by one. */
+INLINE void transposed(char *to, int64_t to_row, const char *from, int64_t from_column, int64_t rows, int64_t columns,
+                       int64_t size, square *wide, int64_t wide_rows, int64_t wide_columns, square *narrow) {
+    int64_t const side = 16 / size, whole_rows = rows - rows % side, whole_columns = columns - columns % side;
+    for (int64_t c = 0, cs; c < whole_columns; c += cs) {
+        int64_t r = 0;
+        cs = side;
+        if (c + wide_columns <= columns) {
+            cs = wide_columns;
+            for (; r + wide_rows <= rows; r += wide_rows) {
+                wide(to + r * to_row + c * size, to_row, from + c * from_column + r * size, from_column);
+            }
+        }
+        for (; r < whole_rows; r += side) {
+            for (int64_t i = c; i < c + cs; i += side) {
+                narrow(to + r * to_row + i * size, to_row, from + i * from_column + r * size, from_column);
+            }
+        }
+    }
+    strided_rows(to + whole_columns * size, to_row, size, from + whole_columns * from_column, size, from_column, whole_rows,
+                 columns - whole_columns, (size_t)size);
+    strided_rows(to + whole_rows * to_row, to_row, size, from + whole_rows * size, size, from_column, rows - whole_rows,
+                 columns, (size_t)size);
+}
+
+#ifdef __x86_64__
+/* Columns 0 and 4, or 0 and 2: a lane apart. */
+TARGET_avx2 INLINE __m256 lanes_2(const char *from, int64_t apart) {
+    __m256 const first = _mm256_castps128_ps256(_mm_loadu_ps((const float *)from));
+    return _mm256_insertf128_ps(first, _mm_loadu_ps((const float *)(from + apart)), 1);
+}
+
+TARGET_avx512 INLINE __m512 lanes_4(const char *from, int64_t apart) {
+    __m256 const low = _mm256_insertf128_ps(_mm256_castps128_ps256(_mm_loadu_ps((const float *)from)),
+                                            _mm_loadu_ps((const float *)(from + apart)), 1);
+    __m256 const high = _mm256_insertf128_ps(_mm256_castps128_ps256(_mm_loadu_ps((const float *)(from + 2 * apart))),
+                                             _mm_loadu_ps((const float *)(from + 3 * apart)), 1);
+    return _mm512_insertf32x8(_mm512_castps256_ps512(low), high, 1);
+}
+
+TARGET_avx2 INLINE void square_u32x8(char *to, int64_t to_row, const char *from, int64_t from_column) {
+    __m256 const a = lanes_2(from, 4 * from_column), b = lanes_2(from + from_column, 4 * from_column);
+    __m256 const c = lanes_2(from + 2 * from_column, 4 * from_column), d = lanes_2(from + 3 * from_column, 4 * from_column);
+    __m256d const ab_low = _mm256_castps_pd(_mm256_unpacklo_ps(a, b)), ab_high = _mm256_castps_pd(_mm256_unpackhi_ps(a, b));
+    __m256d const cd_low = _mm256_castps_pd(_mm256_unpacklo_ps(c, d)), cd_high = _mm256_castps_pd(_mm256_unpackhi_ps(c, d));
+    _mm256_storeu_pd((double *)to, _mm256_unpacklo_pd(ab_low, cd_low));
+    _mm256_storeu_pd((double *)(to + to_row), _mm256_unpackhi_pd(ab_low, cd_low));
+    _mm256_storeu_pd((double *)(to + 2 * to_row), _mm256_unpacklo_pd(ab_high, cd_high));
+    _mm256_storeu_pd((double *)(to + 3 * to_row), _mm256_unpackhi_pd(ab_high, cd_high));
+}
+
+TARGET_avx2 INLINE void square_u64x4(char *to, int64_t to_row, const char *from, int64_t from_column) {
+    __m256d const a = _mm256_castps_pd(lanes_2(from, 2 * from_column));
+    __m256d const b = _mm256_castps_pd(lanes_2(from + from_column, 2 * from_column));
+    _mm256_storeu_pd((double *)to, _mm256_unpacklo_pd(a, b));
+    _mm256_storeu_pd((double *)(to + to_row), _mm256_unpackhi_pd(a, b));
+}
+
+TARGET_avx512 INLINE __m512 unpack_low(__m512 a, __m512 b) {
+    return _mm512_castpd_ps(_mm512_unpacklo_pd(_mm512_castps_pd(a), _mm512_castps_pd(b)));
+}
+
+TARGET_avx512 INLINE __m512 unpack_high(__m512 a, __m512 b) {
+    return _mm512_castpd_ps(_mm512_unpackhi_pd(_mm512_castps_pd(a), _mm512_castps_pd(b)));
+}
+
+/* 16 rows of 16 columns, every column's line loaded at once: of 16 lines that are a power of two apart the first cache holds 8. */
+TARGET_avx512 INLINE void square_u32x16(char *to, int64_t to_row, const char *from, int64_t from_column) {
+    __m512 a[16], b[16];
+    for (int i = 0; i < 16; i++) a[i] = _mm512_loadu_ps(from + i * from_column);
+    for (int i = 0; i < 16; i += 2) {
+        b[i] = _mm512_unpacklo_ps(a[i], a[i + 1]);
+        b[i + 1] = _mm512_unpackhi_ps(a[i], a[i + 1]);
+    }
+    for (int i = 0; i < 16; i += 4) {
+        a[i] = unpack_low(b[i], b[i + 2]);
+        a[i + 1] = unpack_high(b[i], b[i + 2]);
+        a[i + 2] = unpack_low(b[i + 1], b[i + 3]);
+        a[i + 3] = unpack_high(b[i + 1], b[i + 3]);
+    }
+    /* a[4·i + j], lane k: row 4·k + j, columns 4·i on. */
+    for (int j = 0; j < 4; j++) {
+        for (int half = 0; half < 2; half++) {
+            b[8 * half + j] = _mm512_shuffle_f32x4(a[8 * half + j], a[8 * half + 4 + j], 0x88);
+            b[8 * half + 4 + j] = _mm512_shuffle_f32x4(a[8 * half + j], a[8 * half + 4 + j], 0xdd);
+        }
+        _mm512_storeu_ps(to + j * to_row, _mm512_shuffle_f32x4(b[j], b[8 + j], 0x88));
+        _mm512_storeu_ps(to + (4 + j) * to_row, _mm512_shuffle_f32x4(b[4 + j], b[12 + j], 0x88));
+        _mm512_storeu_ps(to + (8 + j) * to_row, _mm512_shuffle_f32x4(b[j], b[8 + j], 0xdd));
+        _mm512_storeu_ps(to + (12 + j) * to_row, _mm512_shuffle_f32x4(b[4 + j], b[12 + j], 0xdd));
+    }
+}
+
+TARGET_avx512 INLINE void square_u64x8(char *to, int64_t to_row, const char *from, int64_t from_column) {
+    __m512d const a = _mm512_castps_pd(lanes_4(from, 2 * from_column));
+    __m512d const b = _mm512_castps_pd(lanes_4(from + from_column, 2 * from_column));
+    _mm512_storeu_pd(to, _mm512_unpacklo_pd(a, b));
+    _mm512_storeu_pd(to + to_row, _mm512_unpackhi_pd(a, b));
+}
+#endif
+
+#define MOVER(tier, width, wide_u32, rows_u32, wide_u64)                                                                       \
+    TARGET_##tier static void rows_##tier(char *to, int64_t to_row, int64_t to_item, const char *from, int64_t from_row,       \
+                                          int64_t from_item, int64_t rows, int64_t k, int64_t size) {                          \
+        move_rows(to, to_row, to_item, from, from_row, from_item, rows, k, size);                                              \
+    }                                                                                                                          \
+    TARGET_##tier static void transposed_##tier(char *to, int64_t to_row, const char *from, int64_t from_column, int64_t rows, \
+                                                int64_t columns, int64_t size) {                                               \
+        if (size == 4) {                                                                                                       \
+            transposed(to, to_row, from, from_column, rows, columns, 4, wide_u32, rows_u32, width / 4, square_u32x4);          \
+        } else if (size == 8) {                                                                                                \
+            transposed(to, to_row, from, from_column, rows, columns, 8, wide_u64, 2, width / 8, square_u64x2);                 \
+        } else {                                                                                                               \
+            move_rows(to, size, to_row, from, from_column, size, columns, rows, size);                                         \
+        }                                                                                                                      \
+    }
+
+MOVER(scalar, 16, square_u32x4, 4, square_u64x2)
+#ifdef __x86_64__
+MOVER(avx2, 32, square_u32x8, 4, square_u64x4)
+MOVER(avx512, 64, square_u32x16, 16, square_u64x8)
+#endif
+
+const gorsqrt_mover gorsqrt_movers[GORSQRT_TIERS] = {
+    [GORSQRT_SCALAR] = {rows_scalar, transposed_scalar},
+#ifdef __x86_64__
+    [GORSQRT_AVX2] = {rows_avx2, transposed_avx2},           [GORSQRT_AVX512] = {rows_avx512, transposed_avx512},
+    [GORSQRT_AVX512VBMI] = {rows_avx512, transposed_avx512},
+#endif
+#ifdef __aarch64__
+    [GORSQRT_NEON] = {rows_scalar, transposed_scalar}, /* vectors of it are the compiler's default there */
+#endif
+};
+
+void move_streaming(char *to, int64_t to_row, const char *from, int64_t from_row, int64_t rows, int64_t bytes) {
+    for (int64_t r = 0; r < rows; r++) {
+        char *const out = to + r * to_row;
+        const char *const in = from + r * from_row;
+#ifdef __x86_64__
+        int64_t i = (int64_t)items_to_line(out, 1, (size_t)bytes);
+        memcpy(out, in, (size_t)i);
+        for (; i + LINE <= bytes; i += LINE) {
+            for (int64_t j = i; j < i + LINE; j += 16) {
+                _mm_stream_si128((__m128i *)(out + j), _mm_loadu_si128((const __m128i *)(in + j)));
+            }
+        }
+        memcpy(out + i, in + i, (size_t)(bytes - i));
+#else
+        memcpy(out, in, (size_t)bytes);
+#endif
+    }
+}
+
+void move_fence(void) {
+#ifdef __x86_64__
+    _mm_sfence();
+#endif
+}
