@@ -125,7 +125,7 @@ def serve_tests():
         return [blocks(device) for device in range(2)]
 
     def fill(x, value):
-        if value:
+        if value or x.numel() == 0:
             return x.copy_(torch.full(x.shape, value, dtype=x.dtype))
         with On(x.device.index):
             stream = torch.cuda.current_stream(x.device).cuda_stream

@@ -8,18 +8,20 @@ import ctypes
 import functools
 import os
 import re
+import subprocess
+import sys
 import tempfile
+import warnings
+from random import Random
 
 import cuda_double as double
 import numpy as np
 import pytest
 import torch
 from cuda_double import on_doubles
-from torch_oracle import RELEASE
+from torch_oracle import COMPLEX, FLOATS, INTEGERS, RELEASE
 
 import gorsqrt
-
-DTYPES = [torch.float16, torch.bfloat16, torch.float32, torch.float64, torch.complex64, torch.complex128]
 
 
 @contextlib.contextmanager
@@ -47,7 +49,7 @@ def raises(kind, text):
 
 def bits(x):
     """A CPU tensor's bits, whatever its strides."""
-    return x.contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()
+    return torch.empty(x.numel(), dtype=x.dtype).copy_(x.reshape(-1)).view(torch.uint8).numpy().tobytes()
 
 
 class Interface:
@@ -82,7 +84,7 @@ def test_devices():
 
 @on_doubles()
 def test_tensors():
-    for dtype in [*DTYPES, torch.bool, torch.uint8, torch.int64]:
+    for dtype in [*FLOATS, *COMPLEX, torch.bool, torch.uint8, torch.int64]:
         x = torch.arange(24).to(dtype).reshape(2, 3, 4)
         y = x.cuda()
         assert y.is_cuda
@@ -349,6 +351,127 @@ def test_memory_that_is_freed_too_early_shows():
             with raises(RuntimeError, "CUDA error: an illegal memory access was encountered"):
                 stream.synchronize()
             double.library().double_reset()
+
+
+# gorsqrt on them.
+
+LENGTH = 1024  # of a storage, in bytes
+
+
+def any_storage(random):
+    """Any bytes, with the special values of every dtype among them."""
+    data = bytearray(random.randbytes(LENGTH))
+    specials = [b"", b"\0" * 16, b"\0\x80" * 8, b"\0\0\x80\x7f" * 4, b"\0\x7c" * 8, b"\0\0\xc0\x7f" * 4, b"\1" + b"\0" * 7]
+    for at in range(0, LENGTH, 16):
+        special = random.choice(specials)
+        data[at : at + len(special)] = special
+    return torch.frombuffer(data, dtype=torch.uint8).clone().untyped_storage()
+
+
+def any_view(random, storage, dtype, shape):
+    """A view of this shape, dense in any order more often than not; None where the storage is too small for it."""
+    order = random.sample(range(len(shape)), len(shape)) if random.random() < 0.7 else range(len(shape))[::-1]
+    strides, step = [0] * len(shape), random.choice([1, 1, 1, 2, 3])
+    for d in order:
+        strides[d] = random.choice([0, 1, 2, 5]) if random.random() < 0.1 else step
+        step *= max(1, shape[d])
+    reach = sum(stride * (length - 1) for stride, length in zip(strides, shape, strict=True)) if 0 not in shape else 0
+    room = LENGTH // dtype.itemsize - reach
+    return torch.empty(0, dtype=dtype).set_(storage, random.randrange(room), shape, strides) if room > 0 else None
+
+
+def whole(x):
+    """A tensor's whole storage, on the CPU."""
+    return torch.empty(0, dtype=torch.uint8, device=x.device).set_(x.untyped_storage()).cpu()
+
+
+def like(x, storage):
+    """The same view of another storage."""
+    return torch.empty(0, dtype=x.dtype, device=storage.device).set_(storage, x.storage_offset(), x.shape, x.stride())
+
+
+def elements(x):
+    return bits(like(x, whole(x).untyped_storage()))
+
+
+def outcome(function, *arguments, **keywords):
+    """What a call gives or raises, and what it warns of, which torch says twice on the CPU where it casts."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        try:
+            result, error = function(*arguments, **keywords), None
+        except Exception as raised:
+            result, error = None, (type(raised), str(raised))
+    return result, (error, {str(w.message) for w in caught})
+
+
+@pytest.mark.spec("7.1", "7.11", "6.8")
+@on_doubles()
+def test_random_calls_are_the_cpus():
+    """Views of one storage or two, there and here: the same errors, bits, strides and versions, and the same bytes around."""
+    random = Random(1)
+    seen = dict.fromkeys(["fresh", "out", "in place", "refused"], 0)
+    dtypes = [*FLOATS, *COMPLEX, *INTEGERS]
+    while min(seen.values()) < 200:
+        shape = [random.choice([1, 2, 3, 5, 8, 40]) for _ in range(random.randrange(4))] + [0] * (random.random() < 0.05)
+        here = any_storage(random), any_storage(random)
+        x = any_view(random, here[0], random.choice(dtypes), shape)
+        apart = random.random() < 0.6
+        other = random.choice([shape[1:], [1, *shape], [2, 2]]) if apart and random.random() < 0.1 else shape
+        same = x is not None and random.random() < 0.5
+        out = any_view(random, here[apart], x.dtype if same else random.choice(dtypes), other)
+        if x is None or out is None:
+            continue
+        a = like(x, whole(x).cuda().untyped_storage())
+        b = like(out, whole(out).cuda().untyped_storage() if apart else a.untyped_storage())
+        how = random.choice(["fresh", "out", "out", "in place"])
+        function = gorsqrt.rsqrt_ if how == "in place" else gorsqrt.rsqrt
+        case = f"{how}: {x.dtype} {x.shape} {x.stride()}, out {out.dtype} {out.shape} {out.stride()}"
+        want, said = outcome(function, x, **({"out": out} if how == "out" else {}))
+        got, said_there = outcome(function, a, **({"out": b} if how == "out" else {}))
+        assert said_there == said, case
+        if want is not None:
+            assert (got is a, got is b) == (want is x, want is out), case
+            assert (got.dtype, got.shape, got._version) == (want.dtype, want.shape, want._version), case
+            long = [d for d in range(want.ndim) if want.shape[d] > 1]  # of an integer's copy the CPU chooses the others
+            assert [got.stride(d) for d in long] == [want.stride(d) for d in long] or want.numel() == 0, case
+            assert elements(got) == elements(want), case
+        seen["refused" if want is None else how] += 1
+        for t, c in ((a, x), (b, out)):  # beyond, where out has grown, are no values
+            assert torch.equal(whole(t)[:LENGTH], whole(c)[:LENGTH]), case
+            assert t._version == c._version, case
+
+
+@pytest.mark.spec("7.11")
+@on_doubles()
+def test_memory_in_a_streams_order():
+    """Tensors that are dropped at once, while nothing has run: the work finds them, on the stream that they were made on."""
+    x = torch.rand(1000)
+    want = gorsqrt.rsqrt(gorsqrt.rsqrt(gorsqrt.rsqrt(x)), out=torch.empty(1000, dtype=torch.float64))
+    for stream in (torch.cuda.default_stream(), torch.cuda.Stream()):
+        with torch.cuda.stream(stream):
+            y, z = torch.empty(1000, dtype=torch.float64, device="cuda"), x.cuda()
+            gorsqrt.rsqrt(gorsqrt.rsqrt(gorsqrt.rsqrt_(x.cuda())), out=y)
+            gorsqrt.rsqrt(z[::2].view(torch.int32), out=z[:500])  # by a temporary
+            assert double.pending() > 5
+            stream.synchronize()
+            assert bits(y.cpu()) == bits(want)
+            assert bits(z[:500].cpu()) == bits(gorsqrt.rsqrt(x[::2].view(torch.int32)))
+
+
+@pytest.mark.spec("7.11")
+def test_a_program():
+    """Whichever is imported first; it ends as others do, though work waits."""
+    imports = ["import torch", "from gorsqrt import rsqrt, rsqrt_"]
+    code = """
+x = torch.tensor([4., 16., 25.], device='cuda')
+print([round(y, 4) for y in rsqrt(x).tolist()], flush=True)
+rsqrt_(x)
+"""
+    for first, second in (imports, imports[::-1]):
+        command = [sys.executable, "-c", f"{first}\n{second}\n{code}"]
+        done = subprocess.run(command, env=double.torch_environment(caching=True), capture_output=True, text=True, timeout=120)
+        assert (done.returncode, done.stdout, done.stderr) == (0, "[0.5, 0.25, 0.2]\n", "")
 
 
 @on_doubles()
