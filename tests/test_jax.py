@@ -2,14 +2,18 @@
 
 jax is imported by the first test and not with this module, since it warns of every fork from then on."""
 
-import importlib
+import ctypes
+import importlib.util
 import re
+import subprocess
 import sys
 
+import cuda_double as double
 import numpy as np
 import pytest
 import torch
 from test_calls import SUPPORTED
+from test_cuda_arrays import run
 from test_dtypes import BF16, COMPLEX, INTEGER, REAL, bits, ids, samples
 from test_process import python
 
@@ -267,7 +271,129 @@ def test_sharded_arrays():
     )
 
 
-# Where there is a GPU and gorsqrt can't compute there.
+# On CUDA devices: the function that XLA calls there, by the test double of the driver, and all that jax does without a device.
+
+# A caller as XLA is one, from its own header.
+CALLER = r"""
+#include <stdio.h>
+#include "xla/ffi/api/c_api.h"
+
+static char said[1000];
+static void *stream;
+
+static XLA_FFI_Error *create_error(XLA_FFI_Error_Create_Args *args) {
+    snprintf(said, sizeof said, "%d %s", (int)args->errc, args->message);
+    return (XLA_FFI_Error *)said;
+}
+
+static XLA_FFI_Error *get_stream(XLA_FFI_Stream_Get_Args *args) {
+    if (args->struct_size < sizeof *args || args->ctx != (XLA_FFI_ExecutionContext *)0x77) return (XLA_FFI_Error *)"no stream";
+    args->stream = stream;
+    return NULL;
+}
+
+const char *call(XLA_FFI_Handler *handler, void *on, void *context, int type, void *x, void *y, int64_t rank, int64_t *xdims,
+                 int64_t *ydims) {
+    XLA_FFI_Api api = {.struct_size = sizeof api};
+    api.XLA_FFI_Error_Create = create_error;
+    api.XLA_FFI_Stream_Get = get_stream;
+    stream = on;
+    XLA_FFI_Buffer in = {.struct_size = sizeof in, .dtype = type, .data = x, .rank = rank, .dims = xdims};
+    XLA_FFI_Buffer out = {.struct_size = sizeof out, .dtype = type, .data = y, .rank = rank, .dims = ydims};
+    XLA_FFI_ArgType arg_type = XLA_FFI_ArgType_BUFFER;
+    XLA_FFI_RetType ret_type = XLA_FFI_RetType_BUFFER;
+    void *args[] = {&in}, *rets[] = {&out};
+    XLA_FFI_CallFrame frame = {.struct_size = sizeof frame, .api = &api, .ctx = context};
+    frame.stage = XLA_FFI_ExecutionStage_EXECUTE;
+    frame.args = (XLA_FFI_Args){sizeof frame.args, NULL, 1, &arg_type, args};
+    frame.rets = (XLA_FFI_Rets){sizeof frame.rets, NULL, 1, &ret_type, rets};
+    return (const char *)handler(&frame);
+}
+
+int version(XLA_FFI_Handler *handler) {
+    XLA_FFI_Metadata metadata = {.struct_size = sizeof metadata, .api_version = {.struct_size = sizeof metadata.api_version}};
+    XLA_FFI_Metadata_Extension extension = {{sizeof extension, XLA_FFI_Extension_Metadata, NULL}, &metadata};
+    XLA_FFI_CallFrame frame = {.struct_size = sizeof frame, .extension_start = &extension.extension_base};
+    return handler(&frame) || metadata.api_version.major_version ? -1 : metadata.api_version.minor_version;
+}
+"""
+
+XLA_TYPES = {"float16": 10, "float32": 11, "float64": 12, "complex64": 15, "bfloat16": 16, "complex128": 18}
+
+
+def caller(folder):
+    """The caller, compiled."""
+    (include,) = importlib.util.find_spec("jaxlib").submodule_search_locations
+    source, library = folder / "caller.c", folder / "caller.so"
+    source.write_text(CALLER)
+    subprocess.run(["cc", "-std=c11", "-shared", "-fPIC", f"-I{include}/include", source, "-o", library], check=True)
+    return library
+
+
+@pytest.mark.spec("7.11", "6.8", "8.5")
+def test_what_xla_calls_on_a_cuda_device(tmp_path):
+    run(f"import test_jax; test_jax.on_a_cuda_device('{caller(tmp_path)}')", double.build())
+
+
+def on_a_cuda_device(path):
+    """Enqueued on XLA's stream, with numpy's bits; errors are XLA's."""
+    library = ctypes.CDLL(path)
+    library.call.restype = ctypes.c_char_p
+    pointer = ctypes.pythonapi.PyCapsule_GetPointer
+    pointer.restype, pointer.argtypes = ctypes.c_void_p, (ctypes.py_object, ctypes.c_char_p)
+    _, capsule = gorsqrt._gorsqrt.xla_targets(7)
+    target = pointer(capsule, b"xla._CUSTOM_CALL_TARGET")
+    assert library.version(ctypes.c_void_p(target)) == 7
+
+    def call(stream, dtype, x, y, shape, other=None, context=0x77):
+        def lengths(n):
+            return (ctypes.c_int64 * (len(n) or 1))(*n)
+
+        words = [ctypes.c_void_p(word) for word in (target, stream, context)]
+        memory = [ctypes.c_void_p(word) for word in (x, y)]
+        return library.call(*words, dtype, *memory, ctypes.c_int64(len(shape)), lengths(shape), lengths(other or shape))
+
+    stream = double.stream(1)
+    for dtype in [*REAL, *COMPLEX]:
+        for shape in ((), (1,), (33,), (3, 0, 2), (4, 5, 6), (1027,)):
+            n = int(np.prod(shape))
+            x = np.frombuffer(np.random.default_rng(n).bytes(n * dtype.itemsize), dtype)
+            a, b = double.Memory(x.tobytes(), 1), double.Memory(b"\x77" * x.nbytes, 1)
+            double.log()
+            assert call(stream, XLA_TYPES[dtype.name], a.address, b.address, shape) is None
+            assert b.peek() == b"\x77" * x.nbytes
+            launched = [line for line in double.log() if "threads on" in line]
+            assert [line.rpartition(" ")[2] for line in launched] == [hex(stream)] * (n > 0)
+            assert b.read(stream) == bits(gorsqrt.rsqrt(x)).tobytes()
+            assert a.peek() == x.tobytes()
+            assert call(None, XLA_TYPES[dtype.name], a.address, a.address, shape) is None  # the default stream, in place
+            assert a.read() == b.peek()
+    assert call(stream, 4, a.address, b.address, (3,)).startswith(
+        b"3 gorsqrt takes one array and gives one of the same shape and"
+    )
+    assert call(stream, 11, a.address, b.address, (3,), (4,)).startswith(b"3 gorsqrt takes one array")
+    assert call(stream, 11, a.address, b.address, (3,), context=0x78) == b"no stream"
+    double.fail("cuLaunchKernel", 2)
+    assert call(stream, 11, a.address, b.address, (3,)) == b"13 CUDA error: CUDA_ERROR_OUT_OF_MEMORY: out of memory"
+    assert call(stream, 11, double.Memory(bytes(12)).address, b.address, (3,)) == (
+        b"13 Expected all tensors to be on the same device, but found at least two devices, cuda:1 and cuda:0!"
+    )
+
+
+@pytest.mark.spec("7.11")
+@pytest.mark.parametrize("dtype", [np.float32, np.int32, BF16], ids=str)
+def test_lowering_for_cuda_devices(jax, dtype):
+    """Without one: the same call of the function, which is registered there too."""
+    for f in (gorsqrt.rsqrt, jax.vmap(gorsqrt.rsqrt), jax.grad(lambda x: gorsqrt.rsqrt(x).astype(np.float32).sum())):
+        if dtype is np.int32 and f is not gorsqrt.rsqrt:
+            continue
+        shape = jax.ShapeDtypeStruct((3, 4), dtype)
+        disabled = [jax.export.DisabledSafetyCheck.custom_call("gorsqrt")]
+        texts = {}
+        for platform in ("cpu", "cuda"):
+            exported = jax.export.export(jax.jit(f), platforms=[platform], disabled_checks=disabled)(shape)
+            texts[platform] = exported.mlir_module()
+        assert texts["cuda"].count("@gorsqrt(") == texts["cpu"].count("@gorsqrt(") == 1
 
 
 @pytest.mark.spec("8.5", "3.5")
@@ -275,22 +401,22 @@ def test_jax_arrays_on_other_devices(jax, monkeypatch):
     """Stand-ins for the devices: the adapter asks them for nothing but their platform."""
     import gorsqrt.jax as adapter
 
-    for platforms, code in ((["cpu"], 0), (["gpu"], 1), (["cuda"], 1), (["rocm"], 2), (["tpu"], 2), (["cpu", "gpu"], 2)):
+    for platforms, code in ((["cpu"], 0), (["gpu"], 0), (["cuda"], 0), (["rocm"], 2), (["tpu"], 2), (["cpu", "tpu"], 2)):
         devices = [type("Device", (), {"platform": name})() for name in platforms]
         assert adapter.device(type("Array", (), {"devices": lambda self, d=devices: set(d)})()) == code
     x = jax.numpy.asarray(X)
-    for code, text in ((1, "is on a CUDA device"), (2, "is on a device that is neither the CPU nor CUDA's")):
-        monkeypatch.setattr(adapter, "device", lambda x, code=code: code)
-        for call in (gorsqrt.rsqrt, gorsqrt.rsqrt_):
-            with pytest.raises(RuntimeError, match=re.escape(f"(): argument 'input' {text}, where this version")):
-                call(x)
+    monkeypatch.setattr(adapter, "device", lambda x: 2)
+    text = "argument 'input' is on a device that is neither the CPU nor CUDA's, where this version"
+    for call in (gorsqrt.rsqrt, gorsqrt.rsqrt_):
+        with pytest.raises(RuntimeError, match=re.escape(f"(): {text}")):
+            call(x)
 
 
 def test_a_platform_without_the_kernels(jax):
     """jax itself says so when it compiles for one."""
     lowered = jax.jit(gorsqrt.rsqrt).trace(X)
-    with pytest.raises(NotImplementedError, match="'gorsqrt' not found for platform cuda"):
-        lowered.lower(lowering_platforms=("cuda",))
+    with pytest.raises(NotImplementedError, match="'gorsqrt' not found for platform rocm"):
+        lowered.lower(lowering_platforms=("rocm",))
 
 
 # As a guest.

@@ -11,7 +11,7 @@ typedef struct xla_extension {
     struct xla_extension *next;
 } xla_extension;
 
-enum { XLA_METADATA = 1, XLA_INVALID_ARGUMENT = 3, XLA_MAJOR = 0 };
+enum { XLA_METADATA = 1, XLA_INVALID_ARGUMENT = 3, XLA_INTERNAL = 13, XLA_MAJOR = 0 };
 
 /* What XLA is told that this was built for: it takes its own minor version only, though nothing of what is read here has
  * changed from 0.1 to 0.3. */
@@ -42,9 +42,17 @@ typedef struct {
 typedef struct {
     size_t struct_size;
     xla_extension *extensions;
+    void *context, *stream; /* asked with the first; the second is the answer, a CUstream */
+} xla_stream;
+
+typedef struct {
+    size_t struct_size;
+    xla_extension *extensions;
     xla_version version;
     const void *internal;
     void *(*create_error)(xla_error *);
+    const void *get_message, *destroy_error, *register_handler;
+    void *(*get_stream)(xla_stream *);
 } xla_api;
 
 typedef struct {
@@ -85,43 +93,92 @@ static int32_t xla_dtype(int32_t number) {
     }
 }
 
+/* Whether XLA asks only what this was built for; if so, answers. */
+static bool is_question(const xla_call *call) {
+    if (call->extensions == NULL || call->extensions->type != XLA_METADATA) return false;
+    xla_version *const built = &((xla_metadata_extension *)call->extensions)->metadata->version;
+    built->major = XLA_MAJOR;
+    built->minor = xla_minor;
+    return true;
+}
+
+static void *failed(const xla_call *call, int32_t code, const char *message) {
+    xla_error error = {.struct_size = sizeof error, .message = message, .code = code};
+    return call->api->create_error(&error);
+}
+
+/* The two buffers of a call and how many items each has; NULL, or XLA's error. */
+static void *read_call(const xla_call *call, const xla_buffer **x, const xla_buffer **y, size_t *n) {
+    *x = call->arguments.count == 1 ? call->arguments.buffers[0] : NULL;
+    *y = call->results.count == 1 ? call->results.buffers[0] : NULL;
+    bool same = *x && *y && (*x)->dtype == (*y)->dtype && (*x)->rank == (*y)->rank && xla_dtype((*x)->dtype) != GORSQRT_DTYPES;
+    *n = 1;
+    for (int64_t d = 0; same && d < (*x)->rank; d++) {
+        same = (*x)->lengths[d] == (*y)->lengths[d];
+        *n *= (size_t)(*x)->lengths[d];
+    }
+    if (same) return NULL;
+    return failed(call, XLA_INVALID_ARGUMENT,
+                  "gorsqrt takes one array and gives one of the same shape and floating-point dtype");
+}
+
 /* result = 1/√argument, two buffers of one dtype and shape, disjoint or the same. XLA calls it in threads of its own, which know
  * nothing of Python: kernels only. They set the floating-point mode that they need, since XLA flushes subnormals. */
 static void *xla_rsqrt(xla_call *call) {
-    if (call->extensions && call->extensions->type == XLA_METADATA) {
-        xla_version *const built = &((xla_metadata_extension *)call->extensions)->metadata->version;
-        built->major = XLA_MAJOR;
-        built->minor = xla_minor;
-        return NULL;
-    }
-    const xla_buffer *x = call->arguments.count == 1 ? call->arguments.buffers[0] : NULL;
-    const xla_buffer *y = call->results.count == 1 ? call->results.buffers[0] : NULL;
-    bool same = x && y && x->dtype == y->dtype && x->rank == y->rank && xla_dtype(x->dtype) != GORSQRT_DTYPES;
-    size_t n = 1;
-    for (int64_t d = 0; same && d < x->rank; d++) {
-        same = x->lengths[d] == y->lengths[d];
-        n *= (size_t)x->lengths[d];
-    }
-    if (!same) {
-        xla_error error = {.struct_size = sizeof error,
-                           .message = "gorsqrt takes one array and gives one of the same shape and floating-point dtype",
-                           .code = XLA_INVALID_ARGUMENT};
-        return call->api->create_error(&error);
-    }
-    if (n > 0) go_now->express[xla_dtype(x->dtype)](y->data, x->data, n);
-    return NULL;
+    if (is_question(call)) return NULL;
+    const xla_buffer *x, *y;
+    size_t n;
+    void *const error = read_call(call, &x, &y, &n);
+    if (error == NULL && n > 0) go_now->express[xla_dtype(x->dtype)](y->data, x->data, n);
+    return error;
 }
 
-/* xla_target(minor): what jax registers with an XLA of this minor version. */
-static PyObject *xla_target(PyObject *module, PyObject *minor) {
+/* The same of buffers on a CUDA device, enqueued on XLA's stream. It knows of no fork: XLA's threads are not in a child of one. */
+static void *xla_rsqrt_cuda(xla_call *call) {
+    if (is_question(call)) return NULL;
+    const xla_buffer *x, *y;
+    size_t n;
+    void *error = read_call(call, &x, &y, &n);
+    if (error || n == 0) return error;
+    xla_stream where = {.struct_size = sizeof where, .context = call->context};
+    error = call->api->get_stream(&where);
+    if (error) return error;
+    int32_t const dtype = xla_dtype(x->dtype);
+    int64_t const shape = (int64_t)n, stride = gorsqrt_item_size[dtype];
+    gorsqrt_array src = {
+        .data = x->data, /* both are XLA's, which keeps them until its stream has passed this */
+        .shape = &shape,
+        .strides = &stride,
+        .dtype = dtype,
+        .ndim = 1,
+        .device = CUDA,
+        .launches = 1,
+        .index = -1,
+        .stream = where.stream ? (uintptr_t)where.stream : LEGACY_STREAM,
+        .default_dtype = -1,
+    };
+    gorsqrt_array dst = src;
+    dst.data = y->data;
+    gorsqrt_refusal refusal;
+    if (go_now->launch_into(&dst, &src, NULL, &refusal)) {
+        error = failed(call, XLA_INTERNAL, refusal.text);
+        free(refusal.text);
+    }
+    return error;
+}
+
+/* xla_targets(minor): what jax registers with an XLA of this minor version, for the CPU and for CUDA. */
+static PyObject *xla_targets(PyObject *module, PyObject *minor) {
     (void)module;
+    static const char name[] = "xla._CUSTOM_CALL_TARGET";
     xla_minor = (int)PyLong_AsLong(minor);
-    return PyErr_Occurred() ? NULL : PyCapsule_New((void *)xla_rsqrt, "xla._CUSTOM_CALL_TARGET", NULL);
+    if (PyErr_Occurred()) return NULL;
+    return Py_BuildValue("NN", PyCapsule_New((void *)xla_rsqrt, name, NULL), PyCapsule_New((void *)xla_rsqrt_cuda, name, NULL));
 }
 
 int jax_install(PyObject *module) {
     /* Static: the function refers to it for as long as the process lives. */
-    static PyMethodDef methods[] = {{"xla_target", xla_target, METH_O, NULL}, {NULL, NULL, 0, NULL}};
+    static PyMethodDef methods[] = {{"xla_targets", xla_targets, METH_O, NULL}, {NULL, NULL, 0, NULL}};
     return PyModule_AddFunctions(module, methods);
 }
 

@@ -1,4 +1,4 @@
-"""1/√x for jax: a primitive that XLA computes with gorsqrt's kernels, without Python and its lock.
+"""1/√x for jax: a primitive that XLA computes with gorsqrt's kernels, on CPUs and CUDA devices, without Python and its lock.
 
 gorsqrt.rsqrt comes here for a jax.Array. jit, vmap, grad, scan and sharding work on it as on any elementwise function of jax.
 """
@@ -18,7 +18,7 @@ from . import _gorsqrt
 if jax.__version_info__ < (0, 6, 2):
     raise ImportError(f"gorsqrt works with jax 0.6.2 or newer; this is {jax.__version__}")
 
-CPU, CUDA, ELSEWHERE = range(3)
+HERE, _, ELSEWHERE = range(3)
 
 
 def _lower(ctx, x):
@@ -50,19 +50,17 @@ batching.defvectorized(rsqrt_p)
 ad.defjvp2(rsqrt_p, lambda tangent, y, x: tangent * (-0.5 * y * y * y))
 _header = Path(jax.ffi.include_dir(), "xla/ffi/api/c_api.h").read_text()
 _minor = int(re.findall(r"#define XLA_FFI_API_MINOR (\d+)", _header)[0])
-jax.ffi.register_ffi_target("gorsqrt", _gorsqrt.xla_target(_minor), platform="cpu")
+for _platform, _target in zip(("cpu", "CUDA"), _gorsqrt.xla_targets(_minor), strict=True):
+    jax.ffi.register_ffi_target("gorsqrt", _target, platform=_platform)
+    mlir.register_lowering(rsqrt_p, _lower, platform=_platform.lower())
 jax.ffi.register_ffi_target_as_batch_partitionable("gorsqrt")
-mlir.register_lowering(rsqrt_p, _lower, platform="cpu")
 
 
 def device(x):
-    """Where an array lies. A tracer may lie anywhere: jax will say when it compiles."""
+    """Whether an array lies where jax can compute it with gorsqrt. A tracer may lie anywhere: jax will say when it compiles."""
     if isinstance(x, jax.core.Tracer):
-        return CPU
-    platforms = {d.platform for d in x.devices()}
-    if platforms == {"cpu"}:
-        return CPU
-    return CUDA if platforms <= {"gpu", "cuda"} else ELSEWHERE
+        return HERE
+    return HERE if {d.platform for d in x.devices()} <= {"cpu", "gpu", "cuda"} else ELSEWHERE
 
 
 @functools.partial(jax.jit, static_argnums=1, inline=True)
