@@ -2,11 +2,6 @@
 
 import ctypes
 
-import ml_dtypes
-import numpy as np
-
-BF16 = np.dtype(ml_dtypes.bfloat16)
-
 
 class Tensor(ctypes.Structure):
     _fields_ = [
@@ -54,7 +49,7 @@ def end_of_capsule(capsule):
 
 
 def code_of(dtype):
-    return 4 if dtype == BF16 else {"i": 0, "u": 1, "f": 2, "c": 5, "b": 6}[dtype.kind]
+    return 4 if dtype.name == "bfloat16" else {"i": 0, "u": 1, "f": 2, "c": 5, "b": 6}[dtype.kind]
 
 
 class Producer:

@@ -6,12 +6,15 @@ import itertools
 import os
 
 import cuda_double as double
+import ml_dtypes
 import numpy as np
 import pytest
-from dlpack_producer import BACK, BF16, DELETER, OUT, TWICE, Producer, delete
+from dlpack_producer import BACK, DELETER, OUT, TWICE, Producer, delete
 from test_cuda_arrays import COMPLEX, INTEGERS, REALS, bits, end_capture, layouts, on_cpu, on_double, raises, values
 
 import gorsqrt
+
+BF16 = np.dtype(ml_dtypes.bfloat16)
 
 
 class Device(Producer):

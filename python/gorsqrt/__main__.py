@@ -120,10 +120,13 @@ def main():
 
     print("\n5. CUDA")
     cupy = installed("cupy") if config["cuda_driver"] else None
-    if cupy:
+    if torch and torch.cuda.is_available():
+        x = torch.tensor([4.0, 16.0, 25.0], device="cuda")
+        print(f"  {'rsqrt(tensor([4.0, 16.0, 25.0], device=cuda))':53}  {show(gorsqrt.rsqrt(x))}")
+    elif cupy:
         print(f"  {'rsqrt(cupy.array([4, 16, 25]))':53}  {show(gorsqrt.rsqrt(cupy.array([4, 16, 25])))}")
     elif config["cuda_driver"]:
-        print(f"  NVIDIA's driver {config['cuda_driver']} is here, but no cupy to make an array on the device by.")
+        print(f"  NVIDIA's driver {config['cuda_driver']} is here, but no torch or cupy to make an array on the device by.")
     else:
         print("  This machine has no NVIDIA driver. An array that says it is on a CUDA device gets one sentence:")
         try:
