@@ -5,7 +5,7 @@
  *
  *     1/√z = conj(√z) / m = (A, -copysign(B, im)) where re >= 0,  (B, -copysign(A, im)) where re < 0
  *
- * in which nothing cancels. Every rounded quantity x has a correction xl, so that each part is within 0.5 + 2^-16 ulp in c64, and
+ * in which nothing cancels. Every rounded quantity x has a correction xl, so that each part is within 0.5 + 2^-15 ulp in c64, and
  * within 0.5 + 2^-40 in c128. Only + - · and fma of floats, in the order written, and integers: no processor's own estimates and
  * no processor's own nans. A compiler that contracts a·b + c changes the bits.
  *
@@ -79,7 +79,7 @@ INLINE_TIER INTS OF(equal)(INTS a, INTS b) {
     return ((a ^ b) - 1) >> (BITS - 1);
 }
 
-/* y ≈ 1/√(2x) for x > 0, within 2^-22, or 2^-50. First half of the exponent and straight lines for the mantissa, within 7 %; then
+/* y ≈ 1/√(2x) for x > 0, within 2^-21, or 2^-50. First half of the exponent and straight lines for the mantissa, within 7 %; then
  * y·p(x·y²), where p of degree 4 is near 1/√(2v), for the v that come up within 2^-26, and has two factors with a leading 1. */
 INLINE_TIER void OF(near)(REALS *y, const REALS *x) {
     REALS const none = {0};
@@ -117,7 +117,8 @@ INLINE_TIER PARTS OF(result)(PARTS z, INTS left, INTS sign, INTS a, INTS b, bool
     };
 }
 
-/* VECTORS vectors in place. `ordinary`, where all parts are between 1/FAR and FAR, leaves out what changes no bit of these. */
+/* VECTORS vectors in place. `ordinary`, where all parts are between 1/FAR and FAR or one of an item is 0, leaves out what changes no
+ * bit of these. */
 INLINE_TIER void OF(rsqrt_items)(PARTS *item, bool ordinary) {
     REALS const none = {0};
     PARTS z[VECTORS];
@@ -194,16 +195,28 @@ INLINE_TIER void OF(rsqrt_items)(PARTS *item, bool ordinary) {
 }
 
 #ifdef __CUDA__
-INLINE_TIER
-#else
-TIER static __attribute__((noinline))
-#endif
-void OF(rsqrt_unusual)(PARTS *item) {
+INLINE_TIER void OF(rsqrt_unusual)(PARTS *item) {
     OF(rsqrt_items)(item, false);
-#ifdef __CUDA__
     __asm__ volatile(""); /* or clang would do this always, to save the branch */
-#endif
 }
+#else
+/* Where a part is not between 1/FAR and FAR. Numbers on an axis are ordinary all the same. */
+TIER static __attribute__((noinline)) void OF(rsqrt_unusual)(PARTS *item) {
+    REALS const none = {0};
+    INTS const far = (INTS)(none + FAR), near = (INTS)(none + 1 / FAR);
+    INTS outside = {0};
+    for (int i = 0; i < VECTORS; i++) {
+        INTS const re = item[i].re & (INT)(SIGN - 1), im = item[i].im & (INT)(SIGN - 1);
+        INTS const lo = (INTS)OF(min)((REALS)re, (REALS)im), hi = (INTS)OF(max)((REALS)re, (REALS)im);
+        outside |= ((lo - near) & -lo) | (hi - near) | (far - re) | (far - im);
+    }
+    if (OF(any)(outside)) {
+        OF(rsqrt_items)(item, false);
+    } else {
+        OF(rsqrt_items)(item, true);
+    }
+}
+#endif
 
 /* 1/√item of VECTORS vectors, in place. */
 INLINE_TIER void OF(rsqrt)(PARTS *item) {

@@ -387,7 +387,7 @@ func testComplexAgree[F float](t *testing.T, kernel Kernel) {
 // TestComplexAccuracy measures the scalar tier, whose bits are all tiers', against exact arithmetic, and looks for the symmetry
 // rsqrt(conj(z)) = conj(rsqrt(z)).
 func TestComplexAccuracy(t *testing.T) {
-	t.Run("c64", func(t *testing.T) { testComplexAccuracy[float32](t, 0.5+0x1p-16, 0.5+0x1p-16) })
+	t.Run("c64", func(t *testing.T) { testComplexAccuracy[float32](t, 0.5+0x1p-15, 0.5+0x1p-15) })
 	t.Run("c128", func(t *testing.T) { testComplexAccuracy[float64](t, 0.5+0x1p-40, 0.5+0x1p-40) })
 }
 
