@@ -51,12 +51,13 @@ static const int64_t lanes_i64[8] = {-1, -1, -1, -1};
  *
  *     g = x·y0   h = y0/2   r = 1/2 - g·h   g = g + g·r   h = h + h·r       y0: 1/√x to 11 bits
  *     s = g + (x - g²)·h
- *     y = 2h   e = 1 - s·y   e = e + e²   y = y + y·e
+ *     y = 2h   e = 1 - s·y   e = e + e·(1 + 2^-20)e   y = y + y·e
  *
- * It fails where s is the last number before a power of two, and for no other of the 2^32 inputs: are_ordinary_f32s. Below
- * 2^-100 the low end of x - g² would be lost. */
+ * Where s is the last number before a power of two, 1/s is just above the middle of two numbers and e + e² would be one too, a
+ * tie: the factor breaks it upwards and changes nothing else. All 2^32 inputs are tested. Below 2^-100 the low end of x - g²
+ * would be lost. */
 AVX2 INLINE void rsqrt_f32_block(__m256 *y_f32x8, const __m256 *x_f32x8) {
-    __m256 const half_f32x8 = _mm256_set1_ps(0.5f), one_f32x8 = _mm256_set1_ps(1.0f);
+    __m256 const half_f32x8 = _mm256_set1_ps(0.5f), one_f32x8 = _mm256_set1_ps(1.0f), more_f32x8 = _mm256_set1_ps(1 + 0x1p-20f);
     __m256 g[BLOCK], h[BLOCK], r[BLOCK], s[BLOCK], e[BLOCK];
     for (int i = 0; i < DIVIDED; i++) s[i] = _mm256_sqrt_ps(x_f32x8[i]);
     for (int i = DIVIDED; i < BLOCK; i++) h[i] = _mm256_rsqrt_ps(x_f32x8[i]);
@@ -70,39 +71,64 @@ AVX2 INLINE void rsqrt_f32_block(__m256 *y_f32x8, const __m256 *x_f32x8) {
     for (int i = DIVIDED; i < BLOCK; i++) s[i] = _mm256_fmadd_ps(r[i], h[i], g[i]);
     for (int i = DIVIDED; i < BLOCK; i++) h[i] = _mm256_add_ps(h[i], h[i]);
     for (int i = DIVIDED; i < BLOCK; i++) e[i] = _mm256_fnmadd_ps(s[i], h[i], one_f32x8);
-    for (int i = DIVIDED; i < BLOCK; i++) e[i] = _mm256_fmadd_ps(e[i], e[i], e[i]);
+    for (int i = DIVIDED; i < BLOCK; i++) e[i] = _mm256_fmadd_ps(e[i], _mm256_mul_ps(e[i], more_f32x8), e[i]);
     for (int i = DIVIDED; i < BLOCK; i++) y_f32x8[i] = _mm256_fmadd_ps(h[i], e[i], h[i]);
 }
 
-/* Whether every x that goes the fma way is in [2^-100, inf) and its root not the last number before a power of two: the
- * two numbers before an even power have such roots. Their mantissa is full and their exponent odd, but for the last bit; two
- * steps on, these bits are 0. */
+/* Whether every x that goes the fma way is in [2^-100, inf). */
 AVX2 INLINE bool are_ordinary_f32s(const __m256 *x_f32x8) {
     __m256i const low_u32x8 = _mm256_set1_epi32((127 - 100) << 23), range_u32x8 = _mm256_set1_epi32((255 - 127 + 100) << 23);
-    __m256i most_u32x8 = _mm256_setzero_si256(), least_u32x8 = _mm256_set1_epi32(-1);
+    __m256i most_u32x8 = _mm256_setzero_si256();
     for (int i = DIVIDED; i < BLOCK; i++) {
-        __m256i const x_u32x8 = _mm256_castps_si256(x_f32x8[i]);
-        __m256i const on_u32x8 = _mm256_add_epi32(x_u32x8, _mm256_set1_epi32(0x00800002));
-        most_u32x8 = _mm256_max_epu32(most_u32x8, _mm256_sub_epi32(x_u32x8, low_u32x8));
-        least_u32x8 = _mm256_min_epu32(least_u32x8, _mm256_and_si256(on_u32x8, _mm256_set1_epi32(0x00fffffe)));
+        most_u32x8 = _mm256_max_epu32(most_u32x8, _mm256_sub_epi32(_mm256_castps_si256(x_f32x8[i]), low_u32x8));
     }
     __m256i const outside_u32x8 = _mm256_cmpeq_epi32(_mm256_max_epu32(most_u32x8, range_u32x8), most_u32x8);
-    __m256i const before_power_u32x8 = _mm256_cmpeq_epi32(least_u32x8, _mm256_setzero_si256());
-    __m256i const either_u32x8 = _mm256_or_si256(outside_u32x8, before_power_u32x8);
-    return _mm256_testz_si256(either_u32x8, either_u32x8);
+    return _mm256_testz_si256(outside_u32x8, outside_u32x8);
+}
+
+/* x without the numbers that arithmetic is slow or wrong for, and a factor for the results: subnormals, bits·2^-149, become
+ * 2·bits, by a conversion of integers, for a factor of 2^75; other numbers below 2^-100 are multiplied by 2^64, for one of 2^32. */
+AVX2 INLINE __m256 lifted_f32x8(__m256 x_f32x8, __m256 *factor_f32x8) {
+    __m256i const x_u32x8 = _mm256_castps_si256(x_f32x8);
+    __m256i const magnitude_u32x8 = _mm256_and_si256(x_u32x8, _mm256_set1_epi32(INT32_MAX));
+    __m256i const is_subnormal_u32x8 = _mm256_cmpgt_epi32(_mm256_set1_epi32(1 << 23), magnitude_u32x8); /* or zero */
+    __m256i const is_small_u32x8 = _mm256_cmpgt_epi32(_mm256_set1_epi32((127 - 100) << 23), magnitude_u32x8);
+    __m256i const up_u32x8 = _mm256_and_si256(is_small_u32x8, _mm256_set1_epi32(64 << 23));
+    __m256i const more_u32x8 = _mm256_and_si256(is_subnormal_u32x8, _mm256_set1_epi32((75 - 32) << 23));
+    __m256i const down_u32x8 = _mm256_add_epi32(_mm256_srli_epi32(up_u32x8, 1), _mm256_set1_epi32(127 << 23));
+    *factor_f32x8 = _mm256_castsi256_ps(_mm256_add_epi32(down_u32x8, more_u32x8));
+    __m256i const sign_u32x8 = _mm256_xor_si256(x_u32x8, magnitude_u32x8);
+    __m256i const doubled_u32x8 = _mm256_castps_si256(_mm256_cvtepi32_ps(_mm256_add_epi32(x_u32x8, x_u32x8)));
+    __m256i const converted_u32x8 = _mm256_or_si256(doubled_u32x8, sign_u32x8);
+    __m256i const scaled_u32x8 = _mm256_add_epi32(x_u32x8, up_u32x8);
+    return _mm256_castsi256_ps(_mm256_blendv_epi8(scaled_u32x8, converted_u32x8, is_subnormal_u32x8));
+}
+
+/* y where it is a number, and else 2·y0: where zeros and infinities, negatives and nans have made it a nan, that is the result.
+ * Elsewhere 2·y0 is about twice the result, so that it is what min does, whose answer beside a nan is its second operand. */
+AVX2 INLINE __m256 number_or_seed(__m256 y_f32x8, __m256 seed_f32x8) {
+    return _mm256_min_ps(y_f32x8, _mm256_add_ps(seed_f32x8, seed_f32x8));
+}
+
+/* A block with any values in it. */
+AVX2 static __attribute__((noinline)) void rsqrt_f32_any_block(float *y, const float *x) {
+    __m256 x_f32x8[BLOCK], y_f32x8[BLOCK], factor_f32x8[BLOCK];
+    for (int i = 0; i < BLOCK; i++) x_f32x8[i] = lifted_f32x8(_mm256_loadu_ps(x + i * F32S), factor_f32x8 + i);
+    rsqrt_f32_block(y_f32x8, x_f32x8);
+    for (int i = DIVIDED; i < BLOCK; i++) y_f32x8[i] = number_or_seed(y_f32x8[i], _mm256_rsqrt_ps(x_f32x8[i]));
+    for (int i = 0; i < BLOCK; i++) _mm256_storeu_ps(y + i * F32S, _mm256_mul_ps(y_f32x8[i], factor_f32x8[i]));
 }
 
 AVX2 INLINE void rsqrt_f32_items(float *y, const float *x, size_t n, bool streaming) {
-    __m256 const one_f32x8 = _mm256_set1_ps(1.0f);
     size_t i = 0;
     for (; i + BLOCK * F32S <= n; i += BLOCK * F32S) {
         __m256 x_f32x8[BLOCK], y_f32x8[BLOCK];
         for (int j = 0; j < BLOCK; j++) x_f32x8[j] = _mm256_loadu_ps(x + i + j * F32S);
-        if (__builtin_expect(are_ordinary_f32s(x_f32x8), 1)) {
-            rsqrt_f32_block(y_f32x8, x_f32x8);
-        } else {
-            for (int j = 0; j < BLOCK; j++) y_f32x8[j] = _mm256_div_ps(one_f32x8, _mm256_sqrt_ps(x_f32x8[j]));
+        if (__builtin_expect(!are_ordinary_f32s(x_f32x8), 0)) {
+            rsqrt_f32_any_block(y + i, x + i);
+            continue;
         }
+        rsqrt_f32_block(y_f32x8, x_f32x8);
         for (int j = 0; j < BLOCK; j++) {
             if (streaming) {
                 _mm256_stream_ps(y + i + j * F32S, y_f32x8[j]);
@@ -114,7 +140,7 @@ AVX2 INLINE void rsqrt_f32_items(float *y, const float *x, size_t n, bool stream
     for (; i < n; i += F32S) {
         __m256i const rest = _mm256_loadu_si256((const __m256i *)(lanes_i32 + F32S - (n - i < F32S ? n - i : F32S)));
         __m256 const root_f32x8 = _mm256_sqrt_ps(_mm256_maskload_ps(x + i, rest));
-        _mm256_maskstore_ps(y + i, rest, _mm256_div_ps(one_f32x8, root_f32x8));
+        _mm256_maskstore_ps(y + i, rest, _mm256_div_ps(_mm256_set1_ps(1.0f), root_f32x8));
     }
 }
 
@@ -154,7 +180,7 @@ AVX2 INLINE void seed_f64s(__m256d *y_f64x4, const __m256d *x_f64x4) {
 
 /* As rsqrt_f32_block, for x in [2^-960, inf), with two more iterations. No proof: the hard cases are enumerated and tested. */
 AVX2 INLINE void rsqrt_f64_block(__m256d *y_f64x4, const __m256d *x_f64x4) {
-    __m256d const half_f64x4 = _mm256_set1_pd(0.5), one_f64x4 = _mm256_set1_pd(1.0);
+    __m256d const half_f64x4 = _mm256_set1_pd(0.5), one_f64x4 = _mm256_set1_pd(1.0), more_f64x4 = _mm256_set1_pd(1 + 0x1p-40);
     __m256d g[BLOCK], h[BLOCK], r[BLOCK], s[BLOCK], e[BLOCK];
     for (int i = 0; i < DIVIDED; i++) s[i] = _mm256_sqrt_pd(x_f64x4[i]);
     seed_f64s(h + DIVIDED, x_f64x4 + DIVIDED);
@@ -170,22 +196,18 @@ AVX2 INLINE void rsqrt_f64_block(__m256d *y_f64x4, const __m256d *x_f64x4) {
     for (int i = DIVIDED; i < BLOCK; i++) s[i] = _mm256_fmadd_pd(r[i], h[i], g[i]);
     for (int i = DIVIDED; i < BLOCK; i++) h[i] = _mm256_add_pd(h[i], h[i]);
     for (int i = DIVIDED; i < BLOCK; i++) e[i] = _mm256_fnmadd_pd(s[i], h[i], one_f64x4);
-    for (int i = DIVIDED; i < BLOCK; i++) e[i] = _mm256_fmadd_pd(e[i], e[i], e[i]);
+    for (int i = DIVIDED; i < BLOCK; i++) e[i] = _mm256_fmadd_pd(e[i], _mm256_mul_pd(e[i], more_f64x4), e[i]);
     for (int i = DIVIDED; i < BLOCK; i++) y_f64x4[i] = _mm256_fmadd_pd(h[i], e[i], h[i]);
 }
 
-/* As are_ordinary_f32s, by the upper halves: of numbers before a power of two these may only look so, one in a million. */
+/* Whether every x that goes the fma way is in [2^-960, inf), by the upper halves. */
 AVX2 INLINE bool are_ordinary_f64s(const __m256d *x_f64x4) {
     __m256 const upper_f32x8 =
         _mm256_shuffle_ps(_mm256_castpd_ps(x_f64x4[DIVIDED]), _mm256_castpd_ps(x_f64x4[DIVIDED + 1]), 0xdd);
-    __m256i const upper_u32x8 = _mm256_castps_si256(upper_f32x8);
-    __m256i const above_u32x8 = _mm256_sub_epi32(upper_u32x8, _mm256_set1_epi32((1023 - 960) << 20));
+    __m256i const above_u32x8 = _mm256_sub_epi32(_mm256_castps_si256(upper_f32x8), _mm256_set1_epi32((1023 - 960) << 20));
     __m256i const range_u32x8 = _mm256_set1_epi32((2047 - 1023 + 960) << 20);
     __m256i const outside_u32x8 = _mm256_cmpeq_epi32(_mm256_max_epu32(above_u32x8, range_u32x8), above_u32x8);
-    __m256i const end_u32x8 = _mm256_and_si256(upper_u32x8, _mm256_set1_epi32(0x001fffff));
-    __m256i const before_power_u32x8 = _mm256_cmpeq_epi32(end_u32x8, _mm256_set1_epi32(0x000fffff));
-    __m256i const either_u32x8 = _mm256_or_si256(outside_u32x8, before_power_u32x8);
-    return _mm256_testz_si256(either_u32x8, either_u32x8);
+    return _mm256_testz_si256(outside_u32x8, outside_u32x8);
 }
 
 AVX2 INLINE void rsqrt_f64_items(double *y, const double *x, size_t n, bool streaming) {
@@ -242,9 +264,9 @@ AVX2 INLINE __m256 rsqrt_near_f32x8(__m256 x_f32x8) {
     return _mm256_fmadd_ps(_mm256_castsi256_ps(h_u32x8), e_f32x8, y_f32x8);
 }
 
-/* The divider takes any value. */
-AVX2 INLINE __m256 rsqrt_any_f32x8(__m256 x_f32x8) {
-    return _mm256_div_ps(_mm256_set1_ps(1.0f), _mm256_sqrt_ps(x_f32x8));
+/* The same for all x that are not subnormal. */
+AVX2 INLINE __m256 rsqrt_normal_f32x8(__m256 x_f32x8) {
+    return number_or_seed(rsqrt_near_f32x8(x_f32x8), _mm256_rsqrt_ps(x_f32x8));
 }
 
 /* Whether every x's bits are in [low, end). */
@@ -254,8 +276,9 @@ AVX2 INLINE bool are_between_u16s(__m256i x_u16x16, uint16_t low, uint16_t end) 
     return _mm256_testz_si256(_mm256_cmpeq_epi16(inside_u16x16, _mm256_setzero_si256()), _mm256_set1_epi16(-1));
 }
 
+/* No f16 is a subnormal f32. */
 AVX2 INLINE __m128i rsqrt_any_f16x8(__m128i x_u16x8) {
-    return _mm256_cvtps_ph(rsqrt_any_f32x8(_mm256_cvtph_ps(x_u16x8)), _MM_FROUND_TO_NEAREST_INT);
+    return _mm256_cvtps_ph(rsqrt_normal_f32x8(_mm256_cvtph_ps(x_u16x8)), _MM_FROUND_TO_NEAREST_INT);
 }
 
 AVX2 void rsqrt_f16_avx2(void *dst, const void *src, size_t n) {
@@ -304,6 +327,12 @@ AVX2 INLINE __m256i bf16s_from(__m256 even_f32x8, __m256 odd_f32x8) {
     __m256i const low_u32x8 = _mm256_srli_epi32(_mm256_add_epi32(_mm256_castps_si256(even_f32x8), half_u32x8), 16);
     __m256i const high_u32x8 = _mm256_add_epi32(_mm256_castps_si256(odd_f32x8), half_u32x8);
     return _mm256_blend_epi16(low_u32x8, high_u32x8, 0xaa);
+}
+
+AVX2 INLINE __m256 rsqrt_any_f32x8(__m256 x_f32x8) {
+    __m256 factor_f32x8;
+    __m256 const y_f32x8 = rsqrt_normal_f32x8(lifted_f32x8(x_f32x8, &factor_f32x8));
+    return _mm256_mul_ps(y_f32x8, factor_f32x8);
 }
 
 AVX2 INLINE __m256i rsqrt_any_bf16x16(__m256i x_u16x16) {

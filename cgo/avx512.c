@@ -290,22 +290,30 @@ AVX512 void rsqrt_f64_avx512_streaming(void *dst, const void *src, size_t n) {
     _mm_sfence();
 }
 
-/* 1/√x within 2^-26 for positive x, enough for the 16-bit dtypes: y0 + (1 - x·y0²)·y0/2. */
+/* 1/√x within 2^-26, enough for the 16-bit dtypes: y0 + (1 - x·y0²)·y0/2. For zeros, infinities, negatives and nans that is a nan;
+ * then min takes its second operand, and 2·y0 is the result. Else it is about twice the result. */
 AVX512 INLINE __m512 rsqrt_near_f32x16(__m512 x_f32x16) {
     __m512 const y_f32x16 = _mm512_rsqrt14_ps(x_f32x16);
     __m512 const g_f32x16 = _mm512_mul_ps(x_f32x16, y_f32x16);
     __m512 const e_f32x16 = _mm512_fnmadd_ps(g_f32x16, y_f32x16, _mm512_set1_ps(1.0f));
     __m512i const h_u32x16 = _mm512_sub_epi32(_mm512_castps_si512(y_f32x16), _mm512_set1_epi32(1 << 23));
-    return _mm512_fmadd_ps(_mm512_castsi512_ps(h_u32x16), e_f32x16, y_f32x16);
-}
-
-/* The divider takes any value. */
-AVX512 INLINE __m512 rsqrt_any_f32x16(__m512 x_f32x16) {
-    return _mm512_div_ps(_mm512_set1_ps(1.0f), _mm512_sqrt_ps(x_f32x16));
+    __m512 const near_f32x16 = _mm512_fmadd_ps(_mm512_castsi512_ps(h_u32x16), e_f32x16, y_f32x16);
+    return _mm512_min_ps(near_f32x16, _mm512_add_ps(y_f32x16, y_f32x16));
 }
 
 AVX512 INLINE __m256i rsqrt_any_f16x16(__m256i x_u16x16) {
-    return _mm512_cvtps_ph(rsqrt_any_f32x16(_mm512_cvtph_ps(x_u16x16)), _MM_FROUND_TO_NEAREST_INT);
+    return _mm512_cvtps_ph(rsqrt_near_f32x16(_mm512_cvtph_ps(x_u16x16)), _MM_FROUND_TO_NEAREST_INT);
+}
+
+AVX512 INLINE void rsqrt_f16_items(uint16_t *y, const uint16_t *x, size_t n) {
+    size_t i = 0;
+    for (; i + 16 <= n; i += 16) {
+        _mm256_storeu_si256((__m256i *)(y + i), rsqrt_any_f16x16(_mm256_loadu_si256((const __m256i *)(x + i))));
+    }
+    if (i < n) {
+        __mmask16 const rest = (__mmask16)((1u << (n - i)) - 1);
+        _mm256_mask_storeu_epi16(y + i, rest, rsqrt_any_f16x16(_mm256_maskz_loadu_epi16(rest, x + i)));
+    }
 }
 
 AVX512 void rsqrt_f16_avx512(void *dst, const void *src, size_t n) {
@@ -313,33 +321,10 @@ AVX512 void rsqrt_f16_avx512(void *dst, const void *src, size_t n) {
         run_in_default_mode(rsqrt_f16_avx512, dst, src, n);
         return;
     }
-    const uint16_t *x = src;
-    uint16_t *y = dst;
-    size_t i = 0;
-    for (; i + 32 <= n; i += 32) {
-        __m512i const below_u16x32 = _mm512_sub_epi16(_mm512_loadu_si512(x + i), _mm512_set1_epi16(1));
-        __m256i const low_u16x16 = _mm256_loadu_si256((const __m256i *)(x + i));
-        __m256i const high_u16x16 = _mm256_loadu_si256((const __m256i *)(x + i + 16));
-        __m256i low_y_u16x16, high_y_u16x16;
-        if (__builtin_expect(_mm512_cmplt_epu16_mask(below_u16x32, _mm512_set1_epi16(0x7c00 - 1)) == 0xffffffff, 1)) {
-            __m512 const low_f32x16 = rsqrt_near_f32x16(_mm512_cvtph_ps(low_u16x16));
-            __m512 const high_f32x16 = rsqrt_near_f32x16(_mm512_cvtph_ps(high_u16x16));
-            low_y_u16x16 = _mm512_cvtps_ph(low_f32x16, _MM_FROUND_TO_NEAREST_INT);
-            high_y_u16x16 = _mm512_cvtps_ph(high_f32x16, _MM_FROUND_TO_NEAREST_INT);
-        } else {
-            low_y_u16x16 = rsqrt_any_f16x16(low_u16x16);
-            high_y_u16x16 = rsqrt_any_f16x16(high_u16x16);
-        }
-        _mm256_storeu_si256((__m256i *)(y + i), low_y_u16x16);
-        _mm256_storeu_si256((__m256i *)(y + i + 16), high_y_u16x16);
-    }
-    for (; i < n; i += 16) {
-        __mmask16 const rest = n - i < 16 ? (__mmask16)((1u << (n - i)) - 1) : 0xffff;
-        _mm256_mask_storeu_epi16(y + i, rest, rsqrt_any_f16x16(_mm256_maskz_loadu_epi16(rest, x + i)));
-    }
+    rsqrt_f16_items(dst, src, n);
 }
 
-/* Two vectors of f32s that are bf16s, but for what lies below: the items at even places, and at odd ones. */
+/* Two vectors of f32s that are bf16s: the items at even places, and at odd ones. */
 AVX512 INLINE __m512 even_bf16s(__m512i x_u16x32) {
     return _mm512_castsi512_ps(_mm512_slli_epi32(x_u16x32, 16));
 }
@@ -357,12 +342,14 @@ AVX512 INLINE __m512i bf16s_from(__m512 even_f32x16, __m512 odd_f32x16) {
 }
 
 AVX512 INLINE __m512i rsqrt_any_bf16x32(__m512i x_u16x32) {
-    return bf16s_from(rsqrt_any_f32x16(even_bf16s(x_u16x32)), rsqrt_any_f32x16(odd_bf16s(x_u16x32)));
+    return bf16s_from(rsqrt_near_f32x16(even_bf16s(x_u16x32)), rsqrt_near_f32x16(odd_bf16s(x_u16x32)));
 }
 
-AVX512 INLINE void rsqrt_bf16_tail(uint16_t *y, const uint16_t *x, size_t n) {
-    for (size_t i = 0; i < n; i += 32) {
-        __mmask32 const rest = n - i < 32 ? ((__mmask32)1 << (n - i)) - 1 : 0xffffffff;
+AVX512 INLINE void rsqrt_bf16_items(uint16_t *y, const uint16_t *x, size_t n) {
+    size_t i = 0;
+    for (; i + 32 <= n; i += 32) _mm512_storeu_si512(y + i, rsqrt_any_bf16x32(_mm512_loadu_si512(x + i)));
+    if (i < n) {
+        __mmask32 const rest = ((__mmask32)1 << (n - i)) - 1;
         _mm512_mask_storeu_epi16(y + i, rest, rsqrt_any_bf16x32(_mm512_maskz_loadu_epi16(rest, x + i)));
     }
 }
@@ -372,41 +359,77 @@ AVX512 void rsqrt_bf16_avx512(void *dst, const void *src, size_t n) {
         run_in_default_mode(rsqrt_bf16_avx512, dst, src, n);
         return;
     }
+    rsqrt_bf16_items(dst, src, n);
+}
+
+#define AVX512_VBMI __attribute__((target("avx512f,avx512bw,avx512vl,avx512dq,avx512vbmi,avx512vbmi2")))
+
+/* With x = 2^(2k - 16)·w and w in [2, 8), bits 11 to 14 of x are k, and the others tell which w: the exponent's lowest bit and 10 of
+ * mantissa. The bits of 1/√x are 0x59a8 - k·2^10 - d, where d, from 0 to 1023, is a quadratic of t, the mantissa's last 5 bits,
+ * in each of 64 pieces: 64·d and a fraction are c0 + t·(c1 - t·c2/32)/32, each division rounded down. These c0, c1 and c2 were
+ * searched for so that d is right for each of the piece's 32 numbers; tests compute them all. */
+static const uint16_t rsqrt_f16_table[3][64] = {
+    {
+        22,    1449,  2786,  4088,  5323,  6515,  7658,  8746,  9808,  10829, 11807, 12753, 13664, 14551, 15405, 16228,
+        17036, 17806, 18558, 19285, 20000, 20682, 21357, 22013, 22646, 23260, 23857, 24445, 25020, 25576, 26117, 26648,
+        27182, 29179, 31089, 32908, 34663, 36345, 37957, 39515, 41003, 42440, 43836, 45168, 46460, 47714, 48918, 50086,
+        51222, 52317, 53391, 54430, 55421, 56396, 57342, 58266, 59159, 60030, 60878, 61719, 62521, 63308, 64078, 64823,
+    },
+    {
+        1439, 1360, 1323, 1241, 1206, 1148, 1106, 1080, 1028, 980,  949,  913,  910,  856,  819,  817,
+        767,  764,  745,  721,  682,  683,  655,  631,  616,  602,  613,  587,  560,  548,  538,  511,
+        2023, 1931, 1845, 1802, 1706, 1636, 1592, 1510, 1464, 1422, 1362, 1313, 1270, 1212, 1175, 1143,
+        1109, 1072, 1026, 1006, 979,  946,  922,  895,  877,  869,  841,  796,  787,  767,  745,  752,
+    },
+    {
+        20, 23, 26, 14, 12, 10, 14, 8,  6,  5,  4,  3,  26, 3, 1, 20, 0,  14, 15, 0,  0, 0, 0, 0, 2, 0,  16, 17, 2, 2, 0, 0,
+        38, 30, 27, 47, 23, 20, 34, 23, 21, 24, 35, 22, 14, 7, 6, 6,  12, 4,  3,  22, 5, 1, 0, 0, 0, 20, 0,  0,  0, 0, 0, 20,
+    },
+};
+
+AVX512_VBMI void rsqrt_f16_avx512vbmi(void *dst, const void *src, size_t n) {
+    if (mode_is_foreign()) {
+        run_in_default_mode(rsqrt_f16_avx512vbmi, dst, src, n);
+        return;
+    }
+    __m512i const low_u16x32 = _mm512_set1_epi16(0x0400), range_u16x32 = _mm512_set1_epi16(0x7c00 - 0x0400);
+    __m512i base_u16x32 = _mm512_set1_epi16(0x59a8);
+    __asm__("" : "+v"(base_u16x32)); /* else gcc makes the constant anew in every round of the loop */
+    __m512i first_u16x32[3], last_u16x32[3];
+    for (int j = 0; j < 3; j++) first_u16x32[j] = _mm512_loadu_si512(rsqrt_f16_table[j]);
+    for (int j = 0; j < 3; j++) last_u16x32[j] = _mm512_loadu_si512(rsqrt_f16_table[j] + 32);
     const uint16_t *x = src;
     uint16_t *y = dst;
     size_t i = 0;
     for (; i + 32 <= n; i += 32) {
         __m512i const x_u16x32 = _mm512_loadu_si512(x + i);
-        __m512i const above_u16x32 = _mm512_sub_epi16(x_u16x32, _mm512_set1_epi16(0x0080));
-        __m512i y_u16x32;
-        if (__builtin_expect(_mm512_cmplt_epu16_mask(above_u16x32, _mm512_set1_epi16(0x7f80 - 0x0080)) == 0xffffffff, 1)) {
-            y_u16x32 = bf16s_from(rsqrt_near_f32x16(even_bf16s(x_u16x32)), rsqrt_near_f32x16(odd_bf16s(x_u16x32)));
-        } else {
-            y_u16x32 = rsqrt_any_bf16x32(x_u16x32);
+        if (__builtin_expect(_mm512_cmpge_epu16_mask(_mm512_sub_epi16(x_u16x32, low_u16x32), range_u16x32) != 0, 0)) {
+            rsqrt_f16_items(y + i, x + i, 32);
+            continue;
         }
-        _mm512_storeu_si512(y + i, y_u16x32);
+        __m512i const piece_u16x32 = _mm512_srli_epi16(x_u16x32, 5); /* the lookups take its low 6 bits */
+        __m512i const c0_u16x32 = _mm512_permutex2var_epi16(first_u16x32[0], piece_u16x32, last_u16x32[0]);
+        __m512i const c1_u16x32 = _mm512_permutex2var_epi16(first_u16x32[1], piece_u16x32, last_u16x32[1]);
+        __m512i const c2_u16x32 = _mm512_permutex2var_epi16(first_u16x32[2], piece_u16x32, last_u16x32[2]);
+        __m512i const t_u16x32 = _mm512_slli_epi16(x_u16x32, 11); /* times 2^11, so that a product's upper half is 1/32 of it */
+        __m512i const slope_u16x32 = _mm512_sub_epi16(c1_u16x32, _mm512_mulhi_epu16(t_u16x32, c2_u16x32));
+        __m512i const d_u16x32 = _mm512_add_epi16(c0_u16x32, _mm512_mulhi_epu16(t_u16x32, slope_u16x32));
+        __m512i const below_u16x32 = _mm512_shldi_epi16(_mm512_srli_epi16(x_u16x32, 11), d_u16x32, 10); /* k·2^10 + d */
+        _mm512_storeu_si512(y + i, _mm512_sub_epi16(base_u16x32, below_u16x32));
     }
-    rsqrt_bf16_tail(y + i, x + i, n - i);
+    rsqrt_f16_items(y + i, x + i, n - i);
 }
 
-/* With x = 2^(2q - 128)·w and w in [2, 8), the high byte of x's bits is q, and the low one tells which w: the exponent's lowest
- * bit and 7 of mantissa. 1/√x = 2^(64 - q)/√w, whose bits are those of 1/√w plus 64 - q exponents. The table has those of
- * 1/√w from 0x3e80 on. */
-static const uint8_t rsqrt_bf16_table[256] = {
-    181, 180, 180, 179, 178, 178, 177, 176, 176, 175, 174, 174, 173, 172, 172, 171, 171, 170, 169, 169, 168, 168, 167, 167,
-    166, 166, 165, 164, 164, 163, 163, 162, 162, 161, 161, 160, 160, 159, 159, 158, 158, 158, 157, 157, 156, 156, 155, 155,
-    154, 154, 154, 153, 153, 152, 152, 151, 151, 151, 150, 150, 149, 149, 149, 148, 148, 147, 147, 147, 146, 146, 146, 145,
-    145, 144, 144, 144, 143, 143, 143, 142, 142, 142, 141, 141, 141, 140, 140, 140, 139, 139, 139, 138, 138, 138, 137, 137,
-    137, 137, 136, 136, 136, 135, 135, 135, 134, 134, 134, 134, 133, 133, 133, 132, 132, 132, 132, 131, 131, 131, 131, 130,
-    130, 130, 130, 129, 129, 129, 129, 128, 128, 127, 126, 125, 124, 123, 122, 121, 120, 119, 119, 118, 117, 116, 115, 114,
-    113, 113, 112, 111, 110, 109, 108, 108, 107, 106, 105, 105, 104, 103, 102, 102, 101, 100, 100, 99,  98,  97,  97,  96,
-    95,  95,  94,  93,  93,  92,  92,  91,  90,  90,  89,  88,  88,  87,  87,  86,  86,  85,  84,  84,  83,  83,  82,  82,
-    81,  80,  80,  79,  79,  78,  78,  77,  77,  76,  76,  75,  75,  74,  74,  73,  73,  72,  72,  71,  71,  70,  70,  70,
-    69,  69,  68,  68,  67,  67,  66,  66,  66,  65,  65,  64,  64,  63,  63,  63,  62,  62,  61,  61,  61,  60,  60,  59,
-    59,  59,  58,  58,  57,  57,  57,  56,  56,  56,  55,  55,  54,  54,  54,  53,
+/* With x = 2^(2q - 128)·w and w in [2, 8), the high byte of x's bits is q, and the low one, i, tells which w: the exponent's
+ * lowest bit and 7 of mantissa. The bits of 1/√x are 0x5f40 - q·2^7 - (t + i + 1)/2, the half rounded down, with t from the table by
+ * the upper 7 bits of i: from an even i to the next the result falls by 1 or not at all, as t is even or odd. */
+static const uint8_t rsqrt_bf16_table[128] = {
+    22, 22, 23, 24, 24, 25, 26, 26, 26, 27, 27, 27, 27, 28, 28, 28, 28, 28, 28, 28, 27, 27, 27, 27, 27, 26,
+    26, 26, 25, 25, 25, 24, 24, 23, 23, 22, 22, 21, 21, 20, 19, 19, 18, 17, 17, 16, 15, 15, 13, 13, 12, 11,
+    11, 9,  9,  8,  7,  6,  5,  4,  3,  2,  1,  0,  0,  2,  4,  6,  8,  8,  10, 12, 13, 14, 16, 17, 18, 19,
+    20, 21, 22, 22, 24, 24, 25, 26, 26, 26, 27, 28, 28, 28, 28, 29, 29, 29, 30, 30, 30, 30, 30, 30, 30, 30,
+    30, 30, 30, 29, 29, 29, 29, 29, 28, 28, 28, 27, 27, 27, 26, 26, 25, 25, 25, 24, 23, 23, 23, 22,
 };
-
-#define AVX512_VBMI __attribute__((target("avx512f,avx512bw,avx512vl,avx512dq,avx512vbmi")))
 
 AVX512_VBMI void rsqrt_bf16_avx512vbmi(void *dst, const void *src, size_t n) {
     if (mode_is_foreign()) {
@@ -415,9 +438,9 @@ AVX512_VBMI void rsqrt_bf16_avx512vbmi(void *dst, const void *src, size_t n) {
     }
     __mmask64 const high = 0xaaaaaaaaaaaaaaaa;
     __m512i const low_u16x32 = _mm512_set1_epi16(0x0080), range_u16x32 = _mm512_set1_epi16(0x7f80 - 0x0080);
-    __m512i const base_u16x32 = _mm512_set1_epi16(0x3e80 + (64 << 7)), factors_i8x64 = _mm512_set1_epi16((short)0x8001);
-    __m512i table_u8x64[4];
-    for (int j = 0; j < 4; j++) table_u8x64[j] = _mm512_loadu_si512(rsqrt_bf16_table + 64 * j);
+    __m512i const base_u16x32 = _mm512_set1_epi16(0x5f40), factors_i8x64 = _mm512_set1_epi16((short)0x80ff),
+                  swapped_i8x64 = _mm512_set1_epi16((short)0xff80);
+    __m512i const first_u8x64 = _mm512_loadu_si512(rsqrt_bf16_table), last_u8x64 = _mm512_loadu_si512(rsqrt_bf16_table + 64);
     const uint16_t *x = src;
     uint16_t *y = dst;
     size_t i = 0;
@@ -426,22 +449,21 @@ AVX512_VBMI void rsqrt_bf16_avx512vbmi(void *dst, const void *src, size_t n) {
         __m512i const most_u16x32 =
             _mm512_max_epu16(_mm512_sub_epi16(a_u16x32, low_u16x32), _mm512_sub_epi16(b_u16x32, low_u16x32));
         if (__builtin_expect(_mm512_cmpge_epu16_mask(most_u16x32, range_u16x32) != 0, 0)) {
-            _mm512_storeu_si512(y + i, rsqrt_any_bf16x32(a_u16x32));
-            _mm512_storeu_si512(y + i + 32, rsqrt_any_bf16x32(b_u16x32));
+            rsqrt_bf16_items(y + i, x + i, 64);
             continue;
         }
         /* The low bytes of both in one vector, a's and b's in turn; looked up; and each back below its high byte. */
-        __m512i const which_u8x64 = _mm512_mask_blend_epi8(high, a_u16x32, _mm512_slli_epi16(b_u16x32, 8));
-        __m512i const lower_u8x64 = _mm512_permutex2var_epi8(table_u8x64[0], which_u8x64, table_u8x64[1]);
-        __m512i const upper_u8x64 = _mm512_permutex2var_epi8(table_u8x64[2], which_u8x64, table_u8x64[3]);
-        __m512i const w_u8x64 = _mm512_mask_blend_epi8(_mm512_movepi8_mask(which_u8x64), lower_u8x64, upper_u8x64);
+        __m512i const swapped_u8x64 = _mm512_shldi_epi16(b_u16x32, b_u16x32, 8);
+        __m512i const i_u8x64 = _mm512_mask_blend_epi8(high, a_u16x32, swapped_u8x64);
+        __m512i const t_u8x64 = _mm512_permutex2var_epi8(first_u8x64, _mm512_srli_epi16(i_u8x64, 1), last_u8x64);
+        __m512i const w_u8x64 = _mm512_avg_epu8(t_u8x64, i_u8x64);
         __m512i const a_u8x64 = _mm512_mask_blend_epi8(high, w_u8x64, a_u16x32);
-        __m512i const b_u8x64 = _mm512_mask_blend_epi8(high, _mm512_srli_epi16(w_u8x64, 8), b_u16x32);
-        /* 1·low - 128·high */
+        __m512i const b_u8x64 = _mm512_mask_blend_epi8(high, swapped_u8x64, w_u8x64);
+        /* -1·low - 128·high */
         _mm512_storeu_si512(y + i, _mm512_add_epi16(base_u16x32, _mm512_maddubs_epi16(a_u8x64, factors_i8x64)));
-        _mm512_storeu_si512(y + i + 32, _mm512_add_epi16(base_u16x32, _mm512_maddubs_epi16(b_u8x64, factors_i8x64)));
+        _mm512_storeu_si512(y + i + 32, _mm512_add_epi16(base_u16x32, _mm512_maddubs_epi16(b_u8x64, swapped_i8x64)));
     }
-    rsqrt_bf16_tail(y + i, x + i, n - i);
+    rsqrt_bf16_items(y + i, x + i, n - i);
 }
 
 AVX512 INLINE f32s fma_f32s(f32s a, f32s b, f32s c) {

@@ -42,7 +42,7 @@ const (
 	AVX2   = int(C.GORSQRT_AVX2)
 	AVX512 = int(C.GORSQRT_AVX512)
 	NEON   = int(C.GORSQRT_NEON)
-	// AVX512VBMI is AVX512 with another bf16.
+	// AVX512VBMI, which stands for VBMI and VBMI2, is AVX512 with another f16 and bf16.
 	AVX512VBMI = int(C.GORSQRT_AVX512VBMI)
 
 	MaxNDim   = int(C.GORSQRT_MAX_NDIM)

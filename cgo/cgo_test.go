@@ -23,7 +23,7 @@ var testedTiers = map[string]struct {
 	"scalar": {Scalar, true},
 	"avx2":   {AVX2, cpu.X86.HasAVX2 && cpu.X86.HasFMA},
 	"avx512": {AVX512, cpu.X86.HasAVX512F},
-	"vbmi":   {AVX512VBMI, cpu.X86.HasAVX512VBMI},
+	"vbmi":   {AVX512VBMI, cpu.X86.HasAVX512VBMI && cpu.X86.HasAVX512VBMI2},
 	"neon":   {NEON, runtime.GOARCH == "arm64"},
 }
 

@@ -21,7 +21,7 @@ gorsqrt_kernel *const gorsqrt_kernels[GORSQRT_TIERS][GORSQRT_COMPUTED] = {
     [GORSQRT_AVX512] = TIER(avx512),
     [GORSQRT_AVX512VBMI] =
         {
-            [GORSQRT_F16] = rsqrt_f16_avx512,
+            [GORSQRT_F16] = rsqrt_f16_avx512vbmi,
             [GORSQRT_BF16] = rsqrt_bf16_avx512vbmi,
             [GORSQRT_F32] = rsqrt_f32_avx512,
             [GORSQRT_F64] = rsqrt_f64_avx512,

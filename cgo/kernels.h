@@ -52,7 +52,7 @@ enum gorsqrt_dtype {
     GORSQRT_DTYPES
 };
 
-/* AVX512VBMI is AVX512 with another bf16. */
+/* AVX512VBMI, which stands for VBMI and VBMI2, is AVX512 with another f16 and bf16. */
 enum gorsqrt_tier { GORSQRT_SCALAR, GORSQRT_AVX2, GORSQRT_AVX512, GORSQRT_AVX512VBMI, GORSQRT_NEON, GORSQRT_TIERS };
 
 /* Bytes of one item, by dtype. */
@@ -64,7 +64,7 @@ gorsqrt_kernel rsqrt_f16_scalar, rsqrt_bf16_scalar, rsqrt_f32_scalar, rsqrt_f64_
 #ifdef __x86_64__
 gorsqrt_kernel rsqrt_f16_avx2, rsqrt_bf16_avx2, rsqrt_f32_avx2, rsqrt_f64_avx2, rsqrt_c64_avx2, rsqrt_c128_avx2;
 gorsqrt_kernel rsqrt_f16_avx512, rsqrt_bf16_avx512, rsqrt_f32_avx512, rsqrt_f64_avx512, rsqrt_c64_avx512, rsqrt_c128_avx512;
-gorsqrt_kernel rsqrt_bf16_avx512vbmi;
+gorsqrt_kernel rsqrt_f16_avx512vbmi, rsqrt_bf16_avx512vbmi;
 gorsqrt_kernel rsqrt_f32_avx2_streaming, rsqrt_f64_avx2_streaming, rsqrt_f32_avx512_streaming, rsqrt_f64_avx512_streaming;
 #endif
 #ifdef __aarch64__

@@ -19,7 +19,7 @@ var tiers = []struct {
 	id   int
 	runs bool
 }{
-	{"avx512", cgo.AVX512VBMI, hasAVX512 && cpu.X86.HasAVX512VBMI},
+	{"avx512", cgo.AVX512VBMI, hasAVX512 && cpu.X86.HasAVX512VBMI && cpu.X86.HasAVX512VBMI2},
 	{"avx512", cgo.AVX512, hasAVX512},
 	{"avx2", cgo.AVX2, cpu.X86.HasAVX2 && cpu.X86.HasFMA && cpu.X86.HasF16C},
 	{"neon", cgo.NEON, cpu.ARM64.HasASIMD},
