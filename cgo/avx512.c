@@ -123,13 +123,32 @@ AVX512 static __attribute__((noinline)) void rsqrt_f32_any_block(float *y, const
     }
 }
 
-AVX512 INLINE void rsqrt_f32_items(float *y, const float *x, size_t n, bool streaming) {
+/* What the f32 kernel reads: integers are converted as they are loaded. */
+enum source { FROM_F32, FROM_I32, FROM_I64 };
+
+/* Items i to i + 15 of x, and 1 in the lanes that are not asked for: nothing is read for these. */
+AVX512 INLINE __m512 load_f32x16(const void *x, size_t i, __mmask16 lanes, enum source from) {
+    if (from == FROM_F32) return _mm512_mask_loadu_ps(_mm512_set1_ps(1.0f), lanes, (const float *)x + i);
+    if (from == FROM_I32) {
+        return _mm512_cvtepi32_ps(_mm512_mask_loadu_epi32(_mm512_set1_epi32(1), lanes, (const int32_t *)x + i));
+    }
+    __m512i const one_i64x8 = _mm512_set1_epi64(1);
+    __m512i const low_i64x8 = _mm512_mask_loadu_epi64(one_i64x8, (__mmask8)lanes, (const int64_t *)x + i);
+    __m512i const high_i64x8 = _mm512_mask_loadu_epi64(one_i64x8, (__mmask8)(lanes >> 8), (const int64_t *)x + i + 8);
+    return _mm512_insertf32x8(_mm512_castps256_ps512(_mm512_cvtepi64_ps(low_i64x8)), _mm512_cvtepi64_ps(high_i64x8), 1);
+}
+
+AVX512 INLINE void rsqrt_f32_items(float *y, const void *x, size_t n, enum source from, bool streaming) {
     size_t i = 0;
     for (; i + F32_BLOCK * F32S <= n; i += F32_BLOCK * F32S) {
         __m512 x_f32x16[F32_BLOCK], y_f32x16[F32_BLOCK];
-        for (int j = 0; j < F32_BLOCK; j++) x_f32x16[j] = _mm512_loadu_ps(x + i + j * F32S);
+        for (int j = 0; j < F32_BLOCK; j++) x_f32x16[j] = load_f32x16(x, i + (size_t)j * F32S, 0xffff, from);
         if (__builtin_expect(!are_ordinary_f32s(x_f32x16), 0)) {
-            rsqrt_f32_any_block(y + i, x + i);
+            float block[F32_BLOCK * F32S];
+            if (from != FROM_F32) {
+                for (int j = 0; j < F32_BLOCK; j++) _mm512_storeu_ps(block + j * F32S, x_f32x16[j]);
+            }
+            rsqrt_f32_any_block(y + i, from == FROM_F32 ? (const float *)x + i : block);
             continue;
         }
         rsqrt_f32_block(y_f32x16, x_f32x16);
@@ -142,10 +161,9 @@ AVX512 INLINE void rsqrt_f32_items(float *y, const float *x, size_t n, bool stre
         }
     }
     if (n - i > F32_DIVIDED * F32S) {
-        __m512 const one_f32x16 = _mm512_set1_ps(1.0f);
         __m512 x_f32x16[F32_BLOCK], y_f32x16[F32_BLOCK];
         for (int j = 0; j < F32_BLOCK; j++) {
-            x_f32x16[j] = _mm512_mask_loadu_ps(one_f32x16, first_16(n - i, j), x + i + j * F32S);
+            x_f32x16[j] = load_f32x16(x, i + (size_t)j * F32S, first_16(n - i, j), from);
         }
         if (are_ordinary_f32s(x_f32x16)) {
             rsqrt_f32_block(y_f32x16, x_f32x16);
@@ -154,8 +172,8 @@ AVX512 INLINE void rsqrt_f32_items(float *y, const float *x, size_t n, bool stre
         }
     }
     for (; i < n; i += F32S) {
-        __mmask16 const rest = n - i < F32S ? (__mmask16)((1u << (n - i)) - 1) : 0xffff;
-        __m512 const root_f32x16 = _mm512_sqrt_ps(_mm512_maskz_loadu_ps(rest, x + i));
+        __mmask16 const rest = first_16(n - i, 0);
+        __m512 const root_f32x16 = _mm512_sqrt_ps(load_f32x16(x, i, rest, from));
         _mm512_mask_storeu_ps(y + i, rest, _mm512_div_ps(_mm512_set1_ps(1.0f), root_f32x16));
     }
 }
@@ -165,7 +183,7 @@ AVX512 void rsqrt_f32_avx512(void *dst, const void *src, size_t n) {
         run_in_default_mode(rsqrt_f32_avx512, dst, src, n);
         return;
     }
-    rsqrt_f32_items(dst, src, n, false);
+    rsqrt_f32_items(dst, src, n, FROM_F32, false);
 }
 
 AVX512 void rsqrt_f32_avx512_streaming(void *dst, const void *src, size_t n) {
@@ -174,9 +192,25 @@ AVX512 void rsqrt_f32_avx512_streaming(void *dst, const void *src, size_t n) {
         return;
     }
     size_t const head = items_to_line(dst, sizeof(float), n);
-    rsqrt_f32_items(dst, src, head, false);
-    rsqrt_f32_items((float *)dst + head, (const float *)src + head, n - head, true);
+    rsqrt_f32_items(dst, src, head, FROM_F32, false);
+    rsqrt_f32_items((float *)dst + head, (const float *)src + head, n - head, FROM_F32, true);
     _mm_sfence();
+}
+
+AVX512 void rsqrt_i32_f32_avx512(void *dst, const void *src, size_t n) {
+    if (mode_is_foreign()) {
+        run_in_default_mode(rsqrt_i32_f32_avx512, dst, src, n);
+        return;
+    }
+    rsqrt_f32_items(dst, src, n, FROM_I32, false);
+}
+
+AVX512 void rsqrt_i64_f32_avx512(void *dst, const void *src, size_t n) {
+    if (mode_is_foreign()) {
+        run_in_default_mode(rsqrt_i64_f32_avx512, dst, src, n);
+        return;
+    }
+    rsqrt_f32_items(dst, src, n, FROM_I64, false);
 }
 
 /* The same for x in [2^-960, inf), with one more iteration. No proof: the hard cases are enumerated and tested. */

@@ -56,6 +56,11 @@ type Kernel uintptr
 // Cast returns a tier's direct cast between two dtypes; 0 where there is none. All tiers give the same bits.
 func Cast(tier, from, to int) Kernel { return kernel(unsafe.Pointer(C.gorsqrt_casts[tier][from][to])) }
 
+// CastingKernel returns a tier's kernel that casts integers as it loads them; 0 where there is none.
+func CastingKernel(tier, from, to int) Kernel {
+	return kernel(unsafe.Pointer(C.gorsqrt_casting_kernels[tier][from][to]))
+}
+
 // Size is the number of bytes of one item of a dtype.
 func Size(dtype int) int { return int(C.gorsqrt_item_size[dtype]) }
 

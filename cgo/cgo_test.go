@@ -213,6 +213,50 @@ func TestTiersAgree(t *testing.T) {
 	}
 }
 
+// TestCastingKernels compares the kernels that cast as they load with the cast and the kernel one after the other, over every
+// length around a block's, with integers of all sizes, zeros and negatives, at both ends of guarded memory.
+func TestCastingKernels(t *testing.T) {
+	random := rand.New(rand.NewPCG(7, 8))
+	src, dst := guarded(t, 1), guarded(t, 1)
+	for name, tier := range testedTiers {
+		for from := range DTypes {
+			for to := range Computed {
+				if !tier.runs || CastingKernel(tier.id, from, to) == 0 {
+					continue
+				}
+				fromSize, toSize := Size(from), Size(to)
+				cast, want := make([]byte, len(src)), make([]byte, len(dst))
+				for n := 1; n <= 400; n++ {
+					in := src[:n*fromSize]
+					if n%2 == 1 {
+						in = src[len(src)-n*fromSize:]
+					}
+					for i := range in {
+						in[i] = byte(random.Uint32())
+					}
+					for i := range n {
+						if n%3 > 0 { // positive, and in two of three lengths nothing else
+							in[(i+1)*fromSize-1] &= 0x3f
+							in[i*fromSize] |= 1
+						}
+					}
+					if n%3 == 2 {
+						clear(in[random.IntN(n)*fromSize:][:fromSize])
+					}
+					Call(Cast(tier.id, from, to), unsafe.Pointer(&cast[0]), unsafe.Pointer(&in[0]), n)
+					Call(Kernels(Scalar)[to], unsafe.Pointer(&want[0]), unsafe.Pointer(&cast[0]), n)
+					out := dst[len(dst)-n*toSize:]
+					dst[len(dst)-n*toSize-1] = 0xa5
+					Call(CastingKernel(tier.id, from, to), unsafe.Pointer(&out[0]), unsafe.Pointer(&in[0]), n)
+					if !slices.Equal(out, want[:n*toSize]) || dst[len(dst)-n*toSize-1] != 0xa5 {
+						t.Fatalf("%s: dtype %d to %d, n=%d: differs from cast and kernel", name, from, to, n)
+					}
+				}
+			}
+		}
+	}
+}
+
 // TestCastsAgree compares every cast of every tier with the scalar one, over random bits and lengths; Go's own conversions
 // vouch for those of integers.
 func TestCastsAgree(t *testing.T) {

@@ -34,6 +34,15 @@ gorsqrt_kernel *const gorsqrt_kernels[GORSQRT_TIERS][GORSQRT_COMPUTED] = {
 #endif
 };
 
+gorsqrt_kernel *const gorsqrt_casting_kernels[GORSQRT_TIERS][GORSQRT_DTYPES][GORSQRT_COMPUTED] = {
+#ifdef __x86_64__
+    [GORSQRT_AVX512] = {[GORSQRT_I32] = {[GORSQRT_F32] = rsqrt_i32_f32_avx512},
+                        [GORSQRT_I64] = {[GORSQRT_F32] = rsqrt_i64_f32_avx512}},
+    [GORSQRT_AVX512VBMI] = {[GORSQRT_I32] = {[GORSQRT_F32] = rsqrt_i32_f32_avx512},
+                            [GORSQRT_I64] = {[GORSQRT_F32] = rsqrt_i64_f32_avx512}},
+#endif
+};
+
 gorsqrt_kernel *gorsqrt_streaming(gorsqrt_kernel *kernel) {
 #ifdef __x86_64__
     if (kernel == rsqrt_f32_avx2) return rsqrt_f32_avx2_streaming;

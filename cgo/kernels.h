@@ -64,7 +64,7 @@ gorsqrt_kernel rsqrt_f16_scalar, rsqrt_bf16_scalar, rsqrt_f32_scalar, rsqrt_f64_
 #ifdef __x86_64__
 gorsqrt_kernel rsqrt_f16_avx2, rsqrt_bf16_avx2, rsqrt_f32_avx2, rsqrt_f64_avx2, rsqrt_c64_avx2, rsqrt_c128_avx2;
 gorsqrt_kernel rsqrt_f16_avx512, rsqrt_bf16_avx512, rsqrt_f32_avx512, rsqrt_f64_avx512, rsqrt_c64_avx512, rsqrt_c128_avx512;
-gorsqrt_kernel rsqrt_f16_avx512vbmi, rsqrt_bf16_avx512vbmi;
+gorsqrt_kernel rsqrt_f16_avx512vbmi, rsqrt_bf16_avx512vbmi, rsqrt_i32_f32_avx512, rsqrt_i64_f32_avx512;
 gorsqrt_kernel rsqrt_f32_avx2_streaming, rsqrt_f64_avx2_streaming, rsqrt_f32_avx512_streaming, rsqrt_f64_avx512_streaming;
 #endif
 #ifdef __aarch64__
@@ -74,6 +74,9 @@ gorsqrt_kernel rsqrt_f16_neon, rsqrt_bf16_neon, rsqrt_f32_neon, rsqrt_f64_neon, 
 /* Every kernel that this build holds; NULL where the architecture lacks the tier. Whether the processor has it is
  * Go's question (rsqrt/dispatch.go). */
 extern gorsqrt_kernel *const gorsqrt_kernels[GORSQRT_TIERS][GORSQRT_COMPUTED];
+
+/* A tier's kernels that cast integers to what they are computed in as they load them, a pass less; NULL where there is none. */
+extern gorsqrt_kernel *const gorsqrt_casting_kernels[GORSQRT_TIERS][GORSQRT_DTYPES][GORSQRT_COMPUTED];
 
 /* The kernel that does the same with streaming stores, past the caches: for results that they would not hold until they are
  * used. dst is then a multiple of the item from the start of a cache line, and not src. The kernel itself where it has none. */

@@ -99,8 +99,14 @@ func fill(plan *cgo.Plan, compute DType, dst, src Array) bool {
 	plan.SrcSize, plan.DstSize = src.DType.Size(), dst.DType.Size()
 	tier := active.Load()
 	plan.Tier = tier.id
-	stages, _ := casts(plan.Stage[:0], tier.id, src.DType, compute)
-	stages, possible := casts(append(stages, tier.kernels[compute]), tier.id, compute, dst.DType)
+	stages := plan.Stage[:0]
+	if kernel := cgo.CastingKernel(tier.id, int(src.DType), int(compute)); kernel != 0 {
+		stages = append(stages, kernel)
+	} else {
+		stages, _ = casts(stages, tier.id, src.DType, compute)
+		stages = append(stages, tier.kernels[compute])
+	}
+	stages, possible := casts(stages, tier.id, compute, dst.DType)
 	plan.Stages = int32(len(stages))
 	return possible
 }
