@@ -5,6 +5,7 @@
 #include <limits.h>
 #include <linux/futex.h>
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stddef.h>
@@ -15,6 +16,7 @@
 enum {
     MOST_THREADS = 256,
     SPIN_US = 50,           /* what a helper waits awake for the next call: longer costs others the core */
+    GIVE_WAY_US = 500,      /* after which a helper lets others run, so as not to be stopped for them within a chunk */
     WORTH_AWAKE = 1 << 20,  /* bytes read and written from which a helper that is awake is a gain: 60 µs of f32 */
     WORTH_ASLEEP = 1 << 23, /* and one that must be woken, which takes 10 to 40 µs */
     PATIENCE = 4,           /* smaller calls alone, after which helpers are woken all the same: there will be more of them */
@@ -38,11 +40,20 @@ static struct {
     _Atomic uint32_t calls; /* counts the calls that asked for help: what helpers sleep on */
     _Atomic int asleep;     /* helpers */
     _Atomic bool taken;     /* by a call */
+    _Atomic int processor;  /* that the call which has taken this began on */
+    _Atomic int callers;    /* calls under way that are worth a helper which is awake */
     _Atomic int threads;    /* the setting */
     int helpers;            /* started; changed by the call that has taken this */
     int alone;              /* how many calls have gone alone since helpers slept, likewise */
     int forks;              /* from which this process has come, counted in the child */
 } shared = {.threads = 1};
+
+/* The helpers as the kernel knows them, and where it may run them: not where the caller does, which has woken them last. */
+static struct {
+    _Atomic pid_t thread; /* 0 until it runs */
+    int avoids;           /* a processor, or -1; this and the rest are changed by the call that has taken `shared` */
+    cpu_set_t all, others;
+} helpers[MOST_THREADS];
 
 static void futex_wait(_Atomic uint32_t *word, uint32_t seen) {
     syscall(SYS_futex, word, FUTEX_WAIT_PRIVATE, seen, NULL, NULL, 0);
@@ -82,20 +93,42 @@ static bool run_chunk(const call *c, bool from_back) {
     return true;
 }
 
-/* Works on the current call, if one is open and the setting has room for this helper. */
-static void help(int number) {
-    if (number >= atomic_load(&shared.threads) - 1) return;
+/* Works on the current call, if one is open and the setting has room for this helper. True where it has left some, as it was to
+ * stop at this time. */
+static bool help(int number, int64_t until_us) {
+    if (number >= atomic_load(&shared.threads) - 1) return false;
     uint32_t seen = atomic_load(&shared.state);
     do {
-        if (!(seen & OPEN)) return;
+        if (!(seen & OPEN)) return false;
     } while (!atomic_compare_exchange_weak(&shared.state, &seen, seen + 1));
     const call *const c = atomic_load(&shared.current);
-    while (run_chunk(c, true)) continue;
+    bool more = true;
+    while (more && now_us() < until_us) more = run_chunk(c, true);
     /* The last one out of a closed call wakes its caller. */
     if (atomic_fetch_sub(&shared.state, 1) == 1) futex_wake(&shared.state, 1);
+    return more;
 }
 
-static void *helper(void *number) {
+/* The kernel likes to wake a thread where its waker runs, and lets it wait there for milliseconds while other processors are
+ * idle. So the caller's is taken from those that helpers may run on; two microseconds for each, when the caller has moved. */
+static void keep_away(int processor) {
+    for (int i = 0; i < shared.helpers; i++) {
+        pid_t const thread = atomic_load(&helpers[i].thread);
+        cpu_set_t now, *const all = &helpers[i].all, *const others = &helpers[i].others;
+        if (thread == 0 || helpers[i].avoids == processor || sched_getaffinity(thread, sizeof now, &now) != 0) continue;
+        if (helpers[i].avoids < 0 || !CPU_EQUAL(&now, others)) *all = now; /* somebody else has set it since */
+        *others = *all;
+        if (processor >= 0) CPU_CLR((size_t)processor, others);
+        if (CPU_COUNT(others) == 0) *others = *all;
+        sched_setaffinity(thread, sizeof *others, others);
+        helpers[i].avoids = processor;
+    }
+}
+
+static void *helper(void *argument) {
+    int const number = (int)(intptr_t)argument;
+    atomic_store(&helpers[number].thread, (pid_t)syscall(SYS_gettid));
+    int64_t give_way = now_us() + GIVE_WAY_US;
     uint32_t done = atomic_load(&shared.calls) - 1; /* the call that started this one may still be there */
     for (;;) {
         uint32_t seen = atomic_load(&shared.calls);
@@ -105,16 +138,20 @@ static void *helper(void *number) {
             if (turn % 64 == 63) {
                 int64_t const now = now_us();
                 if (until == 0) until = now + SPIN_US;
-                if (now >= until) {
+                if (now >= until || sched_getcpu() == atomic_load(&shared.processor)) {
                     atomic_fetch_add(&shared.asleep, 1);
                     futex_wait(&shared.calls, done);
                     atomic_fetch_sub(&shared.asleep, 1);
+                    give_way = now_us() + GIVE_WAY_US;
                 }
             }
             seen = atomic_load(&shared.calls);
         }
         done = seen;
-        help((int)(intptr_t)number);
+        while (help(number, give_way)) {
+            sched_yield();
+            give_way = now_us() + GIVE_WAY_US;
+        }
     }
     return NULL;
 }
@@ -132,6 +169,8 @@ static void start_helpers(void) {
     pthread_sigmask(SIG_SETMASK, &all, &callers);
     for (; shared.helpers < wanted; shared.helpers++) {
         pthread_t thread;
+        atomic_store(&helpers[shared.helpers].thread, 0);
+        helpers[shared.helpers].avoids = -1;
         if (pthread_create(&thread, &attributes, helper, (void *)(intptr_t)shared.helpers) != 0) break;
     }
     pthread_sigmask(SIG_SETMASK, &callers, NULL);
@@ -141,7 +180,7 @@ static void start_helpers(void) {
 /* Opens the call to the helpers, if it is worth that and nobody else has them. */
 static bool ask_helpers(const call *c, int64_t bytes) {
     int const threads = atomic_load_explicit(&shared.threads, memory_order_relaxed);
-    if (threads == 1 || bytes < WORTH_AWAKE || (uint64_t)c->left >> 32 < 2) return false;
+    if (atomic_load_explicit(&shared.callers, memory_order_relaxed) >= threads || (uint64_t)c->left >> 32 < 2) return false;
     if (atomic_exchange(&shared.taken, true)) return false;
     start_helpers();
     bool const all_asleep = atomic_load(&shared.asleep) == shared.helpers;
@@ -151,10 +190,15 @@ static bool ask_helpers(const call *c, int64_t bytes) {
         return false;
     }
     shared.alone = 0;
+    int const processor = sched_getcpu();
+    atomic_store(&shared.processor, processor);
     atomic_store(&shared.current, c);
     atomic_store(&shared.state, OPEN);
     atomic_fetch_add(&shared.calls, 1);
-    if (wake && atomic_load(&shared.asleep) > 0) futex_wake(&shared.calls, threads - 1);
+    if (wake && atomic_load(&shared.asleep) > 0) {
+        keep_away(processor);
+        futex_wake(&shared.calls, threads - 1);
+    }
     return true;
 }
 
@@ -177,7 +221,9 @@ bool workers_run(workers_task *task, const void *work, int64_t units, int64_t ch
     while (units / chunk >= INT32_MAX) chunk *= 2;
     call c = {task, work, units, chunk, (uint64_t)((units + chunk - 1) / chunk) << 32};
     int const forks = shared.forks;
-    bool const helped = ask_helpers(&c, bytes);
+    bool const worth = bytes >= WORTH_AWAKE;
+    if (worth) atomic_fetch_add_explicit(&shared.callers, 1, memory_order_relaxed);
+    bool const helped = worth && ask_helpers(&c, bytes);
     bool stopped = false;
     while (!stopped && run_chunk(&c, false)) {
         bool const more = (uint32_t)c.left != c.left >> 32;
@@ -185,6 +231,7 @@ bool workers_run(workers_task *task, const void *work, int64_t units, int64_t ch
     }
     if (stopped) atomic_store(&c.left, 0);
     if (helped) dismiss_helpers();
+    if (worth && forks == shared.forks) atomic_fetch_sub_explicit(&shared.callers, 1, memory_order_relaxed);
     /* Where `interrupted` has forked, the child has what its parent's helpers had done by then, and no more. */
     return !stopped && !(helped && forks != shared.forks);
 }
@@ -204,6 +251,7 @@ static void after_fork_in_child(void) {
     atomic_store(&shared.state, 0);
     atomic_store(&shared.asleep, 0);
     atomic_store(&shared.taken, false);
+    atomic_store(&shared.callers, 0);
 }
 
 __attribute__((constructor)) static void watch_forks(void) {

@@ -2,7 +2,8 @@
  *
  * The calling thread works from the front of its units, helpers from the back, so that each keeps to its own part of memory and
  * its own cache. A helper that has not begun when the front reaches the back is not waited for. One call has the helpers
- * at a time; others that come meanwhile work alone. Which thread computes an item has no influence on its bits.
+ * at a time; others that come meanwhile work alone, and so do all while there are as many large calls as threads are set. Which
+ * thread computes an item has no influence on its bits.
  *
  * Helpers never run code of Go or Python, take no signals, and are not in a forked child, which starts its own. */
 #ifndef GORSQRT_WORKERS_H
