@@ -60,10 +60,12 @@ def rows(quick):
         return memory[start : start + n * dtype.itemsize].view(dtype)
 
     def values(dtype, n, form):
-        """Ordinary numbers between 1 and 100, or with zeros, subnormals, infinities, nans and negatives, a tenth of all."""
+        """Ordinary numbers, real ones between 1 and 100, or a tenth of zeros, subnormals, infinities, nans and negatives."""
         random = np.random.default_rng(1)
         x = empty(n, dtype)
         x[:] = random.uniform(1, 100, n).astype(dtype)
+        if dtype.kind == "c":
+            x.imag = random.uniform(-100, 100, n)
         if form == "any data":
             odd = np.array([0, -0.0, 1e-40, np.inf, np.nan, -1], dtype)
             at = random.random(n) < 0.1
