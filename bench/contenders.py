@@ -104,9 +104,16 @@ def numbas(x, out):
     return lambda: compute(x, out)
 
 
+def aligned(n, dtype):
+    """Memory that begins with a page, as large arrays do anyway."""
+    memory = np.zeros(n * dtype.itemsize + 4096, np.uint8)
+    start = -memory.ctypes.data % 4096
+    return memory[start : start + n * dtype.itemsize].view(dtype)
+
+
 @functools.cache
-def copier():
-    """streaming_copy.c, compiled; None where there is no compiler."""
+def copiers():
+    """streaming_copy.c, compiled: the copies by one thread and by two. Empty where there is no compiler."""
     source = Path(__file__).with_name("streaming_copy.c")
     with tempfile.TemporaryDirectory() as folder:
         library = f"{folder}/streaming_copy.so"
@@ -116,6 +123,7 @@ def copier():
             "-O3",
             "-shared",
             "-fPIC",
+            "-pthread",
             "-o",
             library,
             str(source),
@@ -123,16 +131,17 @@ def copier():
         try:
             subprocess.run(command, check=True)
         except (OSError, subprocess.CalledProcessError):
-            return None
-        copy = ctypes.CDLL(library).streaming_copy
-    copy.argtypes, copy.restype = (ctypes.c_void_p, ctypes.c_void_p, ctypes.c_size_t), None
-    return copy
+            return ()
+        found = ctypes.CDLL(library)
+    for copy in (copies := (found.streaming_copy, found.streaming_copy_by_two)):
+        copy.argtypes, copy.restype = (ctypes.c_void_p, ctypes.c_void_p, ctypes.c_size_t), None
+    return copies
 
 
-def copies(x, out):
-    copy = copier()
-    if x is out or x.dtype != out.dtype or copy is None:
+def copies(x, out, threads=1):
+    if x is out or x.dtype != out.dtype or not copiers():
         return None
+    copy = copiers()[threads - 1]
     to, source, size = out.ctypes.data, x.ctypes.data, x.nbytes
     return lambda: copy(to, source, size)
 

@@ -23,11 +23,15 @@ FEWEST = 5  # rounds, however long they take
 
 
 class Contender(NamedTuple):
-    """What a row is about (columns of the CSV), a call without arguments, and what must be set before it, untimed."""
+    """What a row is about (columns of the CSV), a call without arguments, and what comes, untimed, before a sample of calls.
+
+    Where something must come before every call, a sample is that and one call.
+    """
 
     about: dict
     call: object
     prepare: object = lambda: None
+    before: object = None
 
 
 def installed(name):
@@ -49,7 +53,10 @@ def in_turn(contenders, rounds, seconds=4.0):
     The first round warms up and finds how many calls make a sample. After `seconds` no further round begins.
     """
 
-    def once(call, calls):
+    def once(contender, calls):
+        if contender.before:
+            contender.before()
+        call = contender.call
         start = time.perf_counter_ns()
         for _ in itertools.repeat(None, calls):
             call()
@@ -64,9 +71,9 @@ def in_turn(contenders, rounds, seconds=4.0):
         row = []
         for i, contender in enumerate(contenders):
             contender.prepare()
-            once(contender.call, 1)  # brings its code and data back
-            row.append(once(contender.call, calls[i]))
-            if turn < 0:
+            once(contender, 1)  # brings its code and data back
+            row.append(once(contender, calls[i]))
+            if turn < 0 and not contender.before:
                 calls[i] = max(1, int(SAMPLE_NS / max(row[i], 20)))
         if turn >= 0:
             samples.append([max(ns - row[0], 0.1) for ns in row[1:]])
@@ -79,11 +86,11 @@ def spread(samples):
     return tenths[1], tenths[4], tenths[7]
 
 
-def speeds(contenders, n, rounds):
-    """Rows of items a nanosecond."""
+def speeds(contenders, n, rounds, arrays=1):
+    """Rows of items a nanosecond, where a call computes so many arrays of n items."""
     contenders = list(contenders)
     for contender, ns in zip(contenders, in_turn(contenders, rounds), strict=True):
-        slow, median, fast = spread([n / sample for sample in ns])
+        slow, median, fast = spread([n * arrays / sample for sample in ns])
         yield contender.about | {"n": n, "per_ns": f"{median:.4g}", "per_ns_p20": f"{slow:.4g}", "per_ns_p80": f"{fast:.4g}"}
 
 

@@ -1,23 +1,55 @@
-"""float32 into out=, on one thread and on two, beside torch's: threads.csv.
+"""float32 into out=, on one thread and on two, beside torch's, in a quiet process and in others: threads.csv.
 
 Hot: the calls follow each other, and before the first of them a large one has woken the helpers (ours are not woken for less
 than 8 MiB read and written). Between contenders there is a pause, since torch's helpers wait for work by spinning, and would
-slow down whoever comes next.
+slow down whoever comes next. Beside torch: they do, since a call of torch's on two threads, untimed, comes just before each call.
+Idle: each call comes after 20 ms in which the process has slept. 8 callers: so many Python threads call at once, each with
+arrays of its own; what all compute together in a nanosecond, and 1 caller is one of them alone.
 
 Prediction: below a MiB ours stays on one thread. In the caches two threads have twice the dividers and multipliers, and lose a
-few microseconds a call to the meeting: 1.8 times one thread from 2^19 items on. In memory both share what one nearly uses up.
+few microseconds a call to the meeting: 1.8 times one thread from 2^19 items on. In memory both share what one nearly uses up,
+so a copy by two threads is the limit there and not 1.8. Beside torch's spinning workers there is one processor for two threads of
+ours: as fast as one thread, since nobody waits for a helper that has not begun, and not as slow as a static split, which
+was measured as 0.3 to 0.7 of one thread. Idle: waking the helper takes 50 µs, which 8 MiB of float32 are worth, and torch's
+two wait for it. 8 callers: one of them has the helpers and the others compute alone; twice one caller in the caches, as there are
+two processors, whatever the setting. torch gives each caller a team of its own, 16 threads in all, and should lose by that.
 """
 
 import functools
+import threading
 import time
 
 from measure import Contender, installed, main, speeds
 
 PAUSE = 0.01
+IDLE = 0.02
+CALLERS = 8
+BATCH = 1 << 26  # items that all callers compute in a sample: some milliseconds
+
+
+class Callers:
+    """Python threads that do their work together when they are told to."""
+
+    def __init__(self, count):
+        self.gate, self.work = threading.Barrier(count + 1), [None] * count
+        for i in range(count):
+            threading.Thread(target=self.serve, args=(i,), daemon=True).start()
+
+    def serve(self, i):
+        while True:
+            self.gate.wait()
+            self.work[i]()
+            self.gate.wait()
+
+    def together(self, work):
+        self.work[:] = work
+        self.gate.wait()
+        self.gate.wait()
 
 
 def rows(quick):
     import numpy as np
+    from contenders import aligned, copies
 
     import gorsqrt
 
@@ -27,25 +59,72 @@ def rows(quick):
         import torch
 
         libraries.append(("torch", "", torch.set_num_threads, torch.rsqrt, torch.from_numpy))
+        spun = torch.ones(1 << 20), torch.empty(1 << 20)
     large = np.ones(1 << 21, np.float32)
 
-    def contenders(x, out):
-        for provider, tier, set_threads, rsqrt, array in libraries:
-            call = functools.partial(rsqrt, array(x), out=array(out))
-            wake = functools.partial(rsqrt, array(large), out=array(large))
+    def arrays(n):
+        x = aligned(n, np.dtype(np.float32))
+        x[:] = np.random.default_rng(1).uniform(1, 100, n)
+        out = aligned(n, x.dtype)
+        out.fill(1)
+        return x, out
 
-            def prepare(threads, set_threads=set_threads, wake=wake):
+    def with_threads(form, call_of, before=None):
+        """Each library on one thread and on two. call_of(rsqrt, array, set_threads) is what is timed."""
+        for provider, tier, set_threads, rsqrt, array in libraries:
+            warm = functools.partial(rsqrt, array(large), out=array(large))
+
+            def prepare(set_threads, warm=warm):
                 time.sleep(PAUSE)
-                set_threads(threads)
-                wake()
+                set_threads()
+                warm()
 
             for threads in (1, 2):
-                about = {"provider": provider, "tier": tier, "threads": threads}
-                yield Contender(about, call, functools.partial(prepare, threads))
+                chosen = functools.partial(set_threads, threads)
+                about = {"provider": provider, "tier": tier, "form": form, "threads": threads}
+                yield Contender(about, call_of(rsqrt, array, chosen), functools.partial(prepare, chosen), before)
 
+    def hot(n, form="hot", before=None):
+        x, out = arrays(n)
+        yield from with_threads(form, lambda rsqrt, array, _: functools.partial(rsqrt, array(x), out=array(out)), before)
+        for threads in (1, 2) if form == "hot" and n >= 1 << 22 else ():
+            if copy := copies(x, out, threads):
+                yield Contender({"provider": "streaming copy", "tier": "", "form": form, "threads": threads}, copy)
+
+    def spin():
+        torch.rsqrt(spun[0], out=spun[1])
+
+    def beside(n):
+        for contender in hot(n, "beside torch", spin):
+            if contender.about["provider"] == "gorsqrt":
+                prepare = contender.prepare
+                yield contender._replace(prepare=lambda prepare=prepare: (torch.set_num_threads(2), prepare()))
+            elif contender.about["threads"] == 2:
+                yield contender
+
+    def callers(n, count):
+        pairs, together = [arrays(n) for _ in range(count)], Callers(count).together
+
+        def call_of(rsqrt, array, set_threads):
+            def many(x, out):
+                set_threads()  # torch's is the calling thread's
+                for _ in range(BATCH // count // n):
+                    rsqrt(x, out=out)
+
+            return functools.partial(together, [functools.partial(many, array(x), array(out)) for x, out in pairs])
+
+        yield from with_threads(f"{count} caller" + "s" * (count > 1), call_of)
+
+    rounds = 5 if quick else 31
+    dtype = {"dtype": "float32"}
     for n in (1 << 19, 1 << 20) if quick else [1 << k for k in range(15, 25)]:
-        x = np.random.default_rng(1).uniform(1, 100, n).astype(np.float32)
-        yield from ({"dtype": "float32"} | row for row in speeds(contenders(x, np.ones_like(x)), n, 5 if quick else 31))
+        yield from (dtype | row for row in speeds(hot(n), n, rounds))
+    for n in (1 << 20,) if quick else [1 << k for k in (16, 18, 20, 22)]:
+        if installed("torch"):
+            yield from (dtype | row for row in speeds(beside(n), n, rounds))
+        yield from (dtype | row for row in speeds(hot(n, "idle", functools.partial(time.sleep, IDLE)), n, rounds))
+        for count in (1, CALLERS):
+            yield from (dtype | row for row in speeds(callers(n, count), n, rounds, BATCH // n))
 
 
 if __name__ == "__main__":

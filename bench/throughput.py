@@ -42,7 +42,7 @@ def work(quick):
 def rows(quick):
     one_core()
     import numpy as np
-    from contenders import contenders
+    from contenders import aligned, contenders
 
     import gorsqrt
 
@@ -53,16 +53,10 @@ def rows(quick):
 
         return np.dtype(ml_dtypes.bfloat16)
 
-    def empty(n, dtype):
-        """Aligned to a page, as large arrays are anyway."""
-        memory = np.zeros(n * dtype.itemsize + 4096, np.uint8)
-        start = -memory.ctypes.data % 4096
-        return memory[start : start + n * dtype.itemsize].view(dtype)
-
     def values(dtype, n, form):
         """Ordinary numbers, real ones between 1 and 100, or a tenth of zeros, subnormals, infinities, nans and negatives."""
         random = np.random.default_rng(1)
-        x = empty(n, dtype)
+        x = aligned(n, dtype)
         x[:] = random.uniform(1, 100, n).astype(dtype)
         if dtype.kind == "c":
             x.imag = random.uniform(-100, 100, n)
@@ -78,7 +72,7 @@ def rows(quick):
             continue
         dtype = dtype_of(name)
         x = values(dtype, n, form)
-        out = x if form == "in place" else empty(n, np.dtype(np.float32) if dtype.kind in "iu" else dtype)
+        out = x if form == "in place" else aligned(n, np.dtype(np.float32) if dtype.kind in "iu" else dtype)
         with np.errstate(all="ignore"):
             for row in speeds(contenders(x, out, tiers), n, 5 if quick else 31):
                 yield {"dtype": name, "form": form} | row

@@ -155,6 +155,33 @@ sys.exit(0 if good and os.waitpid(child[0], 0)[1] == 0 else 1)
     assert done.returncode == 0, done.stderr
 
 
+def test_helpers_are_kept_off_the_callers_processor():
+    """Of those that they may run on, whatever these are, and whoever sets them."""
+    code = """
+import numpy as np, time, gorsqrt
+x, main = np.ones(1 << 22, np.float32), os.getpid()
+gorsqrt.set_num_threads(2)
+processors = os.sched_getaffinity(0)
+before = set(os.listdir('/proc/self/task'))
+gorsqrt.rsqrt(x, out=x)
+helper, = {int(t) for t in set(os.listdir('/proc/self/task')) - before}
+def call(on):
+    os.sched_setaffinity(main, {on})
+    time.sleep(0.01)  # the helper sleeps then
+    gorsqrt.rsqrt(x, out=x)
+    return os.sched_getaffinity(helper)
+for one in processors:
+    assert call(one) == (processors - {one} or processors)
+last = max(processors)
+os.sched_setaffinity(helper, {last})
+assert call(last) == {last} == call(min(processors))
+os.sched_setaffinity(helper, processors)
+assert call(last) == (processors - {last} or processors)
+"""
+    done = run(code)
+    assert done.returncode == 0, done.stderr
+
+
 def test_beside_torchs_openmp():
     import torch
 
