@@ -195,6 +195,11 @@ def pending(device=0):
     return library().double_pending(device)
 
 
+def schedule(number):
+    """Lets work also run before something waits for it, in the order that the number draws; 0: not any more."""
+    library().double_schedule(ctypes.c_uint64(number))
+
+
 def blocks(device=0):
     """How many blocks of memory a device has; -1: how many the CPU's memory has that are pinned."""
     return library().double_blocks(device)

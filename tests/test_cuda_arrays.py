@@ -303,6 +303,27 @@ def test_streams():
 
 
 @on_double
+def test_any_order_that_the_streams_allow():
+    """Calls on arrays of several streams see each other's results, in whatever order the device works."""
+    for seed in range(40):
+        double.schedule(seed)
+        rng = np.random.default_rng(seed)
+        streams = [1, 2, double.stream(), double.stream(), double.stream(blocking=True)]
+        wanted = [values("f4", 100, i) for i in range(8)]
+        arrays = [double.Array(x, stream=int(rng.choice(streams))) for x in wanted]
+        for _ in range(60):
+            i, j = rng.integers(0, 8, 2)
+            if i == j:
+                gorsqrt.rsqrt_(arrays[i])
+                gorsqrt.rsqrt_(wanted[i])
+            else:
+                gorsqrt.rsqrt(arrays[i], out=arrays[j])
+                gorsqrt.rsqrt(wanted[i], out=wanted[j])
+        for a, x in zip(arrays, wanted, strict=True):
+            assert bits(a.get(a.interface["stream"])) == bits(x), seed
+
+
+@on_double
 def test_the_first_call_in_a_capture():
     """It is captured and breaks nothing; the replay computes what is there then."""
     x = np.array([4, 16, 25], "f4")

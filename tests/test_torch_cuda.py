@@ -459,6 +459,58 @@ def test_memory_in_a_streams_order():
             assert bits(z[:500].cpu()) == bits(gorsqrt.rsqrt(x[::2].view(torch.int32)))
 
 
+def stroll(random, waits):
+    """Calls and copies on tensors of both devices, each on some stream, which, if `waits`, waits for what the tensors were used
+    for before; the tensors on the devices, and what they should be."""
+    tensors = [torch.rand(40).to(f"cuda:{i % 2}") for i in range(8)]
+    wanted = [x.cpu() for x in tensors]
+    streams = [[torch.cuda.Stream(device) for _ in range(3)] for device in range(2)]
+    used = [[] for _ in tensors]  # events
+    for _ in range(60):
+        i, j = random.randrange(8), random.randrange(8)
+        if i == j:
+            continue
+        source, target = tensors[i], tensors[j]
+        stream = random.choice(streams[source.device.index])
+        for event in (used[i] + used[j]) if waits else []:
+            stream.wait_event(event)
+        with torch.cuda.stream(stream):
+            how = random.randrange(4)
+            if how == 0:
+                gorsqrt.rsqrt_(source)
+                gorsqrt.rsqrt_(wanted[i])
+            elif source.device != target.device:
+                target.copy_(source, non_blocking=True)
+                wanted[j].copy_(wanted[i])
+            elif how == 1:
+                target.copy_(gorsqrt.rsqrt(source), non_blocking=True)
+                wanted[j].copy_(gorsqrt.rsqrt(wanted[i]))
+            else:
+                gorsqrt.rsqrt(source, out=target)
+                gorsqrt.rsqrt(wanted[i], out=wanted[j])
+            used[i].append(stream.record_event())
+            used[j].append(used[i][-1])
+    for device in range(2):
+        torch.cuda.synchronize(device)
+    return tensors, wanted
+
+
+@pytest.mark.spec("7.11")
+@on_doubles()
+def test_any_order_that_the_streams_allow():
+    """Streams of both devices, which wait for each other as they should, give the same in whatever order the devices work; and
+    where they don't wait that shows."""
+    wrong = 0
+    for seed in range(1, 31):
+        double.schedule(seed if seed > 1 else 0)
+        tensors, wanted = stroll(Random(seed), True)
+        assert [bits(x.cpu()) for x in tensors] == [bits(x) for x in wanted], seed
+        tensors, wanted = stroll(Random(seed), False)
+        wrong += [bits(x.cpu()) for x in tensors] != [bits(x) for x in wanted]
+    double.schedule(0)
+    assert wrong > 15
+
+
 @pytest.mark.spec("7.11")
 def test_a_program():
     """Whichever is imported first; it ends as others do, though work waits."""

@@ -1,7 +1,7 @@
 /* A test double of libcuda.so.1: the documented driver API over the CPU's memory, with kernels run by ptx.c.
  *
  * There are two devices. What is enqueued on a stream runs when something waits for it, and not before, so that a missing wait
- * shows. Device memory is the CPU's, filled with 0xa5, and checked to the byte in copies and kernels; a kernel sees its own
+ * shows, or else in an order that is drawn of those that are allowed. Device memory is the CPU's, filled with 0xa5, and checked to the byte in copies and kernels; a kernel sees its own
  * device's only, and what is freed is not used again for a while, so that a late access shows. Small launches run `careful`
  * (ptx.h). double_… are the tests' own controls; any thread may call anything. */
 #include "../../../cuda/include/cuda.h"
@@ -155,6 +155,7 @@ static int failing_after;
 static CUresult failing_with;
 static char *call_log;
 static size_t log_length;
+static uint64_t schedule;
 static char why[512];
 static uint32_t nan32 = 0x7fffffff;
 static uint64_t nan64 = 0x7fffffffffffffff, poison = 0xdeadbeefdeadbeef;
@@ -447,6 +448,25 @@ static void append(work *w, work ***end) {
     *end = &w->next;
 }
 
+/* Runs, as drawn, a piece of some stream's work or none. */
+static void run_any(void) {
+    if (schedule == 0) return;
+    schedule ^= schedule << 13;
+    schedule ^= schedule >> 7;
+    schedule ^= schedule << 17;
+    CUstream busy[64];
+    size_t n = 0;
+    for (int d = 0; d < DEVICES; d++) {
+        if (defaults[d].first) busy[n++] = &defaults[d];
+        if (per_thread[d].first) busy[n++] = &per_thread[d];
+    }
+    for (CUstream s = streams; s && n < sizeof busy / sizeof *busy; s = s->next) {
+        if (s->first) busy[n++] = s;
+    }
+    size_t const drawn = (size_t)(schedule >> 16) % (2 * n + 1);
+    if (drawn < n) run_until(busy[drawn], busy[drawn]->first->sequence);
+}
+
 /* Enqueues work, or captures it. */
 static CUresult enqueue(CUstream stream, work const *what) {
     if (stream->legacy) {
@@ -479,6 +499,7 @@ static CUresult enqueue(CUstream stream, work const *what) {
         add_wait(w, &defaults[w->device], sequence);
     }
     append(w, &stream->end);
+    run_any();
     return CUDA_SUCCESS;
 }
 
@@ -1367,6 +1388,13 @@ API void double_bits(uint32_t nan_of_32, uint64_t nan_of_64, uint64_t unwritten)
 /* Grids that reach beyond this many blocks run only what lies beyond. */
 API void double_first(unsigned block) {
     first_block = block;
+}
+
+/* From now on work also runs before something waits for it, in the order that this number draws; 0: it doesn't. */
+API void double_schedule(uint64_t number) {
+    pthread_mutex_lock(&mutex);
+    schedule = number;
+    pthread_mutex_unlock(&mutex);
 }
 
 /* How many pieces of work wait on a device. */
