@@ -98,6 +98,28 @@ func Passed(index int, event uintptr) bool {
 	return passed
 }
 
+// Allocate gets memory on the device of this index, for what is enqueued on its legacy default stream from now on.
+func Allocate(index, bytes int) (memory uintptr, err error) {
+	if err := open(); err != nil {
+		return 0, err
+	}
+	err = within(index, func(*device) (err error) {
+		memory, err = allocate(bytes, streamOf(LegacyStream))
+		return err
+	})
+	return memory, err
+}
+
+// Free gives [Allocate]'s memory back when what is on that stream now is done, and what is on those that it waits for.
+func Free(index int, memory uintptr) error {
+	return within(index, func(*device) error { return free(memory, streamOf(LegacyStream)) })
+}
+
+// Order lets what is enqueued on a stream of a device from now on wait for what is on the first one until now.
+func Order(index int, first, next uintptr) error {
+	return within(index, func(*device) error { return order(first, next) })
+}
+
 // within runs work with a device's primary context as the current one of the thread.
 func within(index int, work func(*device) error) error {
 	// The driver's current context is a thread's.

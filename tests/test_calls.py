@@ -578,5 +578,5 @@ def test_a_cuda_array_that_is_none_is_refused_in_one_sentence():
         gorsqrt.rsqrt_(OnDevice())
     with pytest.raises(RuntimeError, match=r"^CUDA error: [^\n]+$"):
         gorsqrt.rsqrt(OnDevice(), out=OnDevice())
-    with pytest.raises(RuntimeError, match="where gorsqrt makes fresh arrays of cupy's and no <class "):
+    with pytest.raises(RuntimeError, match=r"^CUDA error: [^\n]+$"):
         gorsqrt.rsqrt(OnDevice())

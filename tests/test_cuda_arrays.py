@@ -112,6 +112,7 @@ def without_a_driver(because):
     sentence = f"CUDA error: NVIDIA's driver could not be loaded ({because}); an array on a CUDA device needs it"
     for _ in range(2):
         raises(RuntimeError, sentence, gorsqrt.rsqrt_, Fake(3))
+        raises(RuntimeError, sentence, gorsqrt.rsqrt, Fake(3))
         raises(RuntimeError, sentence, gorsqrt.rsqrt, Fake(3), out=Fake(3, "<f8", 8192))
     cast = "result type Float can't be cast to the desired output type Long"
     raises(RuntimeError, cast, gorsqrt.rsqrt, Fake(3), out=Fake(3, "<i8", 8192))
@@ -252,9 +253,8 @@ def test_refusals():
     ):
         raises(ValueError, text, gorsqrt.rsqrt, array(x, **flaw), out=out)
         raises(ValueError, text, gorsqrt.rsqrt, a, out=array(x, **flaw))
-    text = "rsqrt(): argument 'input' is on a CUDA device, where gorsqrt makes fresh arrays of cupy's and torch's and no"
-    raises(RuntimeError, f"{text} {array}; give an out", gorsqrt.rsqrt, a)
-    raises(RuntimeError, "CUDA error: CUDA_ERROR_INVALID_VALUE: invalid argument", gorsqrt.rsqrt_, array(x, data=(4096, False)))
+    for function in (gorsqrt.rsqrt_, gorsqrt.rsqrt):
+        raises(RuntimeError, "CUDA error: CUDA_ERROR_INVALID_VALUE: invalid argument", function, array(x, data=(4096, False)))
     assert not any("Launch" in line for line in double.log())
     assert (out.peek() == 77).all()
     assert bits(a.peek()) == bits(x)
@@ -380,6 +380,58 @@ def test_errors_of_the_driver():
         assert (b.get(streams[1]) == 0).all(), function
     gorsqrt.rsqrt(a, out=b)
     assert bits(b.get(streams[1])) == bits(on_cpu(x))
+
+
+@pytest.mark.spec("1.3", "4", "6.8")
+@on_double
+def test_fresh_results():
+    """Memory on the input's device, which others find by the interface or DLPack; ours is an array like any other."""
+    blocks = [double.blocks(d) for d in (0, 1)]
+    for dtype in (*REALS, *COMPLEX, "u1"):
+        base = values(dtype, 120).reshape(4, 5, 6)
+        floats = base.astype("f4") if dtype == "u1" else base
+        streams = itertools.cycle([None, 1, 2, double.stream(1)])
+        for view, same, stream in zip(layouts(base), layouts(floats), streams, strict=False):
+            expected = gorsqrt.rsqrt(same)
+            a = double.Array(view, base, device=1, stream=stream)
+            y = gorsqrt.rsqrt(a)
+            interface = y.__cuda_array_interface__
+            assert (interface["shape"], interface["typestr"]) == (view.shape, expected.dtype.str)
+            assert interface["strides"] == expected.strides or view.size == 0
+            assert (interface["version"], interface["stream"]) == (3, 1)
+            assert y.__dlpack_device__() == (2, 1 if view.size else 0)
+            assert on_device(y) == bits(expected)
+            assert gorsqrt.rsqrt_(y) is y
+            out = double.Array(np.zeros(view.shape, expected.dtype), device=1)
+            gorsqrt.rsqrt(y, out=out)
+            assert bits(out.get()) == bits(gorsqrt.rsqrt(gorsqrt.rsqrt(expected)))
+            z = gorsqrt.rsqrt(y)
+            assert type(z) is type(y)
+            assert on_device(z) == bits(gorsqrt.rsqrt(gorsqrt.rsqrt(expected)))
+            for array in (a, out):
+                if view.size:
+                    assert array.memory.device == 1
+                with double.On(1):
+                    double.call("cuMemFree_v2", array.memory.address)
+            del y, z
+    with double.On(1):
+        double.call("cuCtxSynchronize")
+    assert [double.blocks(d) for d in (0, 1)] == blocks
+    with pytest.raises(RuntimeError, match="CUDA_ERROR_OUT_OF_MEMORY: out of memory"):
+        gorsqrt.rsqrt(double.Array(base.astype("f4"), shape=(1 << 50,), strides=(0,)))
+
+
+def on_device(y):
+    """The bytes of the elements of an array that has the interface, in C order, once the default stream has passed."""
+    interface = y.__cuda_array_interface__
+    shape, strides, dtype = interface["shape"], interface["strides"], np.dtype(interface["typestr"])
+    with double.On(y.__dlpack_device__()[1]):
+        double.call("cuStreamSynchronize", 0)
+    if 0 in shape:
+        return b""
+    size = dtype.itemsize + sum((n - 1) * s for n, s in zip(shape, strides, strict=True))
+    whole = np.frombuffer(ctypes.string_at(interface["data"][0], size), np.uint8)
+    return bits(np.ndarray(shape, dtype, whole, 0, strides))
 
 
 @pytest.mark.spec("1.3", "4", "8.5")

@@ -4,13 +4,14 @@ import ctypes
 import gc
 import itertools
 import os
+import types
 
 import cuda_double as double
 import ml_dtypes
 import numpy as np
 import pytest
 from dlpack_producer import BACK, DELETER, OUT, TWICE, Producer, delete
-from test_cuda_arrays import COMPLEX, INTEGERS, REALS, bits, end_capture, layouts, on_cpu, on_double, raises, values
+from test_cuda_arrays import COMPLEX, INTEGERS, REALS, bits, end_capture, layouts, on_cpu, on_device, on_double, raises, values
 
 import gorsqrt
 
@@ -157,8 +158,6 @@ def test_refusals():
     raises(RuntimeError, two.format("cuda:1", "cpu"), gorsqrt.rsqrt, there, out=here)
     raises(RuntimeError, two.format("cuda:1", "cpu"), gorsqrt.rsqrt, here, out=there)
     raises(RuntimeError, two.format("cuda:1", "cuda:0"), gorsqrt.rsqrt, beside, out=there)
-    text = "rsqrt(): argument 'input' is on a CUDA device, where gorsqrt makes fresh arrays of cupy's and torch's and no"
-    raises(RuntimeError, f"{text} {Device}; give an out", gorsqrt.rsqrt, there)
     assert there.asked == beside.asked == []
     raises(RuntimeError, two.format("cuda:0", "cuda:1"), gorsqrt.rsqrt, there, out=double.Array(x))
     version = "rsqrt_(): argument 'input' is read-only, since DLPack before version 1.0 does not say that it is writable; "
@@ -210,6 +209,96 @@ def test_who_does_not_say_where_it_is():
         gorsqrt.rsqrt(liar, out=out)
         assert bits(out.get()) == bits(on_cpu(x))
     assert liar.asked == given[0].asked == [{"max_version": (1, 3)}]
+    settle()
+
+
+@pytest.mark.spec("1.3", "2.1", "4")
+@on_double
+def test_fresh_results():
+    """Of producers alone: memory that is lent by DLPack in turn, in the order of the stream that is asked for."""
+    base = values("f4", 120).reshape(4, 5, 6)
+    for view in layouts(base):
+        a = Device(view, base, index=1)
+        y = gorsqrt.rsqrt(a)
+        assert a.asked == [{"stream": 1, "max_version": (1, 3)}]
+        assert on_device(y) == bits(gorsqrt.rsqrt(view))
+    y = gorsqrt.rsqrt(Device(values("u2", 9).view(BF16), index=1))
+    assert not hasattr(y, "__cuda_array_interface__")
+    with pytest.raises(AttributeError, match="has no typestr for bfloat16; DLPack has"):
+        y.__cuda_array_interface__  # noqa: B018
+    out = Device(np.zeros(9, BF16), index=1)
+    gorsqrt.rsqrt(y, out=out)
+    assert bits(out.get()) == bits(gorsqrt.rsqrt(gorsqrt.rsqrt(values("u2", 9).view(BF16))))
+    # What it lends.
+    y = gorsqrt.rsqrt(Device(base, index=1))
+    stream = double.stream(1)
+    for wishes in ({}, {"stream": None}, {"stream": 1}, {"stream": -1}, {"stream": stream}, {"stream": 2, "dl_device": (2, 1)}):
+        double.log()
+        capsule = y.__dlpack__(max_version=(1, 0), copy=False, **wishes)
+        assert any("cuStreamWaitEvent" in line for line in double.log()) == (wishes.get("stream") in (2, stream))
+        assert '"dltensor_versioned"' in repr(capsule)
+    with double.On(1):
+        double.call("cuStreamSynchronize", stream)
+    assert y.__cuda_array_interface__["data"][0] in map(address_in, (y.__dlpack__(), y.__dlpack__()))
+    for wishes, error in (
+        ({"stream": 0}, ValueError),
+        ({"stream": -2}, ValueError),
+        ({"stream": "1"}, TypeError),
+        ({"dl_device": (1, 0)}, BufferError),
+        ({"dl_device": (2, 0)}, BufferError),
+        ({"copy": True}, BufferError),
+    ):
+        with pytest.raises(error):
+            y.__dlpack__(**wishes)
+    # Its memory stays while a capsule does, and goes then.
+    settle()
+    blocks, capsule = double.blocks(1), y.__dlpack__()
+    address = y.__cuda_array_interface__["data"][0]
+    del y
+    assert address_in(capsule) == address
+    assert (double.pending(1), double.blocks(1)) == (0, blocks)
+    del capsule
+    settle()
+    assert double.blocks(1) == blocks - 1
+    if (child := os.fork()) == 0:  # where a copy of one goes with nothing
+        del out
+        os._exit(7)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
+
+
+def address_in(capsule):
+    pointer = ctypes.pythonapi.PyCapsule_GetPointer
+    pointer.restype, pointer.argtypes = ctypes.c_void_p, (ctypes.py_object, ctypes.c_char_p)
+    return ctypes.c_void_p.from_address(pointer(capsule, b"dltensor")).value
+
+
+@pytest.mark.spec("1.3")
+@on_double
+def test_a_namespace_makes_the_result():
+    """By its from_dlpack, which asks for the stream that it works on."""
+    streams = [double.stream(1), double.stream(1)]
+
+    class Library(Device):
+        def __array_namespace__(self):
+            return types.SimpleNamespace(from_dlpack=self.taken)
+
+        @staticmethod
+        def taken(memory):
+            capsule = memory.__dlpack__(stream=streams[0], max_version=(1, 0))
+            return Library.Result(memory.__dlpack_device__(), memory, capsule)
+
+        class Result:
+            def __init__(self, device, memory, capsule):
+                self.device, self.memory, self.capsule = device, memory, capsule
+
+    x = values("f4", 50)
+    a = Library(x, index=1)
+    y = gorsqrt.rsqrt(a)
+    assert type(y) is Library.Result
+    assert y.device == (2, 1)
+    with double.On(1):
+        double.call("cuStreamSynchronize", streams[0])  # and nothing else: that one waits for the result
+    assert ctypes.string_at(y.memory.__cuda_array_interface__["data"][0], 200) == bits(gorsqrt.rsqrt(x))
     settle()
 
 

@@ -455,10 +455,6 @@ def test_fuzz(one, other, form):
 def test_cuda(code):
     """What is refused for where it is; what is not: test_cuda_dlpack."""
     there, beside = Producer(X, device=(code, 3)), Producer(X, device=(2, 5))
-    text = "argument 'input' is on a CUDA device, where gorsqrt makes fresh arrays of cupy's and torch's and no"
-    with pytest.raises(RuntimeError) as caught:
-        gorsqrt.rsqrt(there)
-    assert str(caught.value) == f"rsqrt(): {text} {Producer}; give an out"
     for x, out, where in (
         (X, there, "cuda:3 and cpu"),
         (there, X.copy(), "cuda:3 and cpu"),
@@ -485,8 +481,8 @@ def test_other_devices():
 
 @pytest.mark.spec("8.5")
 def test_a_tensor_that_is_elsewhere_than_its_producer_said():
-    with pytest.raises(RuntimeError, match="is on a CUDA device"):
-        gorsqrt.rsqrt(Producer(X, device_type=2))
+    with pytest.raises(RuntimeError, match=r"^CUDA error: "):
+        gorsqrt.rsqrt(Producer(X, device_type=2, device_id=99))  # no machine has so many
 
 
 # 3.1, 4, 5: layouts and shared memory.
@@ -699,7 +695,7 @@ def test_no_leak(kept):
         lambda: gorsqrt.rsqrt(good),
         lambda: gorsqrt.rsqrt(good, out=good),
         lambda: refused(lambda: gorsqrt.rsqrt(bad)),
-        lambda: refused(lambda: gorsqrt.rsqrt(foreign)),
+        lambda: refused(lambda: gorsqrt.rsqrt(foreign, out=out)),
         lambda: refused(lambda: gorsqrt.rsqrt(x, out=Producer(x, versioned=False))),
         lambda: np.from_dlpack(result_memory(x), copy=next(capsules) % 2 == 0),
     ]

@@ -649,6 +649,16 @@ def test_beside_other_arrays():
             raises(RuntimeError, two.format("cuda:0", "cpu"), lambda a=a: gorsqrt.rsqrt(host, out=a))
     raises(RuntimeError, two.format("cuda:1", "cuda:0"), lambda: gorsqrt.rsqrt(block, out=to("cuda:1", x)))
     assert (host == 0).all()
+    # A result that is no library's, as torch takes it.
+    want_of_block = gorsqrt.rsqrt(torch.from_numpy(block.peek().copy()))
+    with torch.cuda.stream(side):
+        y = torch.from_dlpack(gorsqrt.rsqrt(block))
+        copy = y.clone()
+    side.synchronize()
+    assert same_bits(copy, want_of_block)
+    y = torch.as_tensor(gorsqrt.rsqrt(block), device="cuda")  # by the interface, whose stream torch does not read
+    assert same_bits(y, want_of_block)
+    del y, copy
     # By DLPack: asked for the stream that torch uses now.
     with torch.cuda.stream(side):
         producer = Producer(host, device=(2, 0), device_type=2, device_id=0, data=block.memory.address)

@@ -263,6 +263,43 @@ func gorsqrtHasPassed(mark C.gorsqrt_mark) C.bool {
 	return C.bool(passed)
 }
 
+// gorsqrtAllocate gets memory on a CUDA device, for the legacy default stream: on this device, or if that is negative on the one
+// that other memory is on, which it says then. It answers whether it refuses, and then why. It needs no GIL.
+//
+//export gorsqrtAllocate
+func gorsqrtAllocate(device *C.int32_t, other unsafe.Pointer, bytes C.size_t, memory *C.uintptr_t, refusal *C.gorsqrt_refusal) C.bool {
+	return refused(refusal, func() error {
+		if *device < 0 && other != nil {
+			index, err := cuda.DeviceOf(other)
+			if err != nil {
+				return err
+			}
+			*device = C.int32_t(index)
+		}
+		*device = max(*device, 0)
+		address, err := cuda.Allocate(int(*device), int(bytes))
+		*memory = C.uintptr_t(address)
+		return err
+	})
+}
+
+// gorsqrtFree gives gorsqrtAllocate's memory back. It needs no GIL.
+//
+//export gorsqrtFree
+func gorsqrtFree(device C.int32_t, memory C.uintptr_t) {
+	_ = refused(new(C.gorsqrt_refusal), func() error {
+		_ = cuda.Free(int(device), uintptr(memory)) // of a driver that refuses there is nothing to be had any more
+		return nil
+	})
+}
+
+// gorsqrtOrder lets a stream of a CUDA device wait for its legacy default one. It answers whether it refuses, and then why.
+//
+//export gorsqrtOrder
+func gorsqrtOrder(device C.int32_t, stream C.uintptr_t, refusal *C.gorsqrt_refusal) C.bool {
+	return refused(refusal, func() error { return cuda.Order(int(device), cuda.LegacyStream, uintptr(stream)) })
+}
+
 // locate asks the driver for the devices of arrays that don't say theirs. An array without items, and one that the driver does
 // not know, is taken to be where the other one is.
 func locate(dst, src *rsqrt.Array) (err error) {

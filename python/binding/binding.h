@@ -57,6 +57,10 @@ typedef struct {
     /* mark: NULL where nobody wants to know when the work is done. */
     bool (*launch_into)(gorsqrt_array *dst, gorsqrt_array *src, gorsqrt_mark *mark, gorsqrt_refusal *refusal);
     bool (*has_passed)(gorsqrt_mark mark); /* and then forgets it */
+    /* Memory on CUDA devices, on the legacy default stream, and that another stream waits for this one. */
+    bool (*allocate)(int32_t *device, void *other, size_t bytes, uintptr_t *memory, gorsqrt_refusal *refusal);
+    void (*give_back)(int32_t device, uintptr_t memory);
+    bool (*order)(int32_t device, uintptr_t stream, gorsqrt_refusal *refusal);
     /* The settings of the Go that was. */
     bool (*take_over)(char *tier, int32_t default_dtype, int32_t threads, gorsqrt_refusal *refusal);
     char *(*gopy_config)(void);
@@ -73,6 +77,9 @@ extern gorsqrt_go go_here, *go_now;
 
 /* The Go to call. In a forked child that loads the copy. NULL with a RuntimeError set where that fails. The GIL is held. */
 const gorsqrt_go *go_ask(void);
+
+/* Whether this is the Go in use, and not one of a parent of this process. It may be asked without the GIL. */
+bool go_is_in_use(const gorsqrt_go *go);
 
 void fork_install(void);
 
@@ -100,6 +107,7 @@ typedef enum {
     BUFFER,
     ARRAY_INTERFACE,
     CUDA_ARRAY,
+    DEVICE_MEMORY, /* a result of ours on a CUDA device */
     TORCH_TENSOR,
     DLPACK,
     ARRAY_API, /* DLPack, and a namespace that makes such arrays */
@@ -191,12 +199,14 @@ void dlpack_hold(operand *y, operand *x, gorsqrt_mark mark);
 void dlpack_forget(void);
 
 /* cuda.c: arrays of __cuda_array_interface__. cuda_take is operand_take for them; cuda_result a fresh array like the input, one of
- * these or a tensor, of this layout (bytes). NULL with an exception set. */
+ * these or a tensor, of this layout (bytes): torch's, cupy's, or a DEVICE_MEMORY. NULL with an exception set. */
 int cuda_take(operand *o);
-PyObject *cuda_result(const char *function, const operand *input, int32_t dtype, const int64_t *strides);
+PyObject *cuda_result(const operand *input, int32_t dtype, const int64_t *strides);
 
-/* Raises that there are no fresh arrays of the input's kind. NULL. */
-PyObject *cuda_no_result(const char *function, PyObject *input);
+/* Results of kinds that are nobody's else: memory on a device, used on its legacy default stream. */
+extern PyTypeObject *cuda_memory;
+int cuda_take_memory(operand *o);
+int cuda_install(void);
 
 /* jax.c. jax_take is operand_take for jax's arrays and tracers as jax_compute needs them: without memory. jax_compute is 1/√x of
  * one, of this dtype, by jax; NULL with an exception set. jax_install adds what the module gorsqrt.jax is made of. */
@@ -216,6 +226,8 @@ typedef struct {
     char *data;                      /* the first element */
     int64_t *shape, *strides, bytes; /* ndim entries each; strides in bytes */
     int32_t dtype, ndim;
+    const gorsqrt_go *go; /* whose memory on a CUDA device it is, which is then none of this allocation; NULL: the CPU's */
+    int32_t device;
     atomic_long references;
 } block;
 
@@ -223,10 +235,13 @@ void block_drop(block *b);
 
 /* The methods __dlpack__ and __dlpack_device__ of an object that holds a block: a capsule takes a reference of its own. */
 PyObject *dlpack_export(block *b, PyObject *args, PyObject *kwargs);
-PyObject *dlpack_cpu(void);
+PyObject *dlpack_device(const block *b);
 
 /* A fresh block, to which nobody refers yet but the caller; NULL with an exception set. */
 block *block_new(int32_t dtype, int ndim, const int64_t *shape, const int64_t *strides);
+
+/* The same on a CUDA device: of this number, or if that is negative where other memory is. */
+block *block_new_on_device(int32_t device, void *other, int32_t dtype, int ndim, const int64_t *shape, const int64_t *strides);
 
 /* A container like input's, of this layout (bytes). */
 PyObject *result_new(const operand *input, int32_t dtype, const int64_t *strides, void **data);

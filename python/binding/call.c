@@ -53,11 +53,11 @@ static bool are_on_one(const operand *y, const operand *x) {
 
 /* A fresh array like x on its CUDA device, with its result enqueued. NULL with an exception set. */
 static PyObject *launch_fresh(operand *x, int32_t dtype, const int64_t *strides) {
-    PyObject *result = cuda_result("rsqrt", x, dtype, strides);
+    PyObject *result = cuda_result(x, dtype, strides);
     if (result == NULL) return NULL;
     operand y;
     gorsqrt_refusal refusal;
-    const gorsqrt_go *const go = operand_take(&y, result, x->container, true) < 0 ? NULL : go_ask();
+    const gorsqrt_go *const go = operand_take(&y, result, recognise(result), true) < 0 ? NULL : go_ask();
     bool const refused = go && launch(go, &y, x, &refusal);
     if (refused) raise_refusal("rsqrt", false, &refusal);
     if (go == NULL || refused) Py_CLEAR(result);
@@ -68,7 +68,9 @@ static PyObject *launch_fresh(operand *x, int32_t dtype, const int64_t *strides)
 PyObject *call_fresh(PyObject *input, container in) {
     operand x;
     PyObject *result = NULL;
-    if (operand_take(&x, input, in, false) == 0) {
+    int failed = operand_take(&x, input, in, false);
+    if (!failed && dlpack_is_closed(&x)) failed = dlpack_open(&x, false, LEGACY_STREAM);
+    if (!failed) {
         gorsqrt_plan plan;
         int64_t strides[GORSQRT_MAX_NDIM];
         int32_t dtype;
@@ -77,8 +79,6 @@ PyObject *call_fresh(PyObject *input, container in) {
         const gorsqrt_go *const go = go_ask(); /* last: taking an operand may run Python code, and that may fork */
         if (go == NULL) {
             result = NULL;
-        } else if (dlpack_is_closed(&x)) {
-            result = cuda_no_result("rsqrt", input);
         } else if (go->decide_fresh(&plan, strides, &dtype, &x.array, &refusal)) {
             raise_refusal("rsqrt", false, &refusal);
         } else if (in == JAX_ARRAY) {
@@ -282,8 +282,8 @@ int call_install(const char *module_name, const char *rsqrt_doc, const char *rsq
     methods[1].ml_meth = (PyCFunction)(void (*)(void))rsqrt_inplace;
     methods[1].ml_doc = rsqrt_inplace_doc;
     PyObject *module = PyImport_AddModule(module_name);
-    if (name_input == NULL || name_out == NULL || module == NULL || result_install() < 0 || torch_install(module) < 0 ||
-        jax_install(module) < 0)
+    if (name_input == NULL || name_out == NULL || module == NULL || result_install() < 0 || cuda_install() < 0 ||
+        torch_install(module) < 0 || jax_install(module) < 0)
         return -1;
     return PyModule_AddFunctions(module, methods);
 }

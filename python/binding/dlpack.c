@@ -375,6 +375,10 @@ static void end_unversioned(PyObject *capsule) {
     if (PyCapsule_IsValid(capsule, unversioned_name)) delete_unversioned(PyCapsule_GetPointer(capsule, unversioned_name));
 }
 
+PyObject *dlpack_device(const block *b) {
+    return b->go ? Py_BuildValue("ii", DL_CUDA, (int)b->device) : Py_BuildValue("ii", DL_CPU, 0);
+}
+
 static void fill_tensor(dl_tensor *t, const block *b, int64_t *strides) {
     static const uint8_t type[GORSQRT_COMPUTED] = {
         [GORSQRT_F16] = DL_FLOAT, [GORSQRT_BF16] = DL_BFLOAT, [GORSQRT_F32] = DL_FLOAT,
@@ -382,8 +386,8 @@ static void fill_tensor(dl_tensor *t, const block *b, int64_t *strides) {
     };
     int64_t const size = gorsqrt_item_size[b->dtype];
     t->data = b->bytes > 0 ? b->data : NULL;
-    t->device.type = DL_CPU;
-    t->device.id = 0;
+    t->device.type = b->go ? DL_CUDA : DL_CPU;
+    t->device.id = b->go ? b->device : 0;
     t->ndim = b->ndim;
     t->dtype.code = type[b->dtype];
     t->dtype.bits = (uint8_t)(8 * size);
@@ -409,24 +413,48 @@ static bool read_pair(PyObject *pair, const char *name, int *first, int *second)
     return false;
 }
 
+/* Lets the consumer's stream, as the protocol numbers it, wait for a block's. False with an exception set. */
+static bool ready_on(const block *b, PyObject *stream) {
+    if (b->go == NULL) {
+        if (stream != Py_None) PyErr_SetString(PyExc_BufferError, "__dlpack__: the CPU has no streams; stream must be None");
+        return stream == Py_None;
+    }
+    long long const number = stream == Py_None ? LEGACY_STREAM : PyLong_AsLongLong(stream);
+    if (PyErr_Occurred()) return false;
+    if (number == -1 || number == LEGACY_STREAM || b->bytes == 0) return true; /* no wish to wait; the block's own */
+    if (number < 0 || number == 0) {
+        PyErr_SetString(PyExc_ValueError, "__dlpack__: stream must be None, -1, 1, 2 or a stream's handle");
+        return false;
+    }
+    const gorsqrt_go *const go = go_ask();
+    gorsqrt_refusal refusal;
+    if (go == NULL || !go->order(b->device, (uintptr_t)number, &refusal)) return go != NULL;
+    PyErr_SetString(PyExc_RuntimeError, refusal.text);
+    free(refusal.text);
+    return false;
+}
+
 PyObject *dlpack_export(block *b, PyObject *args, PyObject *kwargs) {
     static char *names[] = {"stream", "max_version", "dl_device", "copy", NULL};
     PyObject *stream = Py_None, *version = Py_None, *device = Py_None, *copy = Py_None;
     if (!PyArg_ParseTupleAndKeywords(args, kwargs, "|$OOOO:__dlpack__", names, &stream, &version, &device, &copy)) return NULL;
-    int major = 0, minor = 0, device_type = DL_CPU, device_id = 0;
-    if (stream != Py_None) {
-        PyErr_SetString(PyExc_BufferError, "__dlpack__: the CPU has no streams; stream must be None");
-        return NULL;
-    }
+    int const here = b->go ? DL_CUDA : DL_CPU, number = b->go ? (int)b->device : 0;
+    int major = 0, minor = 0, device_type = here, device_id = number;
     if (!read_pair(version, "max_version", &major, &minor) || !read_pair(device, "dl_device", &device_type, &device_id))
         return NULL;
-    if (device_type != DL_CPU) {
-        PyErr_SetString(PyExc_BufferError, "__dlpack__: the memory is the CPU's; dl_device must be (1, 0)");
+    if (device_type != here || (b->go && device_id != number)) {
+        PyErr_Format(PyExc_BufferError, "__dlpack__: the memory is %s; dl_device must be (%d, %d)",
+                     b->go ? "a CUDA device's" : "the CPU's", here, number);
         return NULL;
     }
     int const copies = copy == Py_None ? 0 : PyObject_IsTrue(copy);
-    lent *l = copies < 0 ? NULL : malloc(sizeof *l + (size_t)b->ndim * sizeof(int64_t));
-    if (l == NULL) return copies < 0 ? NULL : PyErr_NoMemory();
+    if (copies > 0 && b->go) {
+        PyErr_SetString(PyExc_BufferError, "__dlpack__: memory on a CUDA device is not copied; copy must be None or False");
+        return NULL;
+    }
+    if (copies < 0 || !ready_on(b, stream)) return NULL;
+    lent *l = malloc(sizeof *l + (size_t)b->ndim * sizeof(int64_t));
+    if (l == NULL) return PyErr_NoMemory();
     if (copies) {
         b = copied(b);
         if (b == NULL) {
@@ -456,8 +484,4 @@ PyObject *dlpack_export(block *b, PyObject *args, PyObject *kwargs) {
         if (capsule == NULL) delete_unversioned(u);
     }
     return capsule;
-}
-
-PyObject *dlpack_cpu(void) {
-    return Py_BuildValue("ii", DL_CPU, 0);
 }

@@ -37,6 +37,9 @@ gorsqrt_go go_here = {
     .decide_fresh = gorsqrtDecideFresh,
     .launch_into = gorsqrtLaunchInto,
     .has_passed = gorsqrtHasPassed,
+    .allocate = gorsqrtAllocate,
+    .give_back = gorsqrtFree,
+    .order = gorsqrtOrder,
     .take_over = gorsqrtTakeOver,
     .gopy_config = binding_Config,
     .gopy_set_tier = binding_SetTier,
@@ -235,6 +238,10 @@ const gorsqrt_go *go_ask(void) {
         return NULL;
     }
     return go_now;
+}
+
+bool go_is_in_use(const gorsqrt_go *go) {
+    return !lost && go == go_now;
 }
 
 /* gopy's wrappers call these (gopy.h). */

@@ -49,6 +49,7 @@ container recognise(PyObject *object) {
     bool const dlpack = type != &PyMemoryView_Type && PyObject_HasAttrString((PyObject *)type, "__dlpack__");
     if (buffer && !dlpack) return is_array_array(type) ? ARRAY_ARRAY : BUFFER;
     if (PyType_Check(object)) return NOT_AN_ARRAY;
+    if (type == cuda_memory) return DEVICE_MEMORY;
     if (is_instance(object, "jax", "Array")) return JAX_ARRAY;
     if (dlpack && PyObject_HasAttrString((PyObject *)type, "__array_namespace__"))
         return is_cuda_array(object) ? CUDA_ARRAY : ARRAY_API;
@@ -326,6 +327,7 @@ int operand_take(operand *o, PyObject *object, container container, bool written
         case NUMPY_ARRAY: return take_numpy_array(o);
         case NUMPY_SCALAR: return take_numpy_scalar(o);
         case CUDA_ARRAY: return cuda_take(o);
+        case DEVICE_MEMORY: return cuda_take_memory(o);
         case TORCH_TENSOR:
         case TORCH_KERNEL: return torch_take(o, written);
         case ARRAY_INTERFACE: return operand_take_interface(o, "__array_interface__");

@@ -9,35 +9,28 @@ enum { ALIGNMENT = 64 }; /* bytes: a cache line, and the widest vector */
 static const char *const format[GORSQRT_COMPUTED] = {
     [GORSQRT_F16] = "e", [GORSQRT_F32] = "f", [GORSQRT_F64] = "d", [GORSQRT_C64] = "Zf", [GORSQRT_C128] = "Zd"};
 
-block *block_new(int32_t dtype, int ndim, const int64_t *shape, const int64_t *strides) {
+/* How many bytes so many items take; negative where they are more than there can be, and `extra` ones beside. */
+static int64_t bytes_of(int32_t dtype, int ndim, const int64_t *shape, int64_t extra) {
     int64_t bytes = gorsqrt_item_size[dtype];
     bool fits = true, none = false;
     for (int d = 0; d < ndim; d++) none |= shape[d] == 0;
     for (int d = ndim - 1; d >= 0; d--) fits &= !__builtin_mul_overflow(bytes, shape[d], &bytes);
-    if (none) {
-        fits = true;
-        bytes = 0;
-    }
-    int64_t const extra = (int64_t)sizeof(block) + 2 * ndim * (int64_t)sizeof *shape + ALIGNMENT;
-    fits &= bytes <= INT64_MAX - extra;
-    int64_t const elements = fits ? bytes / ALIGNMENT * ALIGNMENT + ALIGNMENT : 0;
-    void *data = NULL;
-    if (fits && bytes >= POOLED) {
-        data = pool_take((size_t)(bytes + extra));
-    } else if (fits && posix_memalign(&data, ALIGNMENT, (size_t)(bytes + extra)) != 0) {
-        data = NULL;
-    }
-    if (data == NULL) {
-        PyErr_NoMemory();
-        return NULL;
-    }
-    block *b = (block *)((char *)data + elements);
-    b->data = data;
+    if (none) return 0;
+    return fits && bytes <= INT64_MAX - extra ? bytes : -1;
+}
+
+/* A header's, its shape and its strides. */
+static int64_t header_bytes(int ndim) {
+    return (int64_t)sizeof(block) + 2 * ndim * (int64_t)sizeof(int64_t);
+}
+
+static block *fill(block *b, int64_t bytes, int32_t dtype, int ndim, const int64_t *shape, const int64_t *strides) {
     b->bytes = bytes;
     b->dtype = dtype;
     b->ndim = ndim;
     b->shape = (int64_t *)(b + 1);
     b->strides = b->shape + ndim;
+    b->go = NULL;
     atomic_init(&b->references, 1);
     if (ndim > 0) {
         memcpy(b->shape, shape, (size_t)ndim * sizeof *shape);
@@ -46,9 +39,55 @@ block *block_new(int32_t dtype, int ndim, const int64_t *shape, const int64_t *s
     return b;
 }
 
+block *block_new(int32_t dtype, int ndim, const int64_t *shape, const int64_t *strides) {
+    int64_t const extra = header_bytes(ndim) + ALIGNMENT, bytes = bytes_of(dtype, ndim, shape, extra);
+    int64_t const elements = bytes / ALIGNMENT * ALIGNMENT + ALIGNMENT;
+    void *data = NULL;
+    if (bytes >= POOLED) {
+        data = pool_take((size_t)(bytes + extra));
+    } else if (bytes >= 0 && posix_memalign(&data, ALIGNMENT, (size_t)(bytes + extra)) != 0) {
+        data = NULL;
+    }
+    if (data == NULL) {
+        PyErr_NoMemory();
+        return NULL;
+    }
+    block *b = (block *)((char *)data + elements);
+    b->data = data;
+    return fill(b, bytes, dtype, ndim, shape, strides);
+}
+
+block *block_new_on_device(int32_t device, void *other, int32_t dtype, int ndim, const int64_t *shape, const int64_t *strides) {
+    int64_t const bytes = bytes_of(dtype, ndim, shape, 0);
+    block *b = bytes < 0 ? NULL : malloc((size_t)header_bytes(ndim));
+    if (b == NULL) {
+        PyErr_NoMemory();
+        return NULL;
+    }
+    fill(b, bytes, dtype, ndim, shape, strides);
+    const gorsqrt_go *const go = go_ask();
+    gorsqrt_refusal refusal;
+    uintptr_t memory = 0;
+    if (go == NULL || (bytes > 0 && go->allocate(&device, other, (size_t)bytes, &memory, &refusal))) {
+        if (go) {
+            PyErr_SetString(PyExc_RuntimeError, refusal.text);
+            free(refusal.text);
+        }
+        free(b);
+        return NULL;
+    }
+    b->data = (char *)memory; /* the driver's, until block_drop gives it back */
+    b->device = device < 0 ? 0 : device;
+    b->go = go;
+    return b;
+}
+
 void block_drop(block *b) {
     if (atomic_fetch_sub(&b->references, 1) != 1) return;
-    if (b->bytes >= POOLED) {
+    if (b->go) {
+        if (b->data && go_is_in_use(b->go)) b->go->give_back(b->device, (uintptr_t)b->data);
+        free(b);
+    } else if (b->bytes >= POOLED) {
         pool_give(b->data);
     } else {
         free(b->data);
@@ -99,8 +138,8 @@ static PyObject *memory_dlpack(PyObject *self, PyObject *args, PyObject *kwargs)
 }
 
 static PyObject *memory_dlpack_device(PyObject *self, PyObject *none) {
-    (void)self, (void)none;
-    return dlpack_cpu();
+    (void)none;
+    return dlpack_device(((memory *)self)->block);
 }
 
 static void memory_dealloc(PyObject *self) {
@@ -221,7 +260,10 @@ PyObject *result_new(const operand *input, int32_t dtype, const int64_t *strides
 }
 
 PyObject *result_finish(const operand *input, PyObject *result) {
-    if (input->container == ARRAY_API) {
+    /* Of a library that is nobody's else here on a CUDA device too. */
+    bool const lent = Py_IS_TYPE(result, cuda_memory) && input->container != DEVICE_MEMORY &&
+                      PyObject_HasAttrString((PyObject *)Py_TYPE(input->object), "__array_namespace__");
+    if (lent || (input->container == ARRAY_API && input->array.device == CPU)) {
         PyObject *adapter = PyImport_ImportModule("gorsqrt.array_api");
         PyObject *array = adapter ? PyObject_CallMethod(adapter, "like", "OO", input->object, result) : NULL;
         Py_XDECREF(adapter);
