@@ -112,28 +112,23 @@ def aligned(n, dtype):
 
 
 @functools.cache
-def copiers():
-    """streaming_copy.c, compiled: the copies by one thread and by two. Empty where there is no compiler."""
-    source = Path(__file__).with_name("streaming_copy.c")
+def compiled(name):
+    """A C file of this folder as a library; None where there is no compiler."""
     with tempfile.TemporaryDirectory() as folder:
-        library = f"{folder}/streaming_copy.so"
-        command = [
-            *shlex.split(os.environ.get("CC") or "cc"),
-            "-std=c11",
-            "-O3",
-            "-shared",
-            "-fPIC",
-            "-pthread",
-            "-o",
-            library,
-            str(source),
-        ]
+        library, source = f"{folder}/library.so", str(Path(__file__).with_name(name))
+        compiler = shlex.split(os.environ.get("CC") or "cc")
         try:
-            subprocess.run(command, check=True)
+            subprocess.run([*compiler, "-std=gnu11", "-O3", "-shared", "-fPIC", "-pthread", "-o", library, source], check=True)
         except (OSError, subprocess.CalledProcessError):
-            return ()
-        found = ctypes.CDLL(library)
-    for copy in (copies := (found.streaming_copy, found.streaming_copy_by_two)):
+            return None
+        return ctypes.CDLL(library)
+
+
+def copiers():
+    """The copies by one thread and by two. Empty where there is no compiler."""
+    found = compiled("streaming_copy.c")
+    copies = (found.streaming_copy, found.streaming_copy_by_two) if found else ()
+    for copy in copies:
         copy.argtypes, copy.restype = (ctypes.c_void_p, ctypes.c_void_p, ctypes.c_size_t), None
     return copies
 

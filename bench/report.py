@@ -8,6 +8,7 @@ import argparse
 import csv
 from pathlib import Path
 
+import limits
 from throughput import L1, L2, L3, MEMORY, PREDICTED
 
 HERE = Path(__file__).resolve().parent
@@ -62,7 +63,7 @@ class Results:
             return list(csv.DictReader(path.read_text().splitlines())) if path.exists() else []
 
         self.calls, self.throughput, self.fresh = rows("calls"), rows("throughput"), rows("fresh")
-        self.layouts, self.threads = rows("layouts"), rows("threads")
+        self.layouts, self.threads, self.limits = rows("layouts"), rows("threads"), rows("limits")
         tiers = {row["tier"] for row in self.throughput}
         self.tiers = [tier for tier in TIERS if tier in tiers]
 
@@ -217,7 +218,26 @@ def predictions(results):
     yield from lines((f"items a ns, one thread, {best}", "predicted", "measured"), (row(*one) for one in PREDICTED))
 
 
-TABLES = {"calls": calls, "throughput": throughput, "targets": targets, "predictions": predictions}
+def limited(results):
+    """What the units do at best of the kernels' arithmetic, beside the kernels."""
+
+    def row(dtype, tier):
+        units = [
+            results.speed(results.limits, dtype=dtype, tier=tier, unit=unit) for unit in ("divider", "multipliers", "both")
+        ]
+        mine = results.speed(results.throughput, provider="gorsqrt", dtype=dtype, tier=tier, form="out=", n=L2)
+        torch = results.speed(results.throughput, provider="torch", dtype=dtype, form="out=", n=L2)
+        yield f"{dtype}, {tier}"
+        yield from map(number, (*units, limits.PREDICTED[dtype, tier], mine, mine / units[-1], units[-1] / torch))
+
+    header = ("items a ns", "divider", "multipliers", "both", "predicted", "gorsqrt, L2", "gorsqrt / both", "both / torch")
+    asked = dict.fromkeys((row["dtype"], row["tier"]) for row in results.limits)
+    yield from lines(header, (list(row(*one)) for one in asked))
+    yield ""
+    yield caption(results.limits)
+
+
+TABLES = {"calls": calls, "throughput": throughput, "targets": targets, "predictions": predictions, "limits": limited}
 
 
 def rewritten(text, results):
