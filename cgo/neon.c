@@ -57,11 +57,12 @@ enum {
  *
  *     g = x·y0   h = y0/2   twice: r = 1/2 - g·h   g = g + g·r   h = h + h·r       y0: 1/√x to 8 bits
  *     s = g + (x - g²)·h
- *     y = 2h   e = 1 - s·y   e = e + e²   y = y + y·e
+ *     y = 2h   e = 1 - s·y   e = e + e·(1 + 2^-20)e   y = y + y·e
  *
- * It fails where s is the last number before a power of two: are_ordinary_f32s. */
+ * Where s is the last number before a power of two, 1/s is just above the middle of two numbers and e + e² would be one too, a
+ * tie: the factor breaks it upwards and changes nothing else. Below 2^-100 the low end of x - g² would be lost. */
 static inline void rsqrt_f32_block(float32x4_t *y_f32x4, const float32x4_t *x_f32x4) {
-    float32x4_t const half_f32x4 = vdupq_n_f32(0.5f), one_f32x4 = vdupq_n_f32(1.0f);
+    float32x4_t const half_f32x4 = vdupq_n_f32(0.5f), one_f32x4 = vdupq_n_f32(1.0f), more_f32x4 = vdupq_n_f32(1 + 0x1p-20f);
     float32x4_t g[BLOCK], h[BLOCK], r[BLOCK], s[BLOCK], e[BLOCK];
     for (int i = 0; i < DIVIDED; i++) s[i] = vsqrtq_f32(x_f32x4[i]);
     for (int i = DIVIDED; i < BLOCK; i++) h[i] = vrsqrteq_f32(x_f32x4[i]);
@@ -77,26 +78,23 @@ static inline void rsqrt_f32_block(float32x4_t *y_f32x4, const float32x4_t *x_f3
     for (int i = DIVIDED; i < BLOCK; i++) s[i] = vfmaq_f32(g[i], r[i], h[i]);
     for (int i = DIVIDED; i < BLOCK; i++) h[i] = vaddq_f32(h[i], h[i]);
     for (int i = DIVIDED; i < BLOCK; i++) e[i] = vfmsq_f32(one_f32x4, s[i], h[i]);
-    for (int i = DIVIDED; i < BLOCK; i++) e[i] = vfmaq_f32(e[i], e[i], e[i]);
+    for (int i = DIVIDED; i < BLOCK; i++) e[i] = vfmaq_f32(e[i], e[i], vmulq_f32(e[i], more_f32x4));
     for (int i = DIVIDED; i < BLOCK; i++) y_f32x4[i] = vfmaq_f32(h[i], h[i], e[i]);
 }
 
-/* Whether every x is in [2^-100, inf), and its root not the last number before a power of two: the two numbers before an even
- * power have such roots. Their mantissa is full and their exponent odd, but for the last bit; two steps on, these bits are 0. */
+/* Whether every x is in [2^-100, inf). */
 static inline bool are_ordinary_f32s(const float32x4_t *x_f32x4) {
-    uint32x4_t most_u32x4 = vdupq_n_u32(0), least_u32x4 = vdupq_n_u32(UINT32_MAX);
+    uint32x4_t most_u32x4 = vdupq_n_u32(0);
     for (int i = 0; i < BLOCK; i++) {
-        uint32x4_t const x_u32x4 = vreinterpretq_u32_f32(x_f32x4[i]);
-        uint32x4_t const on_u32x4 = vaddq_u32(x_u32x4, vdupq_n_u32(0x00800002));
-        most_u32x4 = vmaxq_u32(most_u32x4, vsubq_u32(x_u32x4, vdupq_n_u32((127 - 100) << 23)));
-        least_u32x4 = vminq_u32(least_u32x4, vandq_u32(on_u32x4, vdupq_n_u32(0x00fffffe)));
+        uint32x4_t const above_u32x4 = vsubq_u32(vreinterpretq_u32_f32(x_f32x4[i]), vdupq_n_u32((127 - 100) << 23));
+        most_u32x4 = vmaxq_u32(most_u32x4, above_u32x4);
     }
-    return vmaxvq_u32(most_u32x4) < (255u - 127 + 100) << 23 && vminvq_u32(least_u32x4) != 0;
+    return vmaxvq_u32(most_u32x4) < (255u - 127 + 100) << 23;
 }
 
 /* As rsqrt_f32_block, for x in [2^-960, inf), with one more iteration. No proof: the hard cases are enumerated and tested. */
 static inline void rsqrt_f64_block(float64x2_t *y_f64x2, const float64x2_t *x_f64x2) {
-    float64x2_t const half_f64x2 = vdupq_n_f64(0.5), one_f64x2 = vdupq_n_f64(1.0);
+    float64x2_t const half_f64x2 = vdupq_n_f64(0.5), one_f64x2 = vdupq_n_f64(1.0), more_f64x2 = vdupq_n_f64(1 + 0x1p-40);
     float64x2_t g[BLOCK], h[BLOCK], r[BLOCK], s[BLOCK], e[BLOCK];
     for (int i = 0; i < DIVIDED; i++) s[i] = vsqrtq_f64(x_f64x2[i]);
     for (int i = DIVIDED; i < BLOCK; i++) h[i] = vrsqrteq_f64(x_f64x2[i]);
@@ -112,32 +110,62 @@ static inline void rsqrt_f64_block(float64x2_t *y_f64x2, const float64x2_t *x_f6
     for (int i = DIVIDED; i < BLOCK; i++) s[i] = vfmaq_f64(g[i], r[i], h[i]);
     for (int i = DIVIDED; i < BLOCK; i++) h[i] = vaddq_f64(h[i], h[i]);
     for (int i = DIVIDED; i < BLOCK; i++) e[i] = vfmsq_f64(one_f64x2, s[i], h[i]);
-    for (int i = DIVIDED; i < BLOCK; i++) e[i] = vfmaq_f64(e[i], e[i], e[i]);
+    for (int i = DIVIDED; i < BLOCK; i++) e[i] = vfmaq_f64(e[i], e[i], vmulq_f64(e[i], more_f64x2));
     for (int i = DIVIDED; i < BLOCK; i++) y_f64x2[i] = vfmaq_f64(h[i], h[i], e[i]);
 }
 
-/* As are_ordinary_f32s, by the upper halves: of numbers before a power of two these may only look so, one in a million. */
+/* Whether every x is in [2^-960, inf), by the upper halves. */
 static inline bool are_ordinary_f64s(const float64x2_t *x_f64x2) {
-    uint32x4_t most_u32x4 = vdupq_n_u32(0), least_u32x4 = vdupq_n_u32(UINT32_MAX);
+    uint32x4_t most_u32x4 = vdupq_n_u32(0);
     for (int i = 0; i < BLOCK; i += 2) {
         uint32x4_t const a_u32x4 = vreinterpretq_u32_f64(x_f64x2[i]), b_u32x4 = vreinterpretq_u32_f64(x_f64x2[i + 1]);
-        uint32x4_t const upper_u32x4 = vuzp2q_u32(a_u32x4, b_u32x4);
-        uint32x4_t const on_u32x4 = vaddq_u32(upper_u32x4, vdupq_n_u32(0x00100001));
-        most_u32x4 = vmaxq_u32(most_u32x4, vsubq_u32(upper_u32x4, vdupq_n_u32((1023 - 960) << 20)));
-        least_u32x4 = vminq_u32(least_u32x4, vandq_u32(on_u32x4, vdupq_n_u32(0x001fffff)));
+        uint32x4_t const above_u32x4 = vsubq_u32(vuzp2q_u32(a_u32x4, b_u32x4), vdupq_n_u32((1023 - 960) << 20));
+        most_u32x4 = vmaxq_u32(most_u32x4, above_u32x4);
     }
-    return vmaxvq_u32(most_u32x4) < (2047u - 1023 + 960) << 20 && vminvq_u32(least_u32x4) != 0;
+    return vmaxvq_u32(most_u32x4) < (2047u - 1023 + 960) << 20;
 }
 
-static inline uint16x4_t rsqrt_f16x4(uint16x4_t x_u16x4) {
-    float32x4_t const y_f32x4 = rsqrt_f32x4(vcvt_f32_f16(vreinterpret_f16_u16(x_u16x4)));
-    return vreinterpret_u16_f16(vcvt_f16_f32(y_f32x4));
+/* 1/√x for the 16-bit dtypes, for any x that is not subnormal: y0, to 8 bits, and twice y = y·(3 - y²·x)/2. Where one of y² and x
+ * is zero and the other infinite frsqrts answers 3/2, and so they stay what y0 makes of them. */
+static inline float32x4_t rsqrt_near_f32x4(float32x4_t x_f32x4) {
+    float32x4_t y_f32x4 = vrsqrteq_f32(x_f32x4);
+    y_f32x4 = vmulq_f32(y_f32x4, vrsqrtsq_f32(vmulq_f32(y_f32x4, y_f32x4), x_f32x4));
+    y_f32x4 = vmulq_f32(y_f32x4, vrsqrtsq_f32(vmulq_f32(y_f32x4, y_f32x4), x_f32x4));
+    uint32x4_t const nan_u32x4 = vdupq_n_u32(0xffc00000u);
+    return vreinterpretq_f32_u32(vbslq_u32(vcltzq_f32(x_f32x4), nan_u32x4, vreinterpretq_u32_f32(y_f32x4)));
 }
 
-/* Half an ulp added and the rest cut off is rounding to nearest: no result is near a tie. */
-static inline uint16x4_t rsqrt_bf16x4(uint16x4_t x_u16x4) {
-    float32x4_t const y_f32x4 = rsqrt_f32x4(vreinterpretq_f32_u32(vshll_n_u16(x_u16x4, 16)));
-    return vshrn_n_u32(vaddq_u32(vreinterpretq_u32_f32(y_f32x4), vdupq_n_u32(0x8000)), 16);
+/* No f16 is a subnormal f32. */
+static inline uint16x8_t rsqrt_f16x8(uint16x8_t x_u16x8) {
+    float16x8_t const x_f16x8 = vreinterpretq_f16_u16(x_u16x8);
+    float32x4_t const low_f32x4 = rsqrt_near_f32x4(vcvt_f32_f16(vget_low_f16(x_f16x8)));
+    float32x4_t const high_f32x4 = rsqrt_near_f32x4(vcvt_high_f32_f16(x_f16x8));
+    return vreinterpretq_u16_f16(vcvt_high_f16_f32(vcvt_f16_f32(low_f32x4), high_f32x4));
+}
+
+/* f32s of bf16s, and back. Half an ulp added and the rest cut off is rounding to nearest: no result is near a tie. */
+static inline float32x4_t low_bf16s(uint16x8_t x_u16x8) {
+    return vreinterpretq_f32_u32(vshll_n_u16(vget_low_u16(x_u16x8), 16));
+}
+
+static inline float32x4_t high_bf16s(uint16x8_t x_u16x8) {
+    return vreinterpretq_f32_u32(vshll_high_n_u16(x_u16x8, 16));
+}
+
+static inline uint16x8_t bf16s_from(float32x4_t low_f32x4, float32x4_t high_f32x4) {
+    uint32x4_t const half_u32x4 = vdupq_n_u32(0x8000);
+    uint16x4_t const low_u16x4 = vaddhn_u32(vreinterpretq_u32_f32(low_f32x4), half_u32x4);
+    return vaddhn_high_u32(low_u16x4, vreinterpretq_u32_f32(high_f32x4), half_u32x4);
+}
+
+/* Subnormals, of which y0² may be too large, go to the divider with all that is beside them. */
+static inline uint16x8_t rsqrt_bf16x8(uint16x8_t x_u16x8) {
+    uint16x8_t const magnitude_u16x8 = vandq_u16(x_u16x8, vdupq_n_u16(INT16_MAX));
+    uint16x8_t const below_u16x8 = vsubq_u16(magnitude_u16x8, vdupq_n_u16(1));
+    if (__builtin_expect(vminvq_u16(below_u16x8) < 0x0080 - 1, 0)) {
+        return bf16s_from(rsqrt_f32x4(low_bf16s(x_u16x8)), rsqrt_f32x4(high_bf16s(x_u16x8)));
+    }
+    return bf16s_from(rsqrt_near_f32x4(low_bf16s(x_u16x8)), rsqrt_near_f32x4(high_bf16s(x_u16x8)));
 }
 
 void rsqrt_f16_neon(void *dst, const void *src, size_t n) {
@@ -148,11 +176,11 @@ void rsqrt_f16_neon(void *dst, const void *src, size_t n) {
     const uint16_t *x = src;
     uint16_t *y = dst;
     size_t i = 0;
-    for (; i + 4 <= n; i += 4) vst1_u16(y + i, rsqrt_f16x4(vld1_u16(x + i)));
+    for (; i + 8 <= n; i += 8) vst1q_u16(y + i, rsqrt_f16x8(vld1q_u16(x + i)));
     if (i < n) {
-        uint16_t tail[4] = {0};
+        uint16_t tail[8] = {0};
         memcpy(tail, x + i, (n - i) * sizeof *x);
-        vst1_u16(tail, rsqrt_f16x4(vld1_u16(tail)));
+        vst1q_u16(tail, rsqrt_f16x8(vld1q_u16(tail)));
         memcpy(y + i, tail, (n - i) * sizeof *y);
     }
 }
@@ -165,11 +193,11 @@ void rsqrt_bf16_neon(void *dst, const void *src, size_t n) {
     const uint16_t *x = src;
     uint16_t *y = dst;
     size_t i = 0;
-    for (; i + 4 <= n; i += 4) vst1_u16(y + i, rsqrt_bf16x4(vld1_u16(x + i)));
+    for (; i + 8 <= n; i += 8) vst1q_u16(y + i, rsqrt_bf16x8(vld1q_u16(x + i)));
     if (i < n) {
-        uint16_t tail[4] = {0};
+        uint16_t tail[8] = {0};
         memcpy(tail, x + i, (n - i) * sizeof *x);
-        vst1_u16(tail, rsqrt_bf16x4(vld1_u16(tail)));
+        vst1q_u16(tail, rsqrt_bf16x8(vld1q_u16(tail)));
         memcpy(y + i, tail, (n - i) * sizeof *y);
     }
 }
