@@ -63,7 +63,7 @@ class Results:
             return list(csv.DictReader(path.read_text().splitlines())) if path.exists() else []
 
         self.calls, self.throughput, self.fresh = rows("calls"), rows("throughput"), rows("fresh")
-        self.layouts, self.threads, self.limits = rows("layouts"), rows("threads"), rows("limits")
+        self.layouts, self.threads, self.limits, self.neon = map(rows, ("layouts", "threads", "limits", "neon"))
         tiers = {row["tier"] for row in self.throughput}
         self.tiers = [tier for tier in TIERS if tier in tiers]
 
@@ -237,7 +237,22 @@ def limited(results):
     yield caption(results.limits)
 
 
-TABLES = {"calls": calls, "throughput": throughput, "targets": targets, "predictions": predictions, "limits": limited}
+def neon(results):
+    """What was counted, not measured."""
+    columns = ("instructions", "vector", "divider", "memory", "other")
+    yield from lines(
+        ("instructions an item, neon", "all", *columns[1:]), ([row["dtype"], *map(row.get, columns)] for row in results.neon)
+    )
+
+
+TABLES = {
+    "calls": calls,
+    "throughput": throughput,
+    "targets": targets,
+    "predictions": predictions,
+    "limits": limited,
+    "neon": neon,
+}
 
 
 def rewritten(text, results):
