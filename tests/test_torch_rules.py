@@ -391,6 +391,22 @@ def test_out_of_another_shape_is_resized(old, shape, dtype, action):
         same(into, lambda: (fours(*shape), torch.zeros(old, dtype=dtype)), warns=warns, action=action)
 
 
+@pytest.mark.spec("3.2", "3.6", "5.1")
+def test_out_that_overlaps_once_it_is_resized_is_refused_before_it_is_written():
+    """torch judges the overlap before it resizes, and then writes into the input."""
+    base = torch.arange(1.0, 30.0)
+    before = base.clone()
+    with pytest.warns(UserWarning, match="was resized"), pytest.raises(RuntimeError, match="refer to a single memory location"):
+        gorsqrt.rsqrt(base[10:20], out=base[4:6])
+    assert torch.equal(base, before)
+    out = base[:3]
+    with pytest.warns(UserWarning, match="was resized"):
+        gorsqrt.rsqrt(base[10:20], out=out)
+    assert torch.equal(out, torch.rsqrt(before[10:20]))
+    assert out.data_ptr() == base.data_ptr()
+    assert torch.equal(base[10:], before[10:])
+
+
 @pytest.mark.spec("3.2")
 def test_out_that_is_a_view_is_resized_as_torch_does():
     resized = "An output with one or more elements was resized"
