@@ -56,7 +56,7 @@ sanitize: develop ## the C under gcc's address and undefined-behaviour sanitizer
 	$(GO) test -short -race $(PACKAGES)
 	$(GO) test -run=^$$ -fuzz=FuzzApply -fuzztime=20s ./rsqrt
 
-mutants: ## each change of an instruction of the PTX is noticed, or explained in cuda/mutants.txt; two minutes
+mutants: ## each change of an instruction of the PTX is noticed, or explained in cuda/mutants.txt; three minutes
 	$(GO) test -count=1 -timeout 30m -v -tags mutants -run TestMutants ./cuda
 
 exhaustive: develop ## all 2^32 float32 inputs on every tier, and by the PTX

@@ -127,8 +127,22 @@ func tie(random *rand.Rand, dtype rsqrt.DType) uint64 {
 	return uint64(math.Float32bits(float32(x)) + uint32(step))
 }
 
-// sprinkle puts specials in place of every third part, and ties in place of some others. Every fourth complex number has two parts
-// that differ in sign at most.
+// edge is a complex number, of parts of this size, of whose 1/√z one part is about the least normal number.
+func edge(random *rand.Rand, size int) (re, im uint64) {
+	digits, bias := 23, 127
+	if size == 8 {
+		digits, bias = 52, 1023
+	}
+	part := func(exponent int) uint64 { // as that of 1 is 0
+		most := uint64(1)<<digits - 1
+		return random.Uint64()&1<<(8*size-1) | uint64(exponent+bias)<<digits | []uint64{0, most, random.Uint64() & most}[random.IntN(3)]
+	}
+	scale := random.IntN(bias)
+	return part(scale), part(scale*3/2 - bias + 2 + random.IntN(4))
+}
+
+// sprinkle puts specials in place of every third part, and ties in place of some others. Of the complex numbers every fourth has two
+// parts that differ in sign at most, and every eighth is an edge.
 func sprinkle(random *rand.Rand, block []byte, dtype rsqrt.DType) {
 	n, part := parts(dtype)
 	if n == 1 && kind(dtype) != float {
@@ -142,9 +156,16 @@ func sprinkle(random *rand.Rand, block []byte, dtype rsqrt.DType) {
 		} else if (dtype == rsqrt.F32 || dtype == rsqrt.F64) && random.IntN(3) == 0 {
 			put(block[at:], tie(random, dtype), size)
 		}
-		if item := at / (2 * size) * 2 * size; n == 2 && item < at && random.IntN(4) == 0 {
-			copy(block[at:at+size], block[item:])
-			block[at+size-1] ^= byte(random.IntN(2) << 7)
+		if item := at / (2 * size) * 2 * size; n == 2 && item < at {
+			switch random.IntN(8) {
+			case 0, 1:
+				copy(block[at:at+size], block[item:])
+				block[at+size-1] ^= byte(random.IntN(2) << 7)
+			case 2:
+				re, im := edge(random, size)
+				put(block[item:], re, size)
+				put(block[at:], im, size)
+			}
 		}
 	}
 }
@@ -155,13 +176,17 @@ func put(to []byte, value uint64, size int) {
 	}
 }
 
-// Nans of arithmetic, and what registers hold before they are written.
+// Nans of arithmetic, and what registers hold before they are written: anything, numbers near 1, nothing.
 var nanBits = []struct {
 	nan32            uint32
 	nan64, unwritten uint64
-}{{0x7fffffff, 0x7fffffffffffffff, 0xdeadbeefdeadbeef}, {0xff812346, 0xfff0000000abcdef, 0}}
+}{
+	{0x7fffffff, 0x7fffffffffffffff, 0xdeadbeefdeadbeef},
+	{0xff812346, 0xfff0000000abcdef, 0x3ff000003f800000},
+	{0x7fc00000, 0x7ff8000000000000, 0},
+}
 
-// under runs a test with nans and unwritten registers of two kinds: no bit of a result may come from either.
+// under runs a test with nans and unwritten registers of three kinds: no bit of a result may come from either.
 func under(t *testing.T, name string, test func(*testing.T)) {
 	for i, bits := range nanBits {
 		double.Bits(bits.nan32, bits.nan64, bits.unwritten)

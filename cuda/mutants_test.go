@@ -328,8 +328,9 @@ func trials(t *testing.T, dtype rsqrt.DType, name string) (all []*trial) {
 	}
 	size := dtype.Size()
 	if name == "" {
+		apart := func(n int) { add(dtype, dtype, 0, 0, []int{n}, []int{size}, []int{size}) }
 		flat := func(n int) {
-			add(dtype, dtype, 0, 0, []int{n}, []int{size}, []int{size})
+			apart(n)
 			add(dtype, dtype, 0, 0, []int{n}, nil, []int{size})
 		}
 		items := threads * flight * vector / size
@@ -339,7 +340,8 @@ func trials(t *testing.T, dtype rsqrt.DType, name string) (all []*trial) {
 		for _, n := range []int{300, items/flight - 1, items/flight + 1, items/2 - 1, items - 1, items, items + 1, items + items/flight/2 + 1, 2*items + 1} {
 			flat(n)
 		}
-		// Specials as the items after the last vector, of which c128 has none: every pair of some where one item is two parts.
+		// Specials as the items after the last vector, of which c128 has none: every pair of some where
+		// one item is two parts, and other numbers.
 		n, part := parts(dtype)
 		edges := specials(part.Size())
 		if n == 2 {
@@ -353,10 +355,20 @@ func trials(t *testing.T, dtype rsqrt.DType, name string) (all []*trial) {
 					edges = append(edges, re, im)
 				}
 			}
+			for i := 0; i < 150; {
+				re, im := edge(random, part.Size())
+				if (re|im)<<9&0xffffffff == 0 || i%2 == 0 { // half of them powers of 2
+					edges = append(edges, re, im)
+					i++
+				}
+			}
+			for range 100 {
+				edges = append(edges, random.Uint64(), random.Uint64())
+			}
 		}
 		for rest := vector/size - 1; rest > 0 && len(edges) > 0; edges = edges[min(len(edges), rest*n):] {
-			flat(rest)
-			c := all[len(all)-2]
+			apart(rest)
+			c := all[len(all)-1]
 			for i := range rest * n {
 				put(c.source[i*part.Size():], edges[i%len(edges)], part.Size())
 			}
@@ -394,7 +406,7 @@ func trials(t *testing.T, dtype rsqrt.DType, name string) (all []*trial) {
 			add(to, from, 0, 0, []int{4, 6, 42}, []int{6 * 42 * g, 42 * g, g}, []int{f, 4 * f, -24 * f})
 			add(to, from, 1, 3, []int{14, 77}, []int{77 * (g + 1), g + 1}, []int{f, 14*f + 3})
 			if dtype > rsqrt.F64 { // aligned as a part is, not as an item
-				add(to, from, g/2, f/2, []int{threads * flight}, []int{g}, []int{f})
+				add(to, from, g/2, f/2, []int{4 * threads * flight}, []int{g}, []int{f})
 			}
 		}
 	}

@@ -264,6 +264,34 @@ static const unit units[] = {
     {#name, WIDTH_##d, {WIDTH_##a, WIDTH_##b, WIDTH_##c}, OPERANDS_##a + OPERANDS_##b + OPERANDS_##c},
     UNITS(ROW)};
 
+enum { NUNITS = sizeof units / sizeof units[0] };
+
+/* The units by their names' hashes: the first of each bucket and the next of each unit, + 1; 0: none. */
+static uint16_t unit_first[BUCKETS], unit_next[NUNITS];
+
+static unsigned bucket(const char *name) {
+    unsigned hash = 0;
+    while (*name) hash = 31 * hash + (unsigned char)*name++;
+    return hash % BUCKETS;
+}
+
+static void sort_units(void) {
+    for (uint16_t i = 0; i < NUNITS; i++) {
+        uint16_t *const first = &unit_first[bucket(units[i].name)];
+        unit_next[i] = *first;
+        *first = (uint16_t)(i + 1);
+    }
+}
+
+/* NULL where there is none of this name. */
+static const unit *find_unit(const char *name) {
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
+    pthread_once(&once, sort_units);
+    uint16_t i = unit_first[bucket(name)];
+    while (i && strcmp(name, units[i - 1].name) != 0) i = unit_next[i - 1];
+    return i ? &units[i - 1] : NULL;
+}
+
 typedef struct {
     uint16_t operation;
     uint8_t size;   /* of an access, in bytes */
@@ -296,6 +324,11 @@ struct ptx_kernel {
         width width;
     } *constants;
     int nconstants;
+    struct {
+        uint32_t row;
+        width width;
+    } *exposed; /* the registers that may be read before they are written */
+    int nexposed;
     struct ptx_kernel *next;
 };
 
@@ -378,12 +411,6 @@ static uint32_t new_row(reader *r, width w) {
     uint32_t const row = r->kernel->bytes;
     r->kernel->bytes += (uint32_t)row_bytes(w);
     return row;
-}
-
-static unsigned bucket(const char *name) {
-    unsigned hash = 0;
-    while (*name) hash = 31 * hash + (unsigned char)*name++;
-    return hash % BUCKETS;
 }
 
 static void declare(reader *r, const char *name, width w) {
@@ -666,22 +693,21 @@ static void statement(reader *r) {
         }
         i.size = whole == B64 ? 8 : 4;
     } else {
-        size_t found = 0;
         char id[64];
         snprintf(id, sizeof id, "%s", name);
         for (char *c = id; *c; c++) {
             if (*c == '.') *c = '_';
         }
-        while (found < sizeof units / sizeof units[0] && strcmp(id, units[found].name) != 0) found++;
-        if (found == sizeof units / sizeof units[0]) {
+        const unit *const found = find_unit(id);
+        if (found == NULL) {
             refuse(r, "unknown instruction %s", name);
             return;
         }
-        i.operation = (uint16_t)found;
-        i.row[0] = destination(r, units[found].result);
-        for (int k = 0; k < units[found].operands; k++) {
+        i.operation = (uint16_t)(found - units);
+        i.row[0] = destination(r, found->result);
+        for (int k = 0; k < found->operands; k++) {
             expect(r, ",");
-            i.row[1 + k] = source(r, units[found].operand[k], &i, text);
+            i.row[1 + k] = source(r, found->operand[k], &i, text);
         }
     }
     if ((i.operation == OP_LOAD_PARAM || i.operation == OP_LOAD || i.operation == OP_STORE) && i.size == 0) {
@@ -712,6 +738,64 @@ static void read_param(reader *r) {
     p->offset = (k->params_size + align - 1) / align * align;
     p->size = size;
     k->params_size = p->offset + size;
+}
+
+/* The rows that an instruction reads, and those that it writes. */
+static void rows_of(const instruction *i, uint32_t reads[MAX_OPERANDS + 1], int *nreads, uint32_t writes[4], int *nwrites) {
+    int first = 1, last = 0;
+    *nreads = *nwrites = 0;
+    switch (i->operation) {
+        case OP_BRANCH:
+        case OP_RETURN: break;
+        case OP_STORE: first = 0, last = i->vector - 1, reads[(*nreads)++] = i->row[4]; break;
+        case OP_LOAD:
+        case OP_LOAD_PARAM:
+            reads[(*nreads)++] = i->row[4];
+            for (int k = 0; k < i->vector; k++) writes[(*nwrites)++] = i->row[k];
+            break;
+        case OP_UNPACK: first = last = 2, writes[(*nwrites)++] = i->row[0], writes[(*nwrites)++] = i->row[1]; break;
+        case OP_BFI: last = 4, writes[(*nwrites)++] = i->row[0]; break;
+        case OP_PACK: last = 2, writes[(*nwrites)++] = i->row[0]; break;
+        default: last = units[i->operation].operands, writes[(*nwrites)++] = i->row[0];
+    }
+    for (int k = first; k <= last; k++) reads[(*nreads)++] = i->row[k];
+    if (i->guard >= 0) reads[(*nreads)++] = (uint32_t)i->guard;
+}
+
+/* Finds the exposed registers: which rows are alive before each instruction, from the last to the first until nothing changes. */
+static void expose(reader *r) {
+    enum { ROW = 4 * LANES };
+    ptx_kernel *const k = r->kernel;
+    size_t const words = k->bytes / ROW / 64 + 1;
+    uint64_t *const alive = calloc((size_t)k->length + 1, words * sizeof *alive), *const now = calloc(words, sizeof *now);
+    for (bool changed = true; changed;) {
+        changed = false;
+        for (int at = k->length - 1; at >= 0; at--) {
+            const instruction *const i = &k->code[at];
+            bool const always = i->guard < 0, leaves = i->operation == OP_BRANCH || i->operation == OP_RETURN;
+            uint32_t reads[MAX_OPERANDS + 1], writes[4];
+            int nreads, nwrites;
+            rows_of(i, reads, &nreads, writes, &nwrites);
+            for (size_t w = 0; w < words; w++) {
+                now[w] = leaves && always ? 0 : alive[(size_t)(at + 1) * words + w];
+                if (i->operation == OP_BRANCH) now[w] |= alive[(size_t)i->target * words + w];
+            }
+            for (int n = 0; n < nwrites && always; n++) now[writes[n] / ROW / 64] &= ~(UINT64_C(1) << writes[n] / ROW % 64);
+            for (int n = 0; n < nreads; n++) now[reads[n] / ROW / 64] |= UINT64_C(1) << reads[n] / ROW % 64;
+            uint64_t *const before = &alive[(size_t)at * words];
+            if (memcmp(before, now, words * sizeof *now) != 0) changed = true;
+            memcpy(before, now, words * sizeof *now);
+        }
+    }
+    for (int i = 0; i < r->nvariables; i++) {
+        uint32_t const row = r->variables[i].row;
+        if (!(alive[row / ROW / 64] >> row / ROW % 64 & 1)) continue;
+        k->exposed = grow(k->exposed, k->nexposed, sizeof *k->exposed);
+        k->exposed[k->nexposed].row = row;
+        k->exposed[k->nexposed++].width = r->variables[i].width;
+    }
+    free(alive);
+    free(now);
 }
 
 static void read_kernel(reader *r, ptx_module *module) {
@@ -753,6 +837,7 @@ static void read_kernel(reader *r, ptx_module *module) {
         if (at < 0) refuse(r, "no label %s", r->labels[k->code[i].target].name);
         k->code[i].target = at;
     }
+    if (!r->failed) expose(r);
 }
 
 ptx_module *ptx_load(const char *text, char *why, size_t size) {
@@ -787,6 +872,7 @@ void ptx_unload(ptx_module *module) {
         free(k->code);
         free(k->params);
         free(k->constants);
+        free(k->exposed);
         free(k);
     }
     free(module);
@@ -1098,7 +1184,6 @@ static void *work(void *argument) {
     const ptx_launch *const launch = w->launch;
     const ptx_kernel *const k = launch->kernel;
     char *const rows = aligned_alloc(64, (k->bytes + 63) / 64 * 64);
-    for (uint32_t at = 0; at < k->bytes; at += 8) memcpy(rows + at, &launch->poison, 8);
     fill(rows + ROW_ZERO, 0, B32);
     fill(rows + ROW_NCTAID, launch->blocks, B32);
     fill(rows + ROW_NTID, launch->threads, B32);
@@ -1106,12 +1191,7 @@ static void *work(void *argument) {
     for (w->block = w->first; w->block < w->last && w->outcome == PTX_DONE; w->block++) {
         fill(rows + ROW_CTAID, w->block, B32);
         for (w->warp = 0; w->warp * LANES < launch->threads && w->outcome == PTX_DONE; w->warp++) {
-            if (launch->careful) {
-                for (uint32_t at = ROWS_BEGIN; at < k->bytes; at += 8) memcpy(rows + at, &launch->poison, 8);
-                for (int i = 0; i < k->nconstants; i++) {
-                    fill(rows + k->constants[i].row, k->constants[i].value, k->constants[i].width);
-                }
-            }
+            for (int i = 0; i < k->nexposed; i++) fill(rows + k->exposed[i].row, launch->poison, k->exposed[i].width);
             for (uint32_t l = 0; l < LANES; l++) ((uint32_t *)(rows + ROW_TID))[l] = w->warp * LANES + l;
             unsigned const left = launch->threads - w->warp * LANES;
             run_warp(w, rows, left >= LANES ? ~0u : (1u << left) - 1);

@@ -32,7 +32,7 @@ typedef struct {
     uint32_t nan32; /* what an arithmetic instruction makes of nans: PTX leaves the bits open */
     uint64_t nan64;
     uint64_t poison; /* what a register holds before it is written */
-    bool careful;    /* poison the registers, and look for races; one thread runs all */
+    bool careful;    /* look for races; one thread runs all */
 } ptx_launch;
 
 typedef enum { PTX_DONE, PTX_OUT_OF_BOUNDS, PTX_MISALIGNED, PTX_RACE, PTX_STUCK } ptx_outcome;
