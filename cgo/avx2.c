@@ -1,4 +1,4 @@
-/* The avx2 tier: f32 and f64 in blocks of 4 vectors, f16 and bf16 in f32 lanes, c64 and c128 by a vector of re and one of im.
+/* The avx2 tier: f32 and f64 in blocks of 4 vectors, f16 and bf16 in f32 lanes, c64 and c128 by two vectors of re and two of im.
  *
  *     intrinsic                instruction        latency / throughput (Zen 4, cycles)
  *     _mm256_sqrt_ps           vsqrtps ymm        15 / 5
@@ -24,16 +24,6 @@
 #pragma STDC FP_CONTRACT OFF
 
 #define AVX2 __attribute__((target("avx2,fma,f16c")))
-#define TIER AVX2
-#define BITS 32
-#define LANES 8
-#define VECTORS 1
-#include "complex.h"
-#define BITS 64
-#define LANES 4
-#define VECTORS 1
-#include "complex.h"
-
 #define INLINE static inline __attribute__((always_inline))
 
 enum {
@@ -41,7 +31,18 @@ enum {
     DIVIDED = 2, /* of them by the divider */
     F32S = 8,
     F64S = 4,
+    PAIRS = 2, /* vectors of re and of im that are computed together */
 };
+
+#define TIER AVX2
+#define BITS 32
+#define LANES F32S
+#define VECTORS PAIRS
+#include "complex.h"
+#define BITS 64
+#define LANES F64S
+#define VECTORS PAIRS
+#include "complex.h"
 
 /* A mask of the first k lanes: read 8 or 4 lanes from k elements before the zeros. */
 static const int32_t lanes_i32[16] = {-1, -1, -1, -1, -1, -1, -1, -1};
@@ -436,22 +437,34 @@ AVX2 void rsqrt_c64_avx2(void *dst, const void *src, size_t n) {
     const float *x = src;
     float *y = dst;
     size_t i = 0;
-    for (; i + 8 <= n; i += 8) {
-        parts_f32 z = parts_from_c64s(_mm256_loadu_ps(x + 2 * i), _mm256_loadu_ps(x + 2 * i + F32S));
-        rsqrt_f32s(&z);
-        _mm256_storeu_ps(y + 2 * i, first_c64s(z));
-        _mm256_storeu_ps(y + 2 * i + F32S, last_c64s(z));
+    parts_f32 z[PAIRS];
+    for (; i + PAIRS * F32S <= n; i += PAIRS * F32S) {
+        for (int j = 0; j < PAIRS; j++) {
+            const float *const from = x + 2 * (i + j * F32S);
+            z[j] = parts_from_c64s(_mm256_loadu_ps(from), _mm256_loadu_ps(from + F32S));
+        }
+        rsqrt_f32s(z);
+        for (int j = 0; j < PAIRS; j++) {
+            float *const to = y + 2 * (i + j * F32S);
+            _mm256_storeu_ps(to, first_c64s(z[j]));
+            _mm256_storeu_ps(to + F32S, last_c64s(z[j]));
+        }
     }
     if (i < n) {
         __m256 const one_f32x8 = _mm256_set1_ps(1.0f);
-        __m256i const first = first_4(n - i, 0), last = first_4(n - i, 1);
-        __m256 const first_c64x4 = (__m256)_mm256_maskload_epi64((const long long *)(x + 2 * i), first);
-        __m256 const last_c64x4 = (__m256)_mm256_maskload_epi64((const long long *)(x + 2 * i + F32S), last);
-        parts_f32 z = parts_from_c64s(_mm256_blendv_ps(one_f32x8, first_c64x4, (__m256)first),
-                                      _mm256_blendv_ps(one_f32x8, last_c64x4, (__m256)last));
-        rsqrt_f32s(&z);
-        _mm256_maskstore_epi64((long long *)(y + 2 * i), first, (__m256i)first_c64s(z));
-        _mm256_maskstore_epi64((long long *)(y + 2 * i + F32S), last, (__m256i)last_c64s(z));
+        __m256 x_c64x4[2 * PAIRS];
+        for (int j = 0; j < 2 * PAIRS; j++) {
+            __m256i const some = first_4(n - i, j);
+            __m256i const x_i64x4 = _mm256_maskload_epi64((const long long *)(x + 2 * i + j * F32S), some);
+            x_c64x4[j] = _mm256_blendv_ps(one_f32x8, _mm256_castsi256_ps(x_i64x4), _mm256_castsi256_ps(some));
+        }
+        for (int j = 0; j < PAIRS; j++) z[j] = parts_from_c64s(x_c64x4[2 * j], x_c64x4[2 * j + 1]);
+        rsqrt_f32s(z);
+        for (int j = 0; j < PAIRS; j++) {
+            long long *const to = (long long *)y + i + j * F32S;
+            _mm256_maskstore_epi64(to, first_4(n - i, 2 * j), _mm256_castps_si256(first_c64s(z[j])));
+            _mm256_maskstore_epi64(to + 4, first_4(n - i, 2 * j + 1), _mm256_castps_si256(last_c64s(z[j])));
+        }
     }
 }
 
@@ -477,21 +490,36 @@ AVX2 void rsqrt_c128_avx2(void *dst, const void *src, size_t n) {
     }
     const double *x = src;
     double *y = dst;
+    size_t const doubles = 2 * n;
     size_t i = 0;
-    for (; i + 4 <= n; i += 4) {
-        parts_f64 z = parts_from_c128s(_mm256_loadu_pd(x + 2 * i), _mm256_loadu_pd(x + 2 * i + F64S));
-        rsqrt_f64s(&z);
-        _mm256_storeu_pd(y + 2 * i, first_c128s(z));
-        _mm256_storeu_pd(y + 2 * i + F64S, last_c128s(z));
+    parts_f64 z[PAIRS];
+    for (; i + 2 * PAIRS * F64S <= doubles; i += 2 * PAIRS * F64S) {
+        for (int j = 0; j < PAIRS; j++) {
+            const double *const from = x + i + 2 * j * F64S;
+            z[j] = parts_from_c128s(_mm256_loadu_pd(from), _mm256_loadu_pd(from + F64S));
+        }
+        rsqrt_f64s(z);
+        for (int j = 0; j < PAIRS; j++) {
+            double *const to = y + i + 2 * j * F64S;
+            _mm256_storeu_pd(to, first_c128s(z[j]));
+            _mm256_storeu_pd(to + F64S, last_c128s(z[j]));
+        }
     }
-    if (i < n) {
+    if (i < doubles) {
         __m256d const one_f64x4 = _mm256_set1_pd(1.0);
-        __m256i const first = first_4(2 * (n - i), 0), last = first_4(2 * (n - i), 1);
-        parts_f64 z = parts_from_c128s(_mm256_blendv_pd(one_f64x4, _mm256_maskload_pd(x + 2 * i, first), (__m256d)first),
-                                       _mm256_blendv_pd(one_f64x4, _mm256_maskload_pd(x + 2 * i + F64S, last), (__m256d)last));
-        rsqrt_f64s(&z);
-        _mm256_maskstore_pd(y + 2 * i, first, first_c128s(z));
-        _mm256_maskstore_pd(y + 2 * i + F64S, last, last_c128s(z));
+        __m256d x_f64x4[2 * PAIRS];
+        for (int j = 0; j < 2 * PAIRS; j++) {
+            __m256i const some = first_4(doubles - i, j);
+            __m256d const some_f64x4 = _mm256_maskload_pd(x + i + j * F64S, some);
+            x_f64x4[j] = _mm256_blendv_pd(one_f64x4, some_f64x4, _mm256_castsi256_pd(some));
+        }
+        for (int j = 0; j < PAIRS; j++) z[j] = parts_from_c128s(x_f64x4[2 * j], x_f64x4[2 * j + 1]);
+        rsqrt_f64s(z);
+        for (int j = 0; j < PAIRS; j++) {
+            double *const to = y + i + 2 * j * F64S;
+            _mm256_maskstore_pd(to, first_4(doubles - i, 2 * j), first_c128s(z[j]));
+            _mm256_maskstore_pd(to + F64S, first_4(doubles - i, 2 * j + 1), last_c128s(z[j]));
+        }
     }
 }
 #endif

@@ -24,16 +24,6 @@
 #pragma STDC FP_CONTRACT OFF
 
 #define AVX512 __attribute__((target("avx512f,avx512bw,avx512vl,avx512dq")))
-#define TIER AVX512
-#define BITS 32
-#define LANES 16
-#define VECTORS 2
-#include "complex.h"
-#define BITS 64
-#define LANES 8
-#define VECTORS 2
-#include "complex.h"
-
 #define INLINE static inline __attribute__((always_inline))
 
 /* Vectors that are computed together, step by step, and how many of them by the divider: it and the multipliers then take the same
@@ -46,11 +36,22 @@ enum {
     F64_BLOCK = 10,
     F64_DIVIDED = 4,
     F64S = 8,
+    PAIRS = 3, /* vectors of re and of im that are computed together */
 };
 
 /* By the value's kind, from the lowest digit: nans quieted (2 2), a zero's infinity (6), +1 as computed (0), -inf a nan (3), +inf
  * zero (8), negatives a nan (3), positive numbers as computed (0). */
 static const int fixup_table = 0x03830622;
+
+#define TIER AVX512
+#define BITS 32
+#define LANES F32S
+#define VECTORS PAIRS
+#include "complex.h"
+#define BITS 64
+#define LANES F64S
+#define VECTORS PAIRS
+#include "complex.h"
 
 /* The mask of those of `items` that lie in the j-th vector of 16 or 8. */
 AVX512 INLINE __mmask16 first_16(size_t items, int j) {
@@ -566,14 +567,14 @@ AVX512 void rsqrt_c64_avx512(void *dst, const void *src, size_t n) {
     float *y = dst;
     size_t const floats = 2 * n;
     size_t i = 0;
-    parts_f32 z[2];
-    for (; i + 4 * F32S <= floats; i += 4 * F32S) {
-        for (int j = 0; j < 2; j++) {
+    parts_f32 z[PAIRS];
+    for (; i + 2 * PAIRS * F32S <= floats; i += 2 * PAIRS * F32S) {
+        for (int j = 0; j < PAIRS; j++) {
             const float *const from = x + i + 2 * j * F32S;
             z[j] = parts_from_c64s(_mm512_loadu_ps(from), _mm512_loadu_ps(from + F32S));
         }
         rsqrt_f32s(z);
-        for (int j = 0; j < 2; j++) {
+        for (int j = 0; j < PAIRS; j++) {
             float *const to = y + i + 2 * j * F32S;
             _mm512_storeu_ps(to, first_c64s(z[j]));
             _mm512_storeu_ps(to + F32S, last_c64s(z[j]));
@@ -581,13 +582,13 @@ AVX512 void rsqrt_c64_avx512(void *dst, const void *src, size_t n) {
     }
     if (i < floats) {
         __m512 const one_f32x16 = _mm512_set1_ps(1.0f);
-        __m512 x_f32x16[4];
-        for (int j = 0; j < 4; j++) {
+        __m512 x_f32x16[2 * PAIRS];
+        for (int j = 0; j < 2 * PAIRS; j++) {
             x_f32x16[j] = _mm512_mask_loadu_ps(one_f32x16, first_16(floats - i, j), x + i + j * F32S);
         }
-        for (int j = 0; j < 2; j++) z[j] = parts_from_c64s(x_f32x16[2 * j], x_f32x16[2 * j + 1]);
+        for (int j = 0; j < PAIRS; j++) z[j] = parts_from_c64s(x_f32x16[2 * j], x_f32x16[2 * j + 1]);
         rsqrt_f32s(z);
-        for (int j = 0; j < 2; j++) {
+        for (int j = 0; j < PAIRS; j++) {
             float *const to = y + i + 2 * j * F32S;
             _mm512_mask_storeu_ps(to, first_16(floats - i, 2 * j), first_c64s(z[j]));
             _mm512_mask_storeu_ps(to + F32S, first_16(floats - i, 2 * j + 1), last_c64s(z[j]));
@@ -619,14 +620,14 @@ AVX512 void rsqrt_c128_avx512(void *dst, const void *src, size_t n) {
     double *y = dst;
     size_t const doubles = 2 * n;
     size_t i = 0;
-    parts_f64 z[2];
-    for (; i + 4 * F64S <= doubles; i += 4 * F64S) {
-        for (int j = 0; j < 2; j++) {
+    parts_f64 z[PAIRS];
+    for (; i + 2 * PAIRS * F64S <= doubles; i += 2 * PAIRS * F64S) {
+        for (int j = 0; j < PAIRS; j++) {
             const double *const from = x + i + 2 * j * F64S;
             z[j] = parts_from_c128s(_mm512_loadu_pd(from), _mm512_loadu_pd(from + F64S));
         }
         rsqrt_f64s(z);
-        for (int j = 0; j < 2; j++) {
+        for (int j = 0; j < PAIRS; j++) {
             double *const to = y + i + 2 * j * F64S;
             _mm512_storeu_pd(to, first_c128s(z[j]));
             _mm512_storeu_pd(to + F64S, last_c128s(z[j]));
@@ -634,13 +635,13 @@ AVX512 void rsqrt_c128_avx512(void *dst, const void *src, size_t n) {
     }
     if (i < doubles) {
         __m512d const one_f64x8 = _mm512_set1_pd(1.0);
-        __m512d x_f64x8[4];
-        for (int j = 0; j < 4; j++) {
+        __m512d x_f64x8[2 * PAIRS];
+        for (int j = 0; j < 2 * PAIRS; j++) {
             x_f64x8[j] = _mm512_mask_loadu_pd(one_f64x8, first_8(doubles - i, j), x + i + j * F64S);
         }
-        for (int j = 0; j < 2; j++) z[j] = parts_from_c128s(x_f64x8[2 * j], x_f64x8[2 * j + 1]);
+        for (int j = 0; j < PAIRS; j++) z[j] = parts_from_c128s(x_f64x8[2 * j], x_f64x8[2 * j + 1]);
         rsqrt_f64s(z);
-        for (int j = 0; j < 2; j++) {
+        for (int j = 0; j < PAIRS; j++) {
             double *const to = y + i + 2 * j * F64S;
             _mm512_mask_storeu_pd(to, first_8(doubles - i, 2 * j), first_c128s(z[j]));
             _mm512_mask_storeu_pd(to + F64S, first_8(doubles - i, 2 * j + 1), last_c128s(z[j]));
