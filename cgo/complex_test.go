@@ -313,7 +313,7 @@ func testComplexKernel[F float](t *testing.T, kernel Kernel) {
 	src, dst := guarded(t, 1), guarded(t, 1)
 	edges := append(specials[F](), 1, -1)
 	anyBits := complexKinds[F](random)["any bits"]
-	for n := range 41 {
+	for n := range 105 { // two blocks of the widest tier and a tail
 		for _, shift := range []int{0, 1, 4, size / 2, size} {
 			for _, atEnd := range []bool{false, true} {
 				start := shift
