@@ -3,13 +3,14 @@
 Ours once per instruction set. Sizes stand for where float32 lie: 2^12 items in L1, 2^16 in L2, 2^20 in L3, 2^24 in memory.
 
 Prediction for Zen 4 (3.7 GHz; a 512-bit operation takes its pipe two cycles), per vector of 16 float32: square root 10 cycles
-and division 6 on the one divider, 3.7 items/ns whatever the vector's width, which is torch. By fma 9 multiplications, the
-seed and a test, 11 cycles on two pipes, 5.4 items/ns. Both at once, with 3 of 8 vectors divided: 6 cycles of the divider
-beside 7 of the multipliers, if nothing were in the other's way 8.5 items/ns; twice torch's at least. float64: 25 cycles
-divided, 15 by fma, so 2.5 times torch. bfloat16 by table: 17 cheap operations on 64 items, 25 items/ns. float16: conversions
-of 4 cycles and 5 operations on 16 items, 10. Integers: their conversion, and then float32. complex64: 35 multiplications or
-fma, of a cycle each, beside 33 operations on other pipes, for a vector of 16: 35 cycles, 1.7 items/ns; complex128: 41 of them
-for a vector of 8, .72. Memory: a streaming copy's speed, since 8 bytes a float32 at 40 GB/s are 5 items/ns.
+and division 6 on the one divider, 3.7 items/ns whatever the vector's width, which is torch. By fma 9 multiplications and the
+seed, 10 cycles on two pipes, 5.9 items/ns. Both at once, with 5 of 11 vectors divided: 80 cycles of the divider beside 80 of
+the multipliers, 8.1 items/ns; 2.4 times torch (limits.py). float64: 25 cycles divided, 13 by fma, together 2.95 items/ns and
+2.8 times torch. bfloat16 by table: 15 cheap operations on 64 items, 7.5 cycles on four pipes, but 8 to copy these in L2, 29
+items/ns. float16: 14 operations on 32 items, 17. Integers: a conversion on other pipes, so as float32. Any data: three
+multiplications more in every vector, two thirds of the speed. complex64: 35 multiplications or fma, of a cycle each, beside 33
+operations on other pipes, for a vector of 16: 35 cycles, 1.7 items/ns; complex128: 41 of them for a vector of 8, .72. Memory:
+a streaming copy's speed, since 8 bytes a float32 at 40 GB/s are 5 items/ns.
 """
 
 from measure import installed, main, one_core, speeds
@@ -19,10 +20,12 @@ DTYPES = ("float32", "float64", "bfloat16", "float16", "complex64", "complex128"
 
 # The docstring's, in items a nanosecond: (dtype, size, predicted).
 PREDICTED = (
-    ("float32", L2, 8.5),
+    ("float32", L2, 8.1),
+    ("float64", L2, 2.95),
     ("float32", MEMORY, 5),
-    ("bfloat16", L2, 25),
-    ("float16", L2, 10),
+    ("bfloat16", L2, 29),
+    ("float16", L2, 17),
+    ("int32", L2, 8.1),
     ("complex64", L2, 1.7),
     ("complex128", L2, 0.72),
 )

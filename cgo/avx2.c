@@ -3,14 +3,14 @@
  *     intrinsic                instruction        latency / throughput (Zen 4, cycles)
  *     _mm256_sqrt_ps           vsqrtps ymm        15 / 5
  *     _mm256_div_ps            vdivps ymm         11 / 3
- *     _mm256_sqrt_pd           vsqrtpd ymm        21 / 7.5
+ *     _mm256_sqrt_pd           vsqrtpd ymm        21 / 8.4
  *     _mm256_div_pd            vdivpd ymm         13 / 5
- *     _mm256_rsqrt_ps          vrsqrtps ymm        4 / 1
+ *     _mm256_rsqrt_ps          vrsqrtps ymm        4 / 0.5
  *     _mm256_fmadd_ps, _pd     vfmadd231ps ymm     4 / 0.5
- *     _mm256_cvtph_ps          vcvtph2ps ymm       6 / 1
- *     _mm256_cvtps_ph          vcvtps2ph xmm       6 / 2
+ *     _mm256_cvtph_ps          vcvtph2ps ymm       6 / 0.7
+ *     _mm256_cvtps_ph          vcvtps2ph xmm       6 / 0.7
  *
- * One divider does square roots and divisions, and while it works the multipliers have nothing to do. So f32 and f64 give it
+ * One divider does square roots and divisions, and while it works the multipliers have little to do. So f32 and f64 give it
  * half of a block's vectors and compute the others by fma, to the same bits. The 16-bit dtypes are bound by conversions and
  * fma, complex by fma and addition. x86 gives the contract's nans by itself. Masked lanes neither load nor store, so that tails
  * read nothing beyond the end. */

@@ -1,4 +1,4 @@
-/* The avx512 tier: f32 in blocks of 11 vectors and f64 of 10, f16 and bf16 in f32 lanes or by a table, c64 and c128 by two
+/* The avx512 tier: f32 in blocks of 11 vectors and f64 of 10, f16 and bf16 by tables or in f32 lanes, c64 and c128 by two
  * vectors of re and two of im.
  *
  *     intrinsic                instruction         latency / throughput (Zen 4, cycles; Zen 5 halves the second but the divider's)
@@ -8,14 +8,17 @@
  *     _mm512_div_pd            vdivpd zmm          13 / 9
  *     _mm512_rsqrt14_ps, _pd   vrsqrt14ps zmm       5 / 1
  *     _mm512_fmadd_ps, _pd     vfmadd231ps zmm      4 / 1
- *     _mm512_permutex2var_epi8 vpermt2b zmm         6 / 1
+ *     _mm512_permutex2var_epi8 vpermt2b zmm         6 / 1      _epi16 alike
+ *     _mm512_scalef_ps, _pd    vscalefps zmm        6 / 2
+ *     _mm512_fixupimm_ps, _pd  vfixupimmps zmm      4 / 1
  *     _mm512_cvtph_ps          vcvtph2ps zmm        7 / 1.3
  *     _mm512_cvtps_ph          vcvtps2ph ymm        7 / 1.3
  *
  * One divider does square roots and divisions, and while it works the multipliers have little to do: each root and each division
- * takes the place of two fma. So f32 and f64 give it some vectors of a block and compute the others by fma, to the same bits;
- * then both are busy. The 16-bit dtypes are bound by conversions and fma, complex by fma and addition. x86 gives the contract's
- * nans by itself. Masked lanes neither load nor store, so that tails read nothing beyond the end. */
+ * takes the place of two fma. So f32 and f64 give it some vectors of a block and compute the others by fma, to the same bits; then
+ * both are busy. The 16-bit dtypes' tables are bound by the number of instructions, their f32 lanes by conversions and fma, complex
+ * by fma and addition. x86 gives the contract's nans by itself. Masked lanes neither load nor store, so that tails read nothing
+ * beyond the end. */
 #ifdef __x86_64__
 #include "kernels.h"
 

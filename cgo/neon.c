@@ -11,11 +11,12 @@
  *     vcvt_f32_f16         fcvtl 4s           4 / 2
  *     vcvt_f16_f32         fcvtn 4h           4 / 2
  *
- * Square roots and divisions share their pipes, and while these work the multipliers have nothing to do. So f32 and f64 give
- * them half of a block's vectors and compute the others by fma, to the same bits; counted, not measured: 15 operations a vector
- * on two pipes or four, beside the divider's 7 to 9 cycles. A nan goes through quieted by itself; but the
- * nan that arm makes of a negative is the positive one, so the contract's is blended in as an integer. There are no masked
- * loads: the tail loads and stores lane by lane, so that it reads nothing beyond the end; its arithmetic is the body's. */
+ * Square roots and divisions share their pipes, and while these work the multipliers have nothing to do. So f32 and f64 give them
+ * half of a block's vectors and compute the others by fma, to the same bits; counted, not measured (bench/neon.py): 16 operations a
+ * vector on two pipes or four, beside the divider's 7 to 9 cycles. The 16-bit dtypes go by Newton's steps alone, 7 operations a
+ * vector. A nan goes through quieted by itself; but the nan that arm makes of a negative is the positive one, so the contract's is
+ * blended in as an integer. There are no masked loads: the tail loads and stores lane by lane, so that it reads nothing beyond the
+ * end; its arithmetic is the body's. */
 #ifdef __aarch64__
 #include "kernels.h"
 

@@ -174,13 +174,17 @@ def test_no_warnings():
 
 @pytest.mark.spec("6.3")
 def test_float64_hard_cases(tier):
-    """KERNELS: enumerated, against integer arithmetic; in shuffled orders, since the values in order visit one lane each."""
+    """KERNELS: enumerated, against integer arithmetic; in shuffled orders, since the values in order visit one lane each.
+
+    Half of the orders leave out the smallest, beside which kernels may take another way.
+    """
     x = f64_hard_bits()
     assert len(x) == 27_967
     want = np.array([exact_rsqrt_bits(b) for b in x], np.uint64)
     random = np.random.default_rng(6)
-    for _ in range(8):
-        order = random.permutation(len(x))
+    ordinary = np.flatnonzero(x.view(np.float64) >= 2.0**-900)
+    for among in (np.arange(len(x)), ordinary) * 8:
+        order = random.permutation(among)
         np.testing.assert_array_equal(bits(gorsqrt.rsqrt(x[order].view(np.float64))), want[order])
 
 
