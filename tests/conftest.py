@@ -1,5 +1,6 @@
 """Tiers: a test that asks for the fixture runs once on every instruction set of this machine.
 Memory: what calls leave behind, counted exactly.
+GPU: what is marked so needs one.
 Rows: which test shows which row of the contract, printed at the end."""
 
 import ctypes
@@ -10,6 +11,7 @@ import sys
 from itertools import pairwise
 from pathlib import Path
 
+import cuda_driver
 import pytest
 
 from gorsqrt import _gorsqrt
@@ -116,10 +118,18 @@ def pytest_collection_modifyitems(config, items):
     for package, name in (test.split(".") for tests in GO_TESTS.values() for test in tests):
         if not any(f"func {name}(" in path.read_text() for path in (ROOT / package).glob("*_test.go")):
             raise pytest.UsageError(f"there is no Go test {package}.{name}")
-    whole = config.args == config.getini("testpaths") and not config.option.keyword and not config.option.markexpr
+    whole = config.args == config.getini("testpaths") and not config.option.keyword and config.option.markexpr == "not gpu"
     missing = [row for rows in SPEC.values() for row in rows.split() if row not in shown]
     if whole and missing:
         raise pytest.UsageError(f"no test shows row {', '.join(missing)} of the contract")
+
+
+def pytest_collection_finish(session):
+    if any(item.get_closest_marker("gpu") for item in session.items) and not session.config.option.collectonly:
+        try:
+            cuda_driver.devices()
+        except RuntimeError as error:
+            raise pytest.UsageError(f"the tests marked gpu need a CUDA device, and there is none: {error}") from None
 
 
 ROWS = pytest.StashKey()

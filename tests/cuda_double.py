@@ -7,7 +7,6 @@ they take it from: a process that is to use them is started in an environment of
 
 import contextlib
 import ctypes
-import functools
 import gc
 import importlib
 import importlib.util
@@ -21,8 +20,11 @@ import traceback
 import types
 from pathlib import Path
 
+import cuda_driver
 import numpy as np
+from cuda_driver import On, call, context, library, made, stream, synchronize
 
+__all__ = ["On", "call", "context", "library", "made", "stream", "synchronize"]
 HERE = Path(__file__).resolve().parent
 DRIVER = HERE / "cuda/libcuda/build/libcuda.so.1"
 RUNTIME = HERE / "cuda/libcudart/build"
@@ -149,48 +151,6 @@ def serve_tests():
         print(json.dumps(problem), file=answers, flush=True)
 
 
-@functools.cache
-def library():
-    return ctypes.CDLL("libcuda.so.1")
-
-
-def call(name, *arguments):
-    """Calls the driver, which must not refuse. Whole numbers are words."""
-    words = [ctypes.c_uint64(a) if isinstance(a, int) else a for a in arguments]
-    code = getattr(library(), name)(*words)
-    assert code == 0, (name, code)
-
-
-def made(name, *arguments):
-    word = ctypes.c_uint64()
-    call(name, ctypes.byref(word), *arguments)
-    return word.value
-
-
-@functools.cache
-def context(device):
-    call("cuInit", 0)
-    return made("cuDevicePrimaryCtxRetain", device)
-
-
-class On:
-    """With a device's primary context as the current one."""
-
-    def __init__(self, device):
-        self.device = device
-
-    def __enter__(self):
-        call("cuCtxPushCurrent_v2", context(self.device))
-
-    def __exit__(self, *_):
-        call("cuCtxPopCurrent_v2", None)
-
-
-def stream(device=0, blocking=False):
-    with On(device):
-        return made("cuStreamCreate", 0 if blocking else 1)
-
-
 def pending(device=0):
     return library().double_pending(device)
 
@@ -224,14 +184,8 @@ def log():
     return ctypes.string_at(text()).decode().split("\n")
 
 
-class Memory:
+class Memory(cuda_driver.Memory):
     """A block on a device with these bytes."""
-
-    def __init__(self, data, device=0):
-        self.device, self.size = device, len(data)
-        with On(device):
-            self.address = made("cuMemAlloc_v2", max(1, len(data)))
-            call("cuMemcpyHtoD_v2", self.address, data, len(data))
 
     def peek(self):
         """The bytes as they are, whatever waits: the double's memory is the CPU's."""
@@ -239,40 +193,17 @@ class Memory:
 
     def read(self, stream=0):
         """The bytes, once what is enqueued on the stream has run."""
-        with On(self.device):
-            call("cuStreamSynchronize", stream)
+        synchronize(stream, self.device)
         return self.peek()
 
 
-class Array:
-    """A view of device memory that exports __cuda_array_interface__: what lies on the device where `view` lies in `base`."""
+class Array(cuda_driver.Array):
+    """A view of the double's memory."""
 
-    def __init__(self, view, base=None, device=0, memory=None, **entries):
-        base = view if base is None else base
-        assert base.flags.c_contiguous
-        self.memory = memory or Memory(base.tobytes(), device)
-        self.base, self.view = base, view
-        self.offset = view.__array_interface__["data"][0] - base.__array_interface__["data"][0]
-        address = self.memory.address + self.offset if view.size else 0
-        self.__dict__["interface"] = {
-            "shape": view.shape, "typestr": view.dtype.str, "strides": view.strides, "data": (address, False), "version": 3,
-            **entries,
-        }  # fmt: skip
-
-    @property
-    def __cuda_array_interface__(self):
-        return self.interface
-
-    def on_cpu(self, data):
-        """What a block of these bytes holds where the array lies."""
-        whole = np.frombuffer(data, np.uint8)
-        return np.ndarray(self.view.shape, self.view.dtype, whole, self.offset, self.view.strides)
+    memory_type = Memory
 
     def peek(self):
         return self.on_cpu(self.memory.peek())
-
-    def get(self, stream=0):
-        return self.on_cpu(self.memory.read(stream))
 
 
 def cupy():
