@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
-ALL = ("calls", "throughput", "limits", "fresh", "layouts", "threads")
+ALL = ("calls", "throughput", "limits", "fresh", "layouts", "threads", "gpu")
 
 
 def main():

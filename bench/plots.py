@@ -198,6 +198,7 @@ def layouts(rows, path):
 
 
 def threads(rows, path):
+    rows = [row for row in rows if row["form"] == "hot"]
     figure, (left, right) = plt.subplots(1, 2, figsize=(12, 5), layout="constrained")
     sizes = sorted({int(row["n"]) for row in rows})
     for provider, color in (("gorsqrt", "#08519c"), ("torch", "#d94801")):

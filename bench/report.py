@@ -63,7 +63,8 @@ class Results:
             return list(csv.DictReader(path.read_text().splitlines())) if path.exists() else []
 
         self.calls, self.throughput, self.fresh = rows("calls"), rows("throughput"), rows("fresh")
-        self.layouts, self.threads, self.limits, self.neon = map(rows, ("layouts", "threads", "limits", "neon"))
+        self.layouts, self.threads, self.limits = rows("layouts"), rows("threads"), rows("limits")
+        self.neon, self.gpu = rows("neon"), rows("gpu")
         tiers = {row["tier"] for row in self.throughput}
         self.tiers = [tier for tier in TIERS if tier in tiers]
 
@@ -166,7 +167,7 @@ def targets(results):
         yield from layout_lines()
         for n in sorted({int(row["n"]) for row in results.threads}):
             one, two, torchs = (
-                results.speed(results.threads, provider=provider, threads=threads, n=n)
+                results.speed(results.threads, provider=provider, form="hot", threads=threads, n=n)
                 for provider, threads in (("gorsqrt", 1), ("gorsqrt", 2), ("torch", 2))
             )
             if n in (1 << 19, L3, 1 << 21):
@@ -206,6 +207,60 @@ def targets(results):
     yield from lines(header, all_lines())
     yield ""
     yield caption(results.throughput)
+
+
+def threads(results):
+    """Everything that threads.py measures but the calls in the caches, which are drawn."""
+
+    def row(form, n):
+        def speed(provider, threads):
+            return results.speed(results.threads, provider=provider, form=form, threads=threads, n=n)
+
+        ours, torchs = ([speed(provider, count) for count in (1, 2)] for provider in ("gorsqrt", "torch"))
+        copies = [speed("streaming copy", count) for count in (1, 2)]
+        best = max((one for one in torchs if one == one), default=float("nan"))
+        yield f"{form}, 2^{n.bit_length() - 1}"
+        yield from map(number, (*ours, ours[1] / ours[0], *torchs, ours[1] / best, *copies))
+
+    found = dict.fromkeys((row["form"], int(row["n"])) for row in results.threads)
+    header = (
+        "float32 out=, items a ns",
+        "gorsqrt, one",
+        "two",
+        "two / one",
+        "torch, one",
+        "two",
+        "gorsqrt's two / torch's better",
+    )
+    forms = list(dict.fromkeys(form for form, _ in found))
+    asked = sorted(
+        (one for one in found if one[0] != "hot" or one[1] >= 1 << 22), key=lambda one: (forms.index(one[0]), one[1])
+    )
+    yield from lines((*header, "streaming copy, one", "two"), (list(row(*one)) for one in asked))
+    yield ""
+    yield caption(results.threads)
+
+
+def gpu(results):
+    """A dtype a line, in gigabytes a second, and then the calls' costs."""
+    if not results.gpu:
+        yield "Not measured yet: no GPU was there."
+        return
+    value = {(r["what"], r["dtype"], r["provider"], r["form"]): float(r["median"]) for r in results.gpu}
+    copy, nan = ("device copy", "out="), float("nan")
+    columns = list(dict.fromkeys((r["provider"], r["form"]) for r in results.gpu if r["what"] == "bandwidth"))
+
+    def bandwidth(dtype):
+        speeds = [value.get(("bandwidth", dtype, *about), nan) for about in columns]
+        return [dtype, *map(number, speeds), number(speeds[0] / speeds[columns.index(copy)])]
+
+    header = ("GB/s", *(", ".join(about) for about in columns), "the first / a copy")
+    yield from lines(header, map(bandwidth, dict.fromkeys(r["dtype"] for r in results.gpu if r["what"] == "bandwidth")))
+    yield ""
+    costs = [r for r in results.gpu if r["what"] == "call"]
+    yield from lines(("a call", "ns"), ([f"{r['provider']}, {r['form']}", number(float(r["median"]))] for r in costs))
+    yield ""
+    yield f"{results.gpu[0]['device']}; {caption(results.gpu)}"
 
 
 def predictions(results):
@@ -251,6 +306,8 @@ TABLES = {
     "targets": targets,
     "predictions": predictions,
     "limits": limited,
+    "threads": threads,
+    "gpu": gpu,
     "neon": neon,
 }
 

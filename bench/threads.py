@@ -2,17 +2,17 @@
 
 Hot: the calls follow each other, and before the first of them a large one has woken the helpers (ours are not woken for less
 than 8 MiB read and written). Between contenders there is a pause, since torch's helpers wait for work by spinning, and would
-slow down whoever comes next. Beside torch: they do, since a call of torch's on two threads, untimed, comes just before each
-call. Idle: each call comes after 20 ms in which the process has slept. 8 callers: so many Python threads call at once, each
-with arrays of its own; what all compute together in a nanosecond, and 1 caller is one of them alone.
+slow down whoever comes next. Beside torch they do: a call of torch's on two threads, untimed, comes just before each call.
+Idle: each call comes after 20 ms in which the process has slept. 8 callers: so many Python threads call at once, each with
+arrays of its own; what all compute together in a nanosecond, and 1 caller is one of them alone.
 
 Prediction: below a MiB ours stays on one thread. In the caches two threads have twice the dividers and multipliers, and lose a
 few microseconds a call to the meeting: 1.8 times one thread from 2^19 items on. In memory both share what one nearly uses up,
-so a copy by two threads is the limit there and not 1.8. Beside torch's spinning workers there is one processor for two threads
-of ours: as fast as one thread, since nobody waits for a helper that has not begun, and not as slow as a static split, which was
-measured as 0.3 to 0.7 of one thread. Idle: waking the helper takes 50 µs, which 8 MiB of float32 are worth, and torch's two
-wait for it. 8 callers: one of them has the helpers and the others compute alone; twice one caller in the caches, as there are
-two processors, whatever the setting. torch gives each caller a team of its own, 16 threads in all, and should lose by that.
+so a copy by two threads is the limit there and not 1.8. Beside torch's spinning worker the helper has half a processor, and
+nobody waits for it while it has not begun: no slower than one thread, where a static split was measured as 0.3 to 0.7 of that.
+Idle: to wake the helper takes 10 µs of the caller and 50 to 100 until it begins, which 2^20 float32 are worth; torch's two
+threads meet before they begin, and wait. 8 callers: twice one caller in the caches, as there are two processors, and
+helpers are not asked; torch gives each caller a team of its own, 16 threads in all, and should lose by that.
 """
 
 import functools

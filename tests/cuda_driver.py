@@ -7,6 +7,7 @@ import ctypes
 import functools
 
 import numpy as np
+from dlpack_producer import Producer
 
 
 @functools.cache
@@ -85,10 +86,12 @@ def record(stream=0, device=0):
 
 
 def milliseconds(begin, end):
-    """Between two events, for the second of which it waits."""
+    """Between two events, for the second of which it waits; they are gone then."""
     found = ctypes.c_float()
     call("cuEventSynchronize", end)
     call("cuEventElapsedTime", ctypes.byref(found), begin, end)
+    for event in (begin, end):
+        call("cuEventDestroy_v2", event)
     return found.value
 
 
@@ -163,3 +166,18 @@ class Array:
 
     def get(self, stream=0):
         return self.on_cpu(self.memory.read(stream))
+
+
+class Tensor(Producer):
+    """The same by nothing but DLPack, which has a bfloat16."""
+
+    def __init__(self, view, base=None, device=0, memory=None):
+        self.array = Array(view, base, device, memory)
+        address = self.array.memory.address + self.array.offset if view.size else 0
+        super().__init__(view, device=(2, device), device_type=2, device_id=device, data=address)
+        self.memory, self.get = self.array.memory, self.array.get
+
+
+def array(view, base=None, device=0, memory=None):
+    """On a device, by the interface if that has the dtype."""
+    return (Tensor if view.dtype.name == "bfloat16" else Array)(view, base, device, memory)

@@ -1,7 +1,11 @@
 """bench: the committed tables are the committed results'."""
 
+import json
+import subprocess
+import sys
 from pathlib import Path
 
+import cuda_double
 import pytest
 
 BENCH = Path(__file__).resolve().parent.parent / "bench"
@@ -18,7 +22,7 @@ def report(monkeypatch):
 @pytest.mark.parametrize("page", [BENCH.parent / "README.md", BENCH / "README.md"], ids=["README.md", "bench/README.md"])
 def test_tables_are_the_results(report, page):
     text = page.read_text()
-    assert text.count("<!-- bench/report.py: ") == (8 if page.parent == BENCH else 4)
+    assert text.count("<!-- bench/report.py: ") == (12 if page.parent == BENCH else 4)
     results = report.Results(BENCH / "results")
     assert all((results.calls, results.throughput, results.fresh, results.layouts, results.threads, results.limits))
     assert report.rewritten(text, results) == text, "python bench/report.py has not been run since the last measurement"
@@ -49,3 +53,33 @@ def test_every_plot_is_referenced_and_there():
     assert plots == ["calls.svg", "fresh.svg", "layouts.svg", "threads.svg", "throughput.svg"]
     for name in plots:
         assert f"results/{name})" in pages
+
+
+def test_gpu_on_the_doubles(report, tmp_path):
+    """Its code, with small arrays and without torch's own kernels; the times mean nothing, and are not written anywhere."""
+    code = "import json, gpu; print(json.dumps([*gpu.rows(True, 1 << 14, False)]))"
+    environment = cuda_double.torch_environment()
+    environment["PYTHONPATH"] += f":{BENCH}"
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    results = report.Results(tmp_path)
+    assert list(report.gpu(results)) == ["Not measured yet: no GPU was there."]
+    results.gpu = [row | {"machine": "none", "versions": "none"} for row in json.loads(done.stdout)]
+    assert {row["device"] for row in results.gpu} == {"Test double 0"}
+    assert all(0 < float(row["p20"]) <= float(row["median"]) <= float(row["p80"]) for row in results.gpu)
+    table = list(report.gpu(results))
+    for dtype in ("float16", "bfloat16", "float32", "float64", "complex64", "complex128"):
+        assert sum(line.startswith(f"| {dtype} | ") and "| - |" not in line for line in table) == 1
+    for form in ("out=", "in place", "fresh"):
+        assert sum(line.startswith(f"| gorsqrt, torch tensors, {form} | ") for line in table) == 1
+    assert sum(line.startswith("| gorsqrt, replay of a graph | ") for line in table) == 1
+    assert not (BENCH / "results/gpu.csv").exists() or "Test double" not in (BENCH / "results/gpu.csv").read_text()
+
+
+def test_gpu_without_a_device(tmp_path):
+    (tmp_path / "libcuda.so.1").touch()  # found before the machine's, if it has one
+    environment = {**cuda_double.build(), "LD_LIBRARY_PATH": str(tmp_path)}
+    done = subprocess.run([sys.executable, BENCH / "gpu.py"], env=environment, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith("gpu: left out, since there is no CUDA device: NVIDIA's driver could not be loaded (")
+    assert done.stdout.count("\n") == 1

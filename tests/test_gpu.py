@@ -14,7 +14,7 @@ import cuda_driver as cuda
 import ml_dtypes
 import numpy as np
 import pytest
-from dlpack_producer import Producer
+from cuda_driver import array
 from hard_cases import f64_hard_bits
 from test_cuda_arrays import COMPLEX, INTEGERS, REALS, bits, layouts, on_cpu, raises, values
 
@@ -25,21 +25,6 @@ gpu = pytest.mark.gpu
 BF16 = np.dtype(ml_dtypes.bfloat16)
 COMPUTED = [np.dtype(name) for name in (*REALS, *COMPLEX)] + [BF16]
 RANDOM = np.random.default_rng(1)
-
-
-class Tensor(Producer):
-    """A view of device memory by DLPack, which has a bfloat16."""
-
-    def __init__(self, view, base=None, device=0, memory=None):
-        self.array = cuda.Array(view, base, device, memory)
-        address = self.array.memory.address + self.array.offset if view.size else 0
-        super().__init__(view, device=(2, device), device_type=2, device_id=device, data=address)
-        self.memory, self.get = self.array.memory, self.array.get
-
-
-def array(view, base=None, device=0, memory=None):
-    """On a device, by the interface if that has the dtype."""
-    return (Tensor if view.dtype == BF16 else cuda.Array)(view, base, device, memory)
 
 
 def check(x, device=0):
