@@ -7,6 +7,8 @@ rows, turned in registers, so every cache line is read once: some 2 items/ns, wh
 of 2 and 3 are shuffled into a tile, half of the flat speed. Short rows cost their bookkeeping, some nanoseconds a row.
 """
 
+import warnings
+
 from measure import Contender, installed, main, one_core, speeds
 
 
@@ -83,8 +85,8 @@ def contenders(x, out):
     import torch
 
     torch.set_num_threads(1)
-    with np.testing.suppress_warnings() as quiet:  # a broadcast input is not writable, and nobody writes it
-        quiet.filter(UserWarning)
+    with warnings.catch_warnings():  # a broadcast input is not writable, and nobody writes it
+        warnings.simplefilter("ignore", UserWarning)
         tensor = torch.from_numpy(x)
     if out is None:
         theirs = lambda: torch.rsqrt_(tensor)  # noqa: E731

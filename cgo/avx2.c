@@ -161,7 +161,52 @@ AVX2 void rsqrt_f32_avx2_streaming(void *dst, const void *src, size_t n) {
     size_t const head = items_to_line(dst, sizeof(float), n);
     rsqrt_f32_items(dst, src, head, false);
     rsqrt_f32_items((float *)dst + head, (const float *)src + head, n - head, true);
-    _mm_sfence();
+}
+
+/* 8 items, of which each is `step` items after the one before: 2 or 3. With a step of 3 two more are read than lie between. */
+AVX2 INLINE __m256 strided_f32x8(const float *x, size_t step) {
+    if (step == 2) {
+        __m256i const evens = _mm256_setr_epi32(0, 2, 4, 6, 1, 3, 5, 7);
+        __m256 const x_f32x8 = _mm256_blend_ps(_mm256_loadu_ps(x), _mm256_loadu_ps(x + 7), 0xaa);
+        return _mm256_permutevar8x32_ps(x_f32x8, evens);
+    }
+    __m256i const thirds = _mm256_setr_epi32(0, 3, 6, 1, 4, 7, 2, 5);
+    __m256 const x_f32x8 = _mm256_blend_ps(_mm256_loadu_ps(x), _mm256_loadu_ps(x + 8), 0x92);
+    return _mm256_permutevar8x32_ps(_mm256_blend_ps(x_f32x8, _mm256_loadu_ps(x + 16), 0x24), thirds);
+}
+
+AVX2 INLINE void rsqrt_f32_strided_items(float *y, const float *x, size_t n, size_t step) {
+    __m256 const one_f32x8 = _mm256_set1_ps(1.0f);
+    size_t i = 0;
+    for (; i + BLOCK * F32S < n; i += BLOCK * F32S) {
+        __m256 x_f32x8[BLOCK], y_f32x8[BLOCK];
+        for (int j = 0; j < BLOCK; j++) x_f32x8[j] = strided_f32x8(x + (i + (size_t)j * F32S) * step, step);
+        if (__builtin_expect(are_ordinary_f32s(x_f32x8), 1)) {
+            rsqrt_f32_block(y_f32x8, x_f32x8);
+        } else {
+            for (int j = 0; j < BLOCK; j++) y_f32x8[j] = _mm256_div_ps(one_f32x8, _mm256_sqrt_ps(x_f32x8[j]));
+        }
+        for (int j = 0; j < BLOCK; j++) _mm256_storeu_ps(y + i + j * F32S, y_f32x8[j]);
+    }
+    float rest[BLOCK * F32S];
+    for (size_t k = 0; i + k < n; k++) memcpy(rest + k, (const char *)x + (i + k) * step * sizeof *x, sizeof *x);
+    rsqrt_f32_items(y + i, rest, n - i, false);
+}
+
+AVX2 void rsqrt_f32_avx2_step2(void *dst, const void *src, size_t n) {
+    if (mode_is_foreign()) {
+        run_in_default_mode(rsqrt_f32_avx2_step2, dst, src, n);
+        return;
+    }
+    rsqrt_f32_strided_items(dst, src, n, 2);
+}
+
+AVX2 void rsqrt_f32_avx2_step3(void *dst, const void *src, size_t n) {
+    if (mode_is_foreign()) {
+        run_in_default_mode(rsqrt_f32_avx2_step3, dst, src, n);
+        return;
+    }
+    rsqrt_f32_strided_items(dst, src, n, 3);
 }
 
 /* y0 of two vectors, 1/√x to 11 bits, from the upper halves of x's bits, by vrsqrtps of f in [1/2, 2): x = f·2^(2k - 1022),
@@ -253,7 +298,6 @@ AVX2 void rsqrt_f64_avx2_streaming(void *dst, const void *src, size_t n) {
     size_t const head = items_to_line(dst, sizeof(double), n);
     rsqrt_f64_items(dst, src, head, false);
     rsqrt_f64_items((double *)dst + head, (const double *)src + head, n - head, true);
-    _mm_sfence();
 }
 
 /* 1/√x within 2^-22 for positive x that are not subnormal, enough for the 16-bit dtypes: y0 + (1 - x·y0²)·y0/2. */

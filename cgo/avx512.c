@@ -24,6 +24,8 @@
 
 #include "mode.h"
 
+#include <string.h>
+
 #pragma STDC FP_CONTRACT OFF
 
 #define AVX512 __attribute__((target("avx512f,avx512bw,avx512vl,avx512dq")))
@@ -198,7 +200,56 @@ AVX512 void rsqrt_f32_avx512_streaming(void *dst, const void *src, size_t n) {
     size_t const head = items_to_line(dst, sizeof(float), n);
     rsqrt_f32_items(dst, src, head, FROM_F32, false);
     rsqrt_f32_items((float *)dst + head, (const float *)src + head, n - head, FROM_F32, true);
-    _mm_sfence();
+}
+
+/* 16 items, of which each is `step` items after the one before: 2 or 3. Nothing beyond the last of them is read. */
+AVX512 INLINE __m512 strided_f32x16(const float *x, size_t step) {
+    if (step == 2) {
+        __m512i const evens = _mm512_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14, 17, 19, 21, 23, 25, 27, 29, 31);
+        return _mm512_permutex2var_ps(_mm512_loadu_ps(x), evens, _mm512_loadu_ps(x + 15));
+    }
+    __m512i const thirds = _mm512_setr_epi32(0, 3, 6, 9, 12, 15, 2, 5, 8, 11, 14, 1, 4, 7, 10, 13);
+    __m512 x_f32x16 = _mm512_loadu_ps(x);
+    x_f32x16 = _mm512_mask_loadu_ps(x_f32x16, 0x4924, x + 16);
+    x_f32x16 = _mm512_mask_loadu_ps(x_f32x16, 0x2492, x + 32);
+    return _mm512_permutexvar_ps(thirds, x_f32x16);
+}
+
+AVX512 INLINE void rsqrt_f32_strided_items(float *y, const float *x, size_t n, size_t step) {
+    size_t i = 0;
+    for (; i + F32_BLOCK * F32S <= n; i += F32_BLOCK * F32S) {
+        __m512 x_f32x16[F32_BLOCK], y_f32x16[F32_BLOCK];
+        for (int j = 0; j < F32_BLOCK; j++) x_f32x16[j] = strided_f32x16(x + (i + (size_t)j * F32S) * step, step);
+        if (__builtin_expect(!are_ordinary_f32s(x_f32x16), 0)) {
+            float any[F32_BLOCK * F32S];
+            for (int j = 0; j < F32_BLOCK; j++) _mm512_storeu_ps(any + j * F32S, x_f32x16[j]);
+            rsqrt_f32_any_block(y + i, any);
+            continue;
+        }
+        rsqrt_f32_block(y_f32x16, x_f32x16);
+        for (int j = 0; j < F32_BLOCK; j++) _mm512_storeu_ps(y + i + j * F32S, y_f32x16[j]);
+    }
+    float rest[F32_BLOCK * F32S];
+    size_t k = 0;
+    for (; i + k + F32S <= n; k += F32S) _mm512_storeu_ps(rest + k, strided_f32x16(x + (i + k) * step, step));
+    for (; i + k < n; k++) memcpy(rest + k, (const char *)x + (i + k) * step * sizeof *x, sizeof *x);
+    rsqrt_f32_items(y + i, rest, n - i, FROM_F32, false);
+}
+
+AVX512 void rsqrt_f32_avx512_step2(void *dst, const void *src, size_t n) {
+    if (mode_is_foreign()) {
+        run_in_default_mode(rsqrt_f32_avx512_step2, dst, src, n);
+        return;
+    }
+    rsqrt_f32_strided_items(dst, src, n, 2);
+}
+
+AVX512 void rsqrt_f32_avx512_step3(void *dst, const void *src, size_t n) {
+    if (mode_is_foreign()) {
+        run_in_default_mode(rsqrt_f32_avx512_step3, dst, src, n);
+        return;
+    }
+    rsqrt_f32_strided_items(dst, src, n, 3);
 }
 
 AVX512 void rsqrt_i32_f32_avx512(void *dst, const void *src, size_t n) {
@@ -325,7 +376,6 @@ AVX512 void rsqrt_f64_avx512_streaming(void *dst, const void *src, size_t n) {
     size_t const head = items_to_line(dst, sizeof(double), n);
     rsqrt_f64_items(dst, src, head, false);
     rsqrt_f64_items((double *)dst + head, (const double *)src + head, n - head, true);
-    _mm_sfence();
 }
 
 /* 1/√x within 2^-26, enough for the 16-bit dtypes: y0 + (1 - x·y0²)·y0/2. For zeros, infinities, negatives and nans that is a nan;

@@ -53,6 +53,23 @@ gorsqrt_kernel *gorsqrt_streaming(gorsqrt_kernel *kernel) {
     return kernel;
 }
 
+void gorsqrt_streamed(void) {
+#ifdef __x86_64__
+    _mm_sfence();
+#endif
+}
+
+gorsqrt_kernel *gorsqrt_strided(gorsqrt_kernel *kernel, int64_t step) {
+#ifdef __x86_64__
+    if (step == 2 && kernel == rsqrt_f32_avx2) return rsqrt_f32_avx2_step2;
+    if (step == 3 && kernel == rsqrt_f32_avx2) return rsqrt_f32_avx2_step3;
+    if (step == 2 && kernel == rsqrt_f32_avx512) return rsqrt_f32_avx512_step2;
+    if (step == 3 && kernel == rsqrt_f32_avx512) return rsqrt_f32_avx512_step3;
+#endif
+    (void)kernel, (void)step;
+    return NULL;
+}
+
 /* Through a pointer and from another file, so that no arithmetic can be moved across the change of mode. */
 void run_in_default_mode(gorsqrt_kernel *kernel, void *dst, const void *src, size_t n) {
     fp_mode const callers = mode_get();

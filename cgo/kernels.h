@@ -66,6 +66,7 @@ gorsqrt_kernel rsqrt_f16_avx2, rsqrt_bf16_avx2, rsqrt_f32_avx2, rsqrt_f64_avx2, 
 gorsqrt_kernel rsqrt_f16_avx512, rsqrt_bf16_avx512, rsqrt_f32_avx512, rsqrt_f64_avx512, rsqrt_c64_avx512, rsqrt_c128_avx512;
 gorsqrt_kernel rsqrt_f16_avx512vbmi, rsqrt_bf16_avx512vbmi, rsqrt_i32_f32_avx512, rsqrt_i64_f32_avx512;
 gorsqrt_kernel rsqrt_f32_avx2_streaming, rsqrt_f64_avx2_streaming, rsqrt_f32_avx512_streaming, rsqrt_f64_avx512_streaming;
+gorsqrt_kernel rsqrt_f32_avx2_step2, rsqrt_f32_avx2_step3, rsqrt_f32_avx512_step2, rsqrt_f32_avx512_step3;
 #endif
 #ifdef __aarch64__
 gorsqrt_kernel rsqrt_f16_neon, rsqrt_bf16_neon, rsqrt_f32_neon, rsqrt_f64_neon, rsqrt_c64_neon, rsqrt_c128_neon;
@@ -79,8 +80,14 @@ extern gorsqrt_kernel *const gorsqrt_kernels[GORSQRT_TIERS][GORSQRT_COMPUTED];
 extern gorsqrt_kernel *const gorsqrt_casting_kernels[GORSQRT_TIERS][GORSQRT_DTYPES][GORSQRT_COMPUTED];
 
 /* The kernel that does the same with streaming stores, past the caches: for results that they would not hold until they are
- * used. dst is then a multiple of the item from the start of a cache line, and not src. The kernel itself where it has none. */
+ * used. dst is then a multiple of the item from the start of a cache line, and not src; whoever has called it ends with
+ * gorsqrt_streamed, before any other thread looks at dst. The kernel itself where it has none. */
 gorsqrt_kernel *gorsqrt_streaming(gorsqrt_kernel *kernel);
+void gorsqrt_streamed(void);
+
+/* The kernel that does the same with items of src that are `step` items apart, and reads nothing before the first of them nor behind
+ * the last. NULL where there is none: only f32 has some, for 2 and 3. */
+gorsqrt_kernel *gorsqrt_strided(gorsqrt_kernel *kernel, int64_t step);
 
 /* How many of n items lie before the first whole cache line of dst. */
 static inline size_t items_to_line(const void *dst, size_t size, size_t n) {

@@ -15,40 +15,53 @@
 enum {
     LARGEST = 16, /* bytes of an item */
     LINE = 64,    /* bytes of a cache line */
-    AHEAD = 32,   /* items that are asked for in advance where every one is in another line */
+    AHEAD = 64,   /* lines that the second cache is asked for in advance, where the processor does not see which */
 };
 
-/* Rows of at least `width` bytes by loads and stores of so many, the last of which overlaps the one before. */
-INLINE void copy_wide(char *restrict to, int64_t to_row, const char *restrict from, int64_t from_row, int64_t rows,
-                      int64_t bytes, int64_t width) {
-    for (int64_t r = 0; r < rows; r++) {
-        char *restrict const out = to + r * to_row;
-        const char *restrict const in = from + r * from_row;
-        for (int64_t i = 0; i + width < bytes; i += width) memcpy(out + i, in + i, (size_t)width);
-        memcpy(out + bytes - width, in + bytes - width, (size_t)width);
-    }
-}
+typedef uint8_t u8x64 __attribute__((vector_size(64)));
+typedef uint8_t u8x32 __attribute__((vector_size(32)));
+typedef uint8_t u8x16 __attribute__((vector_size(16)));
 
-/* The constant widths, sizes and strides below let the compiler make each memcpy one load and store, or shuffles of vectors. */
+/* Rows of at least sizeof(type) bytes by loads and stores of so many, the last of which overlaps the one before. Rows that lie
+ * apart are asked for in advance. */
+#define COPY_ROWS(type)                                                                                                        \
+    for (int64_t r = 0; r < rows; r++) {                                                                                       \
+        char *restrict const out = to + r * to_row;                                                                            \
+        const char *restrict const in = from + r * from_row;                                                                   \
+        int64_t const end = bytes - (int64_t)sizeof(type);                                                                     \
+        type x;                                                                                                                \
+        if (from_row != bytes) {                                                                                               \
+            for (int64_t i = 0; i < bytes; i += LINE) __builtin_prefetch(in + ahead * from_row + i, 0, 2);                     \
+        }                                                                                                                      \
+        for (int64_t i = 0; i < end; i += (int64_t)sizeof x) {                                                                 \
+            memcpy(&x, in + i, sizeof x);                                                                                      \
+            memcpy(out + i, &x, sizeof x);                                                                                     \
+        }                                                                                                                      \
+        memcpy(&x, in + end, sizeof x);                                                                                        \
+        memcpy(out + end, &x, sizeof x);                                                                                       \
+    }
+
 INLINE void copy_rows(char *restrict to, int64_t to_row, const char *restrict from, int64_t from_row, int64_t rows,
-                      int64_t bytes) {
-    if (bytes >= 64) {
-        copy_wide(to, to_row, from, from_row, rows, bytes, 64);
-    } else if (bytes >= 32) {
-        copy_wide(to, to_row, from, from_row, rows, bytes, 32);
+                      int64_t bytes, int64_t vector) {
+    int64_t const ahead = AHEAD * LINE / (bytes + LINE) + 1;
+    if (vector >= 64 && bytes >= 64) {
+        COPY_ROWS(u8x64)
+    } else if (vector >= 32 && bytes >= 32) {
+        COPY_ROWS(u8x32)
     } else if (bytes >= 16) {
-        copy_wide(to, to_row, from, from_row, rows, bytes, 16);
+        COPY_ROWS(u8x16)
     } else if (bytes >= 8) {
-        copy_wide(to, to_row, from, from_row, rows, bytes, 8);
+        COPY_ROWS(uint64_t)
     } else if (bytes >= 4) {
-        copy_wide(to, to_row, from, from_row, rows, bytes, 4);
+        COPY_ROWS(uint32_t)
     } else if (bytes >= 2) {
-        copy_wide(to, to_row, from, from_row, rows, bytes, 2);
+        COPY_ROWS(uint16_t)
     } else {
-        copy_wide(to, to_row, from, from_row, rows, bytes, 1);
+        COPY_ROWS(uint8_t)
     }
 }
 
+/* The constant sizes and strides below let the compiler make each memcpy one load and store, or shuffles of vectors. */
 INLINE void strided_rows(char *restrict to, int64_t to_row, int64_t to_item, const char *restrict from, int64_t from_row,
                          int64_t from_item, int64_t rows, int64_t k, size_t size) {
     for (int64_t r = 0; r < rows; r++) {
@@ -59,16 +72,14 @@ INLINE void strided_rows(char *restrict to, int64_t to_row, int64_t to_item, con
     }
 }
 
-/* Every item from a line of its own. */
+/* Every item from a line of its own: not unrolled, the processor has more of them under way. */
 INLINE void far_rows(char *restrict to, int64_t to_row, const char *restrict from, int64_t from_row, int64_t from_item,
                      int64_t rows, int64_t k, size_t size) {
     for (int64_t r = 0; r < rows; r++) {
         char *restrict const out = to + r * to_row;
         const char *restrict const in = from + r * from_row;
-        for (int64_t i = 0; i < k; i++) {
-            __builtin_prefetch(in + (i + AHEAD) * from_item);
-            memcpy(out + i * (int64_t)size, in + i * from_item, size);
-        }
+#pragma GCC unroll 1
+        for (int64_t i = 0; i < k; i++) memcpy(out + i * (int64_t)size, in + i * from_item, size);
     }
 }
 
@@ -97,9 +108,9 @@ INLINE void sized_rows(char *to, int64_t to_row, int64_t to_item, const char *fr
 }
 
 INLINE void move_rows(char *to, int64_t to_row, int64_t to_item, const char *from, int64_t from_row, int64_t from_item,
-                      int64_t rows, int64_t k, int64_t size) {
+                      int64_t rows, int64_t k, int64_t size, int64_t vector) {
     if (to_item == size && from_item == size) {
-        copy_rows(to, to_row, from, from_row, rows, k * size);
+        copy_rows(to, to_row, from, from_row, rows, k * size, vector);
         return;
     }
     switch (size) {
@@ -256,7 +267,7 @@ TARGET_avx512 INLINE void square_u64x8(char *to, int64_t to_row, const char *fro
 #define MOVER(tier, width, wide_u32, rows_u32, wide_u64)                                                                       \
     TARGET_##tier static void rows_##tier(char *to, int64_t to_row, int64_t to_item, const char *from, int64_t from_row,       \
                                           int64_t from_item, int64_t rows, int64_t k, int64_t size) {                          \
-        move_rows(to, to_row, to_item, from, from_row, from_item, rows, k, size);                                              \
+        move_rows(to, to_row, to_item, from, from_row, from_item, rows, k, size, width);                                       \
     }                                                                                                                          \
     TARGET_##tier static void transposed_##tier(char *to, int64_t to_row, const char *from, int64_t from_column, int64_t rows, \
                                                 int64_t columns, int64_t size) {                                               \
@@ -265,7 +276,7 @@ TARGET_avx512 INLINE void square_u64x8(char *to, int64_t to_row, const char *fro
         } else if (size == 8) {                                                                                                \
             transposed(to, to_row, from, from_column, rows, columns, 8, wide_u64, 2, width / 8, square_u64x2);                 \
         } else {                                                                                                               \
-            move_rows(to, size, to_row, from, from_column, size, columns, rows, size);                                         \
+            move_rows(to, size, to_row, from, from_column, size, columns, rows, size, width);                                  \
         }                                                                                                                      \
     }
 
@@ -285,28 +296,3 @@ const gorsqrt_mover gorsqrt_movers[GORSQRT_TIERS] = {
     [GORSQRT_NEON] = {rows_scalar, transposed_scalar}, /* vectors of it are the compiler's default there */
 #endif
 };
-
-void move_streaming(char *to, int64_t to_row, const char *from, int64_t from_row, int64_t rows, int64_t bytes) {
-    for (int64_t r = 0; r < rows; r++) {
-        char *const out = to + r * to_row;
-        const char *const in = from + r * from_row;
-#ifdef __x86_64__
-        int64_t i = (int64_t)items_to_line(out, 1, (size_t)bytes);
-        memcpy(out, in, (size_t)i);
-        for (; i + LINE <= bytes; i += LINE) {
-            for (int64_t j = i; j < i + LINE; j += 16) {
-                _mm_stream_si128((__m128i *)(out + j), _mm_loadu_si128((const __m128i *)(in + j)));
-            }
-        }
-        memcpy(out + i, in + i, (size_t)(bytes - i));
-#else
-        memcpy(out, in, (size_t)bytes);
-#endif
-    }
-}
-
-void move_fence(void) {
-#ifdef __x86_64__
-    _mm_sfence();
-#endif
-}

@@ -17,8 +17,4 @@ typedef struct {
 /* The same in every tier, by its vectors. */
 extern const gorsqrt_mover gorsqrt_movers[GORSQRT_TIERS];
 
-/* Copies rows of `bytes` bytes past the caches, where the architecture can. Whoever does so ends with move_fence. */
-void move_streaming(char *to, int64_t to_row, const char *from, int64_t from_row, int64_t rows, int64_t bytes);
-void move_fence(void);
-
 #endif

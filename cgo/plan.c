@@ -10,15 +10,17 @@
 enum {
     ITEM = 16,       /* bytes of the largest item */
     TILE = 512,      /* of those in a tile, what is in flight between two stages: two are 16 KiB, half of the smallest L1 */
+    FAR_TILE = 64,   /* items in a tile where each comes from a line of its own: the next lines come while these are computed */
     SHORT_RUN = 256, /* contiguous runs below this are gathered into tiles rather than computed one by one */
+    LONG_RUN = 1024, /* from here on the lines at the ends of a run don't count, which are not stored whole */
     CHUNK = 1 << 16, /* items between two looks at `interrupted`, and that one thread takes at a time: 10 µs to 2 ms */
     REPEATED = 4,    /* how often each item must be asked for, for it to be computed once and copied */
 
-    /* What is turned at once: rows of dst, columns next to each other in src. Of f32, src is then read in runs of 4 lines and dst
-     * written in runs of 8: where rows are a power of two apart, all lines of a column compete for the same few places of a
-     * cache, and one after the other would wait for them. */
-    BLOCK_ROWS = 64,
-    BLOCK_ROW = 512, /* bytes of src's items in one */
+    /* What is turned at once: rows of dst, columns next to each other in src. A cache has room for 8 lines that are a large power of
+     * two apart, and where rows are, the lines of a column are. So src is read in runs of some lines, and dst written in
+     * long ones: of f32, in two blocks of the avx512 kernel, eleven of the avx2 one. */
+    BLOCK_ROWS = 32,
+    BLOCK_ROW = 1408, /* bytes of src's items in one */
 };
 
 int64_t gorsqrt_streaming_from = INT64_MAX;
@@ -117,6 +119,8 @@ typedef struct {
     int64_t units, unit_items;
     int rows; /* the dimension whose neighbours are nearest to each other in src; -1 where that is the last, or nothing is gained */
     bool streaming;
+    gorsqrt_kernel *first; /* the first stage, or what does the same with streaming stores or */
+    int64_t src_item;      /* items of src that are so many bytes apart */
 } job;
 
 /* Without stages: copies items, which may be the same one many times. */
@@ -137,15 +141,20 @@ static void run_copies(const job *j, int64_t begin, int64_t end) {
 
 /* Applies the stages to n contiguous items at `in`, of which the last goes to `out`, or to a tile where that is NULL. It answers
  * where the result is. `in` may be the first tile. */
-static const char *compute(const gorsqrt_plan *plan, char *out, const char *in, int64_t n, char (*tiles)[TILE * ITEM]) {
+static const char *compute(const job *j, char *out, const char *in, int64_t n, char (*tiles)[TILE * ITEM]) {
+    const gorsqrt_plan *const plan = j->plan;
     int spare = in == tiles[0];
     for (int s = 0; s < plan->stages; s++) {
         char *const to = out && s == plan->stages - 1 ? out : tiles[spare];
-        plan->stage[s](to, in, (size_t)n);
+        (s == 0 ? j->first : plan->stage[s])(to, in, (size_t)n);
         in = to;
         spare = !spare;
     }
     return in;
+}
+
+static int64_t magnitude(int64_t x) {
+    return x < 0 ? -x : x;
 }
 
 /* How many items of a plan fit into a tile at every stage. */
@@ -154,15 +163,26 @@ static int64_t tile_items(const gorsqrt_plan *plan) {
     return plan->stages > 1 ? TILE : TILE * ITEM / item;
 }
 
-/* Where a side's runs are long, stages read or write them in place; else it goes through a tile. */
+/* How many items, counted from the last dimension, the first stage can read where they are. */
+static int64_t source_run(const job *j, int *outer) {
+    const gorsqrt_plan *const plan = j->plan;
+    if (j->src_item == plan->src_size) return contiguous_run(plan, plan->src_strides, plan->src_size, outer);
+    *outer = plan->ndim - 2;
+    return plan->shape[plan->ndim - 1];
+}
+
+/* Where a side's runs are long, stages read or write them in place; else it goes through a tile, which where every item comes from a
+ * line of its own is small, so that the next lines come while it is computed. */
 static void run_items(const job *j, int64_t begin, int64_t end) {
     const gorsqrt_plan *const plan = j->plan;
     int src_outer, dst_outer;
-    int64_t const src_run = contiguous_run(plan, plan->src_strides, plan->src_size, &src_outer);
+    int64_t const src_run = source_run(j, &src_outer);
     int64_t const dst_run = contiguous_run(plan, plan->dst_strides, plan->dst_size, &dst_outer);
     bool const src_direct = src_run >= SHORT_RUN || src_run == plan->n;
     bool const dst_direct = dst_run >= SHORT_RUN || dst_run == plan->n;
-    int64_t const most = src_direct && dst_direct && plan->stages == 1 ? end - begin : tile_items(plan);
+    bool const far = !src_direct && plan->ndim > 0 && magnitude(plan->src_strides[plan->ndim - 1]) >= 64;
+    int64_t most = src_direct && dst_direct && plan->stages == 1 ? end - begin : tile_items(plan);
+    if (far && most > FAR_TILE) most = FAR_TILE;
 
     /* A direct side's cursor stays at the start of a run, and the items into it are counted apart. */
     int64_t src_in = src_direct ? begin % src_run : 0, dst_in = dst_direct ? begin % dst_run : 0;
@@ -175,7 +195,7 @@ static void run_items(const job *j, int64_t begin, int64_t end) {
         n = end - at < most ? end - at : most;
         if (src_direct && n > src_run - src_in) n = src_run - src_in;
         if (dst_direct && n > dst_run - dst_in) n = dst_run - dst_in;
-        const char *in = j->src + from.offset + src_in * plan->src_size;
+        const char *in = j->src + from.offset + src_in * j->src_item;
         char *const out = j->dst + to.offset + dst_in * plan->dst_size;
         if (src_direct) {
             src_in += n;
@@ -188,14 +208,10 @@ static void run_items(const job *j, int64_t begin, int64_t end) {
             in = tiles[0];
         }
         if (!dst_direct) {
-            move_tile(&to, j->dst, (char *)compute(plan, NULL, in, n, tiles), false, n, plan->dst_size);
+            move_tile(&to, j->dst, (char *)compute(j, NULL, in, n, tiles), false, n, plan->dst_size);
             continue;
         }
-        if (j->streaming && plan->stages == 1) {
-            gorsqrt_streaming(plan->stage[0])(out, in, (size_t)n);
-        } else {
-            compute(plan, out, in, n, tiles);
-        }
+        compute(j, out, in, n, tiles);
         dst_in += n;
         if (dst_in == dst_run) {
             dst_in = 0;
@@ -204,9 +220,9 @@ static void run_items(const job *j, int64_t begin, int64_t end) {
     }
 }
 
-/* Columns of a block, rows of dst. */
+/* The most columns of a block. */
 static int64_t block_columns(const gorsqrt_plan *plan) {
-    return BLOCK_ROW / plan->src_size;
+    return plan->src_size < 4 ? BLOCK_ROW / 4 : BLOCK_ROW / plan->src_size;
 }
 
 /* How blocks of at most `most` cut a dimension, so that they begin and end with cache lines where the first item lies `before` items
@@ -228,21 +244,23 @@ static int64_t cut_end(cut c, int64_t piece) {
     return end < c.length ? end : c.length;
 }
 
-static int64_t items_before(const char *first, int64_t stride, int64_t size) {
-    return stride == size ? (int64_t)((uintptr_t)first % 64) / size : 0;
+/* `first` is the first item. What one block can take is not cut, nor what is not contiguous. */
+static cut cut_at_lines(int64_t length, int64_t most, const char *first, int64_t stride, int64_t size) {
+    bool const whole = length <= most || stride != size;
+    return (cut){length, most, whole ? 0 : (int64_t)((uintptr_t)first % 64) / size};
 }
 
 static cut cut_rows(const job *j) {
     const gorsqrt_plan *const plan = j->plan;
-    int64_t const before = items_before(j->src + plan->src_offset, plan->src_strides[j->rows], plan->src_size);
-    return (cut){plan->shape[j->rows], BLOCK_ROWS, before};
+    return cut_at_lines(plan->shape[j->rows], BLOCK_ROWS, j->src + plan->src_offset, plan->src_strides[j->rows],
+                        plan->src_size);
 }
 
 static cut cut_columns(const job *j) {
     const gorsqrt_plan *const plan = j->plan;
     int const last = plan->ndim - 1;
-    int64_t const before = items_before(j->dst + plan->dst_offset, plan->dst_strides[last], plan->dst_size);
-    return (cut){plan->shape[last], block_columns(plan), before};
+    return cut_at_lines(plan->shape[last], block_columns(plan), j->dst + plan->dst_offset, plan->dst_strides[last],
+                        plan->dst_size);
 }
 
 /* Asks for lines that the second cache will need. */
@@ -288,16 +306,14 @@ static void run_blocks(const job *j, int64_t begin, int64_t end) {
         /* Into dst itself where its rows are long enough for a call each, or follow each other; else as many as fit into a tile. */
         bool const dense = dst_column == dst_size && dst_row == columns * dst_size;
         bool const single = dst_column == dst_size && columns > most_columns / 2;
-        bool const direct = !j->streaming && plan->stages > 0 && (dense || single);
+        bool const direct = plan->stages > 0 && (dense || single || j->streaming);
         int64_t const group = direct && !dense ? 1 : tile_items(plan) / columns;
         bool const ahead = src_row == src_size && unit % down + 1 < down;
         for (int64_t r = 0, asked = 0, n; r < rows; r += n) {
             n = rows - r < group ? rows - r : group;
             char *const to = out + r * dst_row;
-            const char *const y = compute(plan, direct ? to : NULL, block + r * columns * src_size, n * columns, tiles);
-            if (j->streaming) {
-                move_streaming(to, dst_row, y, columns * dst_size, n, columns * dst_size);
-            } else if (!direct) {
+            const char *const y = compute(j, direct ? to : NULL, block + r * columns * src_size, n * columns, tiles);
+            if (!direct) {
                 mover->rows(to, dst_row, dst_column, y, columns * dst_size, dst_size, n, columns, dst_size);
             }
             int64_t const upto = ahead ? columns * (r + n) / rows : 0;
@@ -305,35 +321,40 @@ static void run_blocks(const job *j, int64_t begin, int64_t end) {
             asked = upto;
         }
     }
-    if (j->streaming) move_fence();
-}
-
-static int64_t magnitude(int64_t x) {
-    return x < 0 ? -x : x;
 }
 
 /* By blocks where some dimension's neighbours are nearer to each other in src than the last one's, and both are long enough. */
 static job prepare(const gorsqrt_plan *plan, void *dst, const void *src) {
-    job j = {.plan = plan, .dst = dst, .src = src, .units = plan->n, .unit_items = 1, .rows = -1};
+    job j = {.plan = plan, .dst = dst, .src = src, .units = plan->n, .unit_items = 1, .rows = -1, .src_item = plan->src_size};
     int const last = plan->ndim - 1;
+    int64_t const length = last < 0 ? 1 : plan->shape[last], src_item = last < 0 ? plan->src_size : plan->src_strides[last];
     int rows = last;
     for (int d = 0; d < last; d++) {
         int64_t const stride = magnitude(plan->src_strides[d]);
         if (plan->shape[d] >= 4 && stride > 0 && stride < magnitude(plan->src_strides[rows])) rows = d;
     }
-    bool const whole = last < 0 || (plan->dst_strides[last] == plan->dst_size);
-    j.streaming = whole && plan->n * (plan->src_size + plan->dst_size) >= gorsqrt_streaming_from &&
-                  (uintptr_t)((char *)dst + plan->dst_offset) % (uintptr_t)plan->dst_size == 0 &&
-                  (char *)dst + plan->dst_offset != (const char *)src + plan->src_offset;
-    if (rows != last && plan->shape[last] >= 4 && plan->shape[rows] * plan->shape[last] >= SHORT_RUN) {
+    if (rows != last && length >= 4 && plan->shape[rows] * length >= SHORT_RUN) {
         j.rows = rows;
         cut const by_row = cut_rows(&j), by_column = cut_columns(&j);
         j.units = plan->n / by_row.length / by_column.length * cut_pieces(by_row) * cut_pieces(by_column);
         j.unit_items = (by_row.length < by_row.most ? by_row.length : by_row.most) *
                        (by_column.length < by_column.most ? by_column.length : by_column.most);
-    } else {
-        /* Long rows only, since every one ends in a fence. */
-        j.streaming = j.streaming && (last <= 0 || (plan->shape[last] >= CHUNK && plan->src_strides[last] == plan->src_size));
+    }
+    if (plan->stages == 0) return j;
+    j.first = plan->stage[0];
+    bool const in_rows = last < 0 || plan->dst_strides[last] == plan->dst_size;
+    bool const runs =
+        j.rows >= 0 ? length >= block_columns(plan) : src_item == plan->src_size && (last <= 0 || length >= LONG_RUN);
+    bool const aligned = (uintptr_t)((char *)dst + plan->dst_offset) % (uintptr_t)plan->dst_size == 0;
+    bool const in_place = (char *)dst + plan->dst_offset == (const char *)src + plan->src_offset;
+    j.streaming = plan->stages == 1 && in_rows && runs && aligned && !in_place &&
+                  plan->n * (plan->src_size + plan->dst_size) >= gorsqrt_streaming_from;
+    gorsqrt_kernel *const strided = length >= SHORT_RUN ? gorsqrt_strided(j.first, src_item / plan->src_size) : NULL;
+    if (j.streaming) {
+        j.first = gorsqrt_streaming(j.first);
+    } else if (j.rows < 0 && strided && src_item % plan->src_size == 0) {
+        j.first = strided;
+        j.src_item = src_item;
     }
     return j;
 }
@@ -347,6 +368,7 @@ __attribute__((noinline)) static void run_units(const job *j, int64_t begin, int
     } else {
         run_items(j, begin, end);
     }
+    if (j->streaming) gorsqrt_streamed();
 }
 
 /* Any two ranges may run at the same time on different threads. */
