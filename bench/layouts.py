@@ -70,8 +70,6 @@ def layouts():
 
 
 def contenders(x, out):
-    import numpy as np
-
     import gorsqrt
 
     if out is None:

@@ -225,8 +225,8 @@ static int64_t block_columns(const gorsqrt_plan *plan) {
     return plan->src_size < 4 ? BLOCK_ROW / 4 : BLOCK_ROW / plan->src_size;
 }
 
-/* How blocks of at most `most` cut a dimension, so that they begin and end with cache lines where the first item lies `before` items
- * behind the beginning of one. */
+/* How blocks of at most `most` cut a dimension, so that they begin and end with cache lines where the first item lies `before` items,
+ * fewer than `most`, behind the beginning of one. */
 typedef struct {
     int64_t length, most, before;
 } cut;
@@ -247,7 +247,7 @@ static int64_t cut_end(cut c, int64_t piece) {
 /* `first` is the first item. What one block can take is not cut, nor what is not contiguous. */
 static cut cut_at_lines(int64_t length, int64_t most, const char *first, int64_t stride, int64_t size) {
     bool const whole = length <= most || stride != size;
-    return (cut){length, most, whole ? 0 : (int64_t)((uintptr_t)first % 64) / size};
+    return (cut){length, most, whole ? 0 : (int64_t)((uintptr_t)first % 64) / size % most};
 }
 
 static cut cut_rows(const job *j) {
