@@ -86,7 +86,7 @@ def _resize(out, x):
     storage = out.untyped_storage()
     needed = (out.storage_offset() + x.numel()) * out.element_size() if x.numel() else 0
     grows = needed > storage.nbytes()
-    # torch's kernel need not run: on CUDA devices it is another one, and in x's memory it may write before the overlap is judged.
+    # torch's kernel need not run: on CUDA devices it is another one, and in x's memory it would write before overlap is judged.
     if out.is_cuda or (storage.data_ptr() == x.untyped_storage().data_ptr() and not (grows and out.is_shared())):
         model, meta = torch_fresh(x), torch.device("meta")
         torch._resize_output_(torch.empty(out.shape, device=meta), x.shape, meta)  # warns
