@@ -183,7 +183,7 @@ INLINE_TIER void OF(rsqrt_items)(PARTS *item, bool ordinary) {
         INTS subnormal[VECTORS];
         EACH e[i] = e[i] - OF(fnma)(k[i], r[i], x[i]);
         EACH least[i] = (even[i] >> 1) - ((BIAS + 1) / 2 - LIFT - 1) * ONE;
-        EACH subnormal[i] = OF(less)((INTS)x[i], (INTS)least[i]);
+        EACH subnormal[i] = (INTS)((UINTS)x[i] - least[i]) >> (BITS - 1); /* in a nan the difference may wrap */
         EACH d[i] = (REALS)((INTS)least[i] & subnormal[i]);
         EACH v[i] = x[i] + d[i];
         EACH v[i] = v[i] + ((x[i] - (v[i] - d[i])) + e[i]);
