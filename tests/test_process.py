@@ -677,6 +677,7 @@ def test_ctrl_c_ends_a_long_call():
         import os, signal, threading
         import numpy as np
         import gorsqrt
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
         x = np.zeros(1 << 27)
         started = threading.Event()
         threading.Thread(target=lambda: (started.wait(), os.kill(os.getpid(), signal.SIGINT))).start()
@@ -733,9 +734,9 @@ def test_what_calls_keep_is_counted(kept):
         for _ in range(n):
             malloc(1000)
 
-    assert kept(lambda n: [object() for _ in range(n)], 1000) == (pytest.approx(0, abs=0.1), pytest.approx(0, abs=1))
-    assert kept(lambda n: held.extend(object() for _ in range(n)), 1000)[0] == pytest.approx(1, abs=0.1)
-    assert kept(keep_bytes, 1000) == (pytest.approx(0, abs=0.1), pytest.approx(1008, abs=1))
+    assert kept(lambda n: [object() for _ in range(n)], 10_000) == (pytest.approx(0, abs=0.1), pytest.approx(0, abs=1))
+    assert kept(lambda n: held.extend(object() for _ in range(n)), 10_000)[0] == pytest.approx(1, abs=0.1)
+    assert kept(keep_bytes, 10_000) == (pytest.approx(0, abs=0.1), pytest.approx(1008, abs=1))
 
 
 def test_no_leak():
