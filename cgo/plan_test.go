@@ -27,9 +27,7 @@ func planned(t *testing.T, tier int, kernel Kernel, shape, dstStrides, srcStride
 	}
 	src, dst := guarded(t, srcReach>>12+1), guarded(t, dstReach>>12+1)
 	from, to := src[len(src)-srcReach:], dst[len(dst)-dstReach:]
-	for i := range dst {
-		dst[i] = 0xa5
-	}
+	wipe(dst)
 	item := func(memory []byte, offset, i int, strides []int) *float32 {
 		for d := len(shape) - 1; d >= 0; d-- {
 			offset += i % shape[d] * strides[d]
@@ -53,10 +51,8 @@ func planned(t *testing.T, tier int, kernel Kernel, shape, dstStrides, srcStride
 		}
 		*(*uint32)(unsafe.Pointer(got)) = 0xa5a5a5a5
 	}
-	for i, b := range dst {
-		if b != 0xa5 {
-			t.Fatalf("%v %v %v: byte %d outside was written", shape, dstStrides, srcStrides, i)
-		}
+	if written(dst) {
+		t.Fatalf("%v %v %v: bytes outside were written", shape, dstStrides, srcStrides)
 	}
 }
 

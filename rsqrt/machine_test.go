@@ -58,10 +58,27 @@ func TestLargeLayoutsOnAnyNumberOfThreads(t *testing.T) {
 		_, dstHigh := extentOf(l.shape, l.dst)
 		n := count(l.shape)
 		src, dst, want := make([]uint64, srcHigh-srcLow), make([]uint64, dstHigh), make([]uint64, dstHigh)
+		untouched := make([]uint64, dstHigh)
+		for i := range untouched {
+			untouched[i] = 0xa5a5a5a5a5a5a5a5
+		}
 		for i := range src {
 			src[i] = random.Uint64()&^(3<<62|3<<30) | 1<<61 | 1<<29
 		}
 		gathered, computed := make([]uint64, n), make([]uint64, n)
+		places := func(strides []int) []int { // the element that each item is
+			all := make([]int, n)
+			for item := range all {
+				place, rest := 0, item
+				for d := len(l.shape) - 1; d >= 0; d-- {
+					place += rest % l.shape[d] * strides[d]
+					rest /= l.shape[d]
+				}
+				all[item] = place
+			}
+			return all
+		}
+		srcPlaces, dstPlaces := places(l.src), places(l.dst)
 		conversions := [][2]DType{{F32, F32}, {I32, F32}, {F64, F64}, {F16, F16}, {C64, C64}, {F32, F64}}
 		if testing.Short() {
 			conversions = conversions[:2]
@@ -72,16 +89,9 @@ func TestLargeLayoutsOnAnyNumberOfThreads(t *testing.T) {
 			at := func(memory []uint64, low, i, size int) unsafe.Pointer {
 				return unsafe.Add(unsafe.Pointer(&memory[0]), (i-low)*size)
 			}
-			place := func(item int, strides []int) (i int) {
-				for d := len(l.shape) - 1; d >= 0; d-- {
-					i += item % l.shape[d] * strides[d]
-					item /= l.shape[d]
-				}
-				return i
-			}
-			for item := range n {
+			for item, place := range srcPlaces {
 				copy(unsafe.Slice((*byte)(at(gathered, 0, item, sizes[0])), sizes[0]),
-					unsafe.Slice((*byte)(at(src, srcLow, place(item, l.src), sizes[0])), sizes[0]))
+					unsafe.Slice((*byte)(at(src, srcLow, place, sizes[0])), sizes[0]))
 			}
 			array := func(memory []uint64, low int, dtype DType, strides []int) Array {
 				a := Array{Data: at(memory, low, 0, dtype.Size()), DType: dtype, Shape: l.shape}
@@ -96,20 +106,16 @@ func TestLargeLayoutsOnAnyNumberOfThreads(t *testing.T) {
 			must(SetNumThreads(1))
 			must(SetTier("scalar"))
 			must(Apply(flat(computed, to), flat(gathered, from)))
-			for i := range want {
-				want[i] = 0xa5a5a5a5a5a5a5a5
-			}
-			for item := range n {
-				copy(unsafe.Slice((*byte)(at(want, 0, place(item, l.dst), sizes[1])), sizes[1]),
+			copy(want, untouched)
+			for item, place := range dstPlaces {
+				copy(unsafe.Slice((*byte)(at(want, 0, place, sizes[1])), sizes[1]),
 					unsafe.Slice((*byte)(at(computed, 0, item, sizes[1])), sizes[1]))
 			}
 			for _, tier := range Tiers()[:1] {
 				must(SetTier(tier))
 				for _, threads := range []int{1, 2, 5} {
 					must(SetNumThreads(threads))
-					for i := range dst {
-						dst[i] = 0xa5a5a5a5a5a5a5a5
-					}
+					copy(dst, untouched)
 					must(Apply(array(dst, 0, to, l.dst), array(src, srcLow, from, l.src)))
 					for i := range dst {
 						if dst[i] != want[i] {
