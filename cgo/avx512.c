@@ -1,4 +1,4 @@
-/* The avx512 tier: f32 in blocks of 11 vectors and f64 of 10, f16 and bf16 by tables or in f32 lanes, c64 and c128 by two
+/* The avx512 tier: f32 in blocks of 9 vectors and f64 of 8, f16 and bf16 by tables or in f32 lanes, c64 and c128 by two
  * vectors of re and two of im.
  *
  *     intrinsic                instruction         latency / throughput (Zen 4, cycles; Zen 5 halves the second but the divider's)
@@ -31,15 +31,14 @@
 #define AVX512 __attribute__((target("avx512f,avx512bw,avx512vl,avx512dq")))
 #define INLINE static inline __attribute__((always_inline))
 
-/* Vectors that are computed together, step by step, and how many of them by the divider: it and the multipliers then take the same
- * time, 80 cycles of each in f32 and 100 beside 98 in f64 on Zen 4; six more are what the registers hold. A tail of
- * more vectors than the divider does in that time is computed as a block too, with ones beyond the end. */
+/* Vectors that are computed together, step by step, and how many of them by the divider: it and the multipliers then take nearly the
+ * same time, 64 cycles beside 61 in f32 and 75 beside 72 in f64 on Zen 4, where the multipliers also lose some to integers. */
 enum {
-    F32_BLOCK = 11,
-    F32_DIVIDED = 5,
+    F32_BLOCK = 9,
+    F32_DIVIDED = 4,
     F32S = 16,
-    F64_BLOCK = 10,
-    F64_DIVIDED = 4,
+    F64_BLOCK = 8,
+    F64_DIVIDED = 3,
     F64S = 8,
     PAIRS = 3,    /* vectors of re and of im that are computed together */
     AHEAD = 4096, /* bytes: what f64 asks memory for in advance; beyond the end that does nothing. f32 gains nothing by it */
@@ -74,53 +73,56 @@ AVX512 INLINE __mmask8 first_8(size_t items, int j) {
  *
  *     h = y0/2   g = x·y0   r = 1/2 - g·h   g = g + g·r   h = h + h·r       y0: 1/√x to 14 bits
  *     s = g + (x - g²)·h
- *     y = 2h   e = 1 - s·y   e = e + e², rounded up   y = y + y·e
+ *     y = 2h   e = 1 - s·y   e = the next number above e   y = y + y·e
  *
- * Rounding up matters where s is the last number before a power of two: 1/s is then just above the middle of two numbers.
- * All 2^32 inputs are tested. Below 2^-100 the low end of x - g² would be lost. */
-AVX512 INLINE void rsqrt_f32_block(__m512 *y_f32x16, const __m512 *x_f32x16) {
-    __m512 const half_f32x16 = _mm512_set1_ps(0.5f), one_f32x16 = _mm512_set1_ps(1.0f);
-    __m512i const exponent_u32x16 = _mm512_set1_epi32(1 << 23);
-    __m512 g[F32_BLOCK], h[F32_BLOCK], r[F32_BLOCK], s[F32_BLOCK], e[F32_BLOCK];
-    for (int i = 0; i < F32_DIVIDED; i++) s[i] = _mm512_sqrt_ps(x_f32x16[i]);
-    for (int i = F32_DIVIDED; i < F32_BLOCK; i++) h[i] = _mm512_rsqrt14_ps(x_f32x16[i]);
-    for (int i = F32_DIVIDED; i < F32_BLOCK; i++) g[i] = _mm512_mul_ps(x_f32x16[i], h[i]);
-    for (int i = F32_DIVIDED; i < F32_BLOCK; i++) {
-        h[i] = _mm512_castsi512_ps(_mm512_sub_epi32(_mm512_castps_si512(h[i]), exponent_u32x16));
+ * y + y·e is 1/s less e² of it, so exact e would do but for one case: s is the last number before a power of two and y that power,
+ * 1/s is just above the middle of two numbers and y + y·e that middle. The next e lifts it, and no other result over a middle.
+ * Tested for all x with this processor's y0; in a search for all x with every y0 that the 14 bits allow.
+ *
+ * These are the first steps, of the vectors behind those that the divider computes, and whether all of their x are in that range.
+ * y0 says so, by the bits of its half: below 2^-100, where the low end of x - g² would be lost, it is larger, and so is zero's inf;
+ * the half of infinity's 0 and of a negative's or a nan's nan are larger as unsigned integers. */
+AVX512 INLINE bool seed_f32s(__m512 *g, __m512 *h, const __m512 *x_f32x16, int divided, int block) {
+    __m512i const exponent_u32x16 = _mm512_set1_epi32(1 << 23), range_u32x16 = _mm512_set1_epi32((127 + 49) << 23 | 1 << 22);
+    __m512i most_u32x16 = _mm512_setzero_si512();
+    for (int i = divided; i < block; i++) g[i] = _mm512_rsqrt14_ps(x_f32x16[i]);
+    for (int i = divided; i < block; i++) {
+        h[i] = _mm512_castsi512_ps(_mm512_sub_epi32(_mm512_castps_si512(g[i]), exponent_u32x16));
     }
-    for (int i = F32_DIVIDED; i < F32_BLOCK; i++) r[i] = _mm512_fnmadd_ps(g[i], h[i], half_f32x16);
-    for (int i = F32_DIVIDED; i < F32_BLOCK; i++) g[i] = _mm512_fmadd_ps(g[i], r[i], g[i]);
-    for (int i = F32_DIVIDED; i < F32_BLOCK; i++) h[i] = _mm512_fmadd_ps(h[i], r[i], h[i]);
-    for (int i = 0; i < F32_DIVIDED; i++) y_f32x16[i] = _mm512_div_ps(one_f32x16, s[i]);
-    for (int i = F32_DIVIDED; i < F32_BLOCK; i++) r[i] = _mm512_fnmadd_ps(g[i], g[i], x_f32x16[i]);
-    for (int i = F32_DIVIDED; i < F32_BLOCK; i++) s[i] = _mm512_fmadd_ps(r[i], h[i], g[i]);
-    for (int i = F32_DIVIDED; i < F32_BLOCK; i++) h[i] = _mm512_add_ps(h[i], h[i]);
-    for (int i = F32_DIVIDED; i < F32_BLOCK; i++) e[i] = _mm512_fnmadd_ps(s[i], h[i], one_f32x16);
-    for (int i = F32_DIVIDED; i < F32_BLOCK; i++) {
-        e[i] = _mm512_fmadd_round_ps(e[i], e[i], e[i], _MM_FROUND_TO_POS_INF | _MM_FROUND_NO_EXC);
-    }
-    for (int i = F32_DIVIDED; i < F32_BLOCK; i++) y_f32x16[i] = _mm512_fmadd_ps(h[i], e[i], h[i]);
+    for (int i = divided; i < block; i++) most_u32x16 = _mm512_max_epu32(most_u32x16, _mm512_castps_si512(h[i]));
+    return _mm512_cmpge_epu32_mask(most_u32x16, range_u32x16) == 0;
 }
 
-/* Whether every x is in [2^-100, inf). */
-AVX512 INLINE int are_ordinary_f32s(const __m512 *x_f32x16) {
-    __m512i const low_u32x16 = _mm512_set1_epi32((127 - 100) << 23);
-    __m512i most_u32x16 = _mm512_setzero_si512();
-    for (int i = 0; i < F32_BLOCK; i++) {
-        most_u32x16 = _mm512_max_epu32(most_u32x16, _mm512_sub_epi32(_mm512_castps_si512(x_f32x16[i]), low_u32x16));
+/* The other steps, and the divider's work. */
+AVX512 INLINE void rsqrt_f32_block(__m512 *y_f32x16, __m512 *g, __m512 *h, const __m512 *x_f32x16, int divided, int block) {
+    __m512 const half_f32x16 = _mm512_set1_ps(0.5f), one_f32x16 = _mm512_set1_ps(1.0f), least_f32x16 = _mm512_set1_ps(0x1p-60f);
+    __m512 r[F32_BLOCK], s[F32_BLOCK], e[F32_BLOCK];
+    for (int i = 0; i < divided; i++) s[i] = _mm512_sqrt_ps(x_f32x16[i]);
+    for (int i = divided; i < block; i++) g[i] = _mm512_mul_ps(x_f32x16[i], g[i]);
+    for (int i = divided; i < block; i++) r[i] = _mm512_fnmadd_ps(g[i], h[i], half_f32x16);
+    for (int i = divided; i < block; i++) g[i] = _mm512_fmadd_ps(g[i], r[i], g[i]);
+    for (int i = divided; i < block; i++) h[i] = _mm512_fmadd_ps(h[i], r[i], h[i]);
+    for (int i = 0; i < divided; i++) y_f32x16[i] = _mm512_div_ps(one_f32x16, s[i]);
+    for (int i = divided; i < block; i++) r[i] = _mm512_fnmadd_ps(g[i], g[i], x_f32x16[i]);
+    for (int i = divided; i < block; i++) s[i] = _mm512_fmadd_ps(r[i], h[i], g[i]);
+    for (int i = divided; i < block; i++) h[i] = _mm512_add_ps(h[i], h[i]);
+    for (int i = divided; i < block; i++) e[i] = _mm512_fnmadd_ps(s[i], h[i], one_f32x16);
+    for (int i = divided; i < block; i++) {
+        e[i] = _mm512_add_round_ps(e[i], least_f32x16, _MM_FROUND_TO_POS_INF | _MM_FROUND_NO_EXC);
     }
-    return _mm512_cmpge_epu32_mask(most_u32x16, _mm512_set1_epi32((255 - 127 + 100) << 23)) == 0;
+    for (int i = divided; i < block; i++) y_f32x16[i] = _mm512_fmadd_ps(h[i], e[i], h[i]);
 }
 
 /* A block with any values in it: their mantissas, in [1/2, 2) so that the exponents are even, and half of these taken off again.
  * Zeros, infinities, negatives and nans have results from a table. Nothing here is slow for subnormals. */
 AVX512 static __attribute__((noinline)) void rsqrt_f32_any_block(float *y, const float *x) {
     __m512 const minus_half_f32x16 = _mm512_set1_ps(-0.5f);
-    __m512 m_f32x16[F32_BLOCK], y_f32x16[F32_BLOCK];
+    __m512 m_f32x16[F32_BLOCK], g[F32_BLOCK], h[F32_BLOCK], y_f32x16[F32_BLOCK];
     for (int i = 0; i < F32_BLOCK; i++) {
         m_f32x16[i] = _mm512_getmant_ps(_mm512_loadu_ps(x + i * F32S), _MM_MANT_NORM_p5_2, _MM_MANT_SIGN_src);
     }
-    rsqrt_f32_block(y_f32x16, m_f32x16);
+    seed_f32s(g, h, m_f32x16, F32_DIVIDED, F32_BLOCK);
+    rsqrt_f32_block(y_f32x16, g, h, m_f32x16, F32_DIVIDED, F32_BLOCK);
     for (int i = 0; i < F32_BLOCK; i++) {
         __m512 const x_f32x16 = _mm512_loadu_ps(x + i * F32S);
         __m512 const exponent_f32x16 = _mm512_mul_ps(_mm512_getexp_ps(x_f32x16), minus_half_f32x16); /* rounded down by: */
@@ -145,12 +147,38 @@ AVX512 INLINE __m512 load_f32x16(const void *x, size_t i, __mmask16 lanes, enum 
     return _mm512_insertf32x8(_mm512_castps256_ps512(_mm512_cvtepi64_ps(low_i64x8)), _mm512_cvtepi64_ps(high_i64x8), 1);
 }
 
+/* n items, at most those of a block, with ones beyond them; false, and nothing done, where one is out of the block's range. */
+AVX512 INLINE bool rsqrt_f32_part(float *y, const float *x, size_t n, int divided, int block) {
+    __m512 x_f32x16[F32_BLOCK], g[F32_BLOCK], h[F32_BLOCK], y_f32x16[F32_BLOCK];
+    for (int j = 0; j < block; j++) x_f32x16[j] = load_f32x16(x, (size_t)j * F32S, first_16(n, j), FROM_F32);
+    if (!seed_f32s(g, h, x_f32x16, divided, block)) return false;
+    rsqrt_f32_block(y_f32x16, g, h, x_f32x16, divided, block);
+    for (int j = 0; j < block; j++) _mm512_mask_storeu_ps(y + j * F32S, first_16(n, j), y_f32x16[j]);
+    return true;
+}
+
+/* What is left, less than a block, in the smallest block that holds it; else, and for a vector or two, by the divider. */
+AVX512 static __attribute__((noinline)) void rsqrt_f32_rest(float *y, const float *x, size_t n) {
+    if (n > 7 * F32S) {
+        if (rsqrt_f32_part(y, x, n, F32_DIVIDED, F32_BLOCK)) return;
+    } else if (n > 5 * F32S) {
+        if (rsqrt_f32_part(y, x, n, 3, 7)) return;
+    } else if (n > 2 * F32S) {
+        if (rsqrt_f32_part(y, x, n, 2, 5)) return;
+    }
+    for (size_t i = 0; i < n; i += F32S) {
+        __mmask16 const rest = first_16(n - i, 0);
+        __m512 const root_f32x16 = _mm512_sqrt_ps(load_f32x16(x, i, rest, FROM_F32));
+        _mm512_mask_storeu_ps(y + i, rest, _mm512_div_ps(_mm512_set1_ps(1.0f), root_f32x16));
+    }
+}
+
 AVX512 INLINE void rsqrt_f32_items(float *y, const void *x, size_t n, enum source from, bool streaming) {
     size_t i = 0;
     for (; i + F32_BLOCK * F32S <= n; i += F32_BLOCK * F32S) {
-        __m512 x_f32x16[F32_BLOCK], y_f32x16[F32_BLOCK];
+        __m512 x_f32x16[F32_BLOCK], g[F32_BLOCK], h[F32_BLOCK], y_f32x16[F32_BLOCK];
         for (int j = 0; j < F32_BLOCK; j++) x_f32x16[j] = load_f32x16(x, i + (size_t)j * F32S, 0xffff, from);
-        if (__builtin_expect(!are_ordinary_f32s(x_f32x16), 0)) {
+        if (__builtin_expect(!seed_f32s(g, h, x_f32x16, F32_DIVIDED, F32_BLOCK), 0)) {
             float block[F32_BLOCK * F32S];
             if (from != FROM_F32) {
                 for (int j = 0; j < F32_BLOCK; j++) _mm512_storeu_ps(block + j * F32S, x_f32x16[j]);
@@ -158,7 +186,7 @@ AVX512 INLINE void rsqrt_f32_items(float *y, const void *x, size_t n, enum sourc
             rsqrt_f32_any_block(y + i, from == FROM_F32 ? (const float *)x + i : block);
             continue;
         }
-        rsqrt_f32_block(y_f32x16, x_f32x16);
+        rsqrt_f32_block(y_f32x16, g, h, x_f32x16, F32_DIVIDED, F32_BLOCK);
         for (int j = 0; j < F32_BLOCK; j++) {
             if (streaming) {
                 _mm512_stream_ps(y + i + j * F32S, y_f32x16[j]);
@@ -167,22 +195,13 @@ AVX512 INLINE void rsqrt_f32_items(float *y, const void *x, size_t n, enum sourc
             }
         }
     }
-    if (n - i > F32_DIVIDED * F32S) {
-        __m512 x_f32x16[F32_BLOCK], y_f32x16[F32_BLOCK];
-        for (int j = 0; j < F32_BLOCK; j++) {
-            x_f32x16[j] = load_f32x16(x, i + (size_t)j * F32S, first_16(n - i, j), from);
-        }
-        if (are_ordinary_f32s(x_f32x16)) {
-            rsqrt_f32_block(y_f32x16, x_f32x16);
-            for (int j = 0; j < F32_BLOCK; j++) _mm512_mask_storeu_ps(y + i + j * F32S, first_16(n - i, j), y_f32x16[j]);
-            return;
-        }
+    if (from == FROM_F32) {
+        rsqrt_f32_rest(y + i, (const float *)x + i, n - i);
+        return;
     }
-    for (; i < n; i += F32S) {
-        __mmask16 const rest = first_16(n - i, 0);
-        __m512 const root_f32x16 = _mm512_sqrt_ps(load_f32x16(x, i, rest, from));
-        _mm512_mask_storeu_ps(y + i, rest, _mm512_div_ps(_mm512_set1_ps(1.0f), root_f32x16));
-    }
+    float rest[F32_BLOCK * F32S];
+    for (size_t k = 0; i + k < n; k += F32S) _mm512_storeu_ps(rest + k, load_f32x16(x, i + k, first_16(n - i - k, 0), from));
+    rsqrt_f32_rest(y + i, rest, n - i);
 }
 
 AVX512 void rsqrt_f32_avx512(void *dst, const void *src, size_t n) {
@@ -219,22 +238,22 @@ AVX512 INLINE __m512 strided_f32x16(const float *x, size_t step) {
 AVX512 INLINE void rsqrt_f32_strided_items(float *y, const float *x, size_t n, size_t step) {
     size_t i = 0;
     for (; i + F32_BLOCK * F32S <= n; i += F32_BLOCK * F32S) {
-        __m512 x_f32x16[F32_BLOCK], y_f32x16[F32_BLOCK];
+        __m512 x_f32x16[F32_BLOCK], g[F32_BLOCK], h[F32_BLOCK], y_f32x16[F32_BLOCK];
         for (int j = 0; j < F32_BLOCK; j++) x_f32x16[j] = strided_f32x16(x + (i + (size_t)j * F32S) * step, step);
-        if (__builtin_expect(!are_ordinary_f32s(x_f32x16), 0)) {
+        if (__builtin_expect(!seed_f32s(g, h, x_f32x16, F32_DIVIDED, F32_BLOCK), 0)) {
             float any[F32_BLOCK * F32S];
             for (int j = 0; j < F32_BLOCK; j++) _mm512_storeu_ps(any + j * F32S, x_f32x16[j]);
             rsqrt_f32_any_block(y + i, any);
             continue;
         }
-        rsqrt_f32_block(y_f32x16, x_f32x16);
+        rsqrt_f32_block(y_f32x16, g, h, x_f32x16, F32_DIVIDED, F32_BLOCK);
         for (int j = 0; j < F32_BLOCK; j++) _mm512_storeu_ps(y + i + j * F32S, y_f32x16[j]);
     }
     float rest[F32_BLOCK * F32S];
     size_t k = 0;
     for (; i + k + F32S <= n; k += F32S) _mm512_storeu_ps(rest + k, strided_f32x16(x + (i + k) * step, step));
     for (; i + k < n; k++) memcpy(rest + k, (const char *)x + (i + k) * step * sizeof *x, sizeof *x);
-    rsqrt_f32_items(y + i, rest, n - i, FROM_F32, false);
+    rsqrt_f32_rest(y + i, rest, n - i);
 }
 
 AVX512 void rsqrt_f32_avx512_step2(void *dst, const void *src, size_t n) {
@@ -270,51 +289,47 @@ AVX512 void rsqrt_i64_f32_avx512(void *dst, const void *src, size_t n) {
 }
 
 /* The same for x in [2^-960, inf), with one more iteration. No proof: the hard cases are enumerated and tested. */
-AVX512 INLINE void rsqrt_f64_block(__m512d *y_f64x8, const __m512d *x_f64x8) {
-    __m512d const half_f64x8 = _mm512_set1_pd(0.5), one_f64x8 = _mm512_set1_pd(1.0);
-    __m512i const exponent_u64x8 = _mm512_set1_epi64(1ll << 52);
-    __m512d g[F64_BLOCK], h[F64_BLOCK], r[F64_BLOCK], s[F64_BLOCK], e[F64_BLOCK];
-    for (int i = 0; i < F64_DIVIDED; i++) s[i] = _mm512_sqrt_pd(x_f64x8[i]);
-    for (int i = F64_DIVIDED; i < F64_BLOCK; i++) h[i] = _mm512_rsqrt14_pd(x_f64x8[i]);
-    for (int i = F64_DIVIDED; i < F64_BLOCK; i++) g[i] = _mm512_mul_pd(x_f64x8[i], h[i]);
-    for (int i = F64_DIVIDED; i < F64_BLOCK; i++) {
-        h[i] = _mm512_castsi512_pd(_mm512_sub_epi64(_mm512_castpd_si512(h[i]), exponent_u64x8));
+AVX512 INLINE bool seed_f64s(__m512d *g, __m512d *h, const __m512d *x_f64x8, int divided, int block) {
+    __m512i const exponent_u64x8 = _mm512_set1_epi64(1ll << 52), range_u32x16 = _mm512_set1_epi32((1023 + 479) << 20 | 1 << 19);
+    __m512i most_u32x16 = _mm512_setzero_si512();
+    for (int i = divided; i < block; i++) g[i] = _mm512_rsqrt14_pd(x_f64x8[i]);
+    for (int i = divided; i < block; i++) {
+        h[i] = _mm512_castsi512_pd(_mm512_sub_epi64(_mm512_castpd_si512(g[i]), exponent_u64x8));
     }
-    for (int i = F64_DIVIDED; i < F64_BLOCK; i++) r[i] = _mm512_fnmadd_pd(g[i], h[i], half_f64x8);
-    for (int i = F64_DIVIDED; i < F64_BLOCK; i++) g[i] = _mm512_fmadd_pd(g[i], r[i], g[i]);
-    for (int i = F64_DIVIDED; i < F64_BLOCK; i++) h[i] = _mm512_fmadd_pd(h[i], r[i], h[i]);
-    for (int i = F64_DIVIDED; i < F64_BLOCK; i++) r[i] = _mm512_fnmadd_pd(g[i], h[i], half_f64x8);
-    for (int i = F64_DIVIDED; i < F64_BLOCK; i++) g[i] = _mm512_fmadd_pd(g[i], r[i], g[i]);
-    for (int i = F64_DIVIDED; i < F64_BLOCK; i++) h[i] = _mm512_fmadd_pd(h[i], r[i], h[i]);
-    for (int i = 0; i < F64_DIVIDED; i++) y_f64x8[i] = _mm512_div_pd(one_f64x8, s[i]);
-    for (int i = F64_DIVIDED; i < F64_BLOCK; i++) r[i] = _mm512_fnmadd_pd(g[i], g[i], x_f64x8[i]);
-    for (int i = F64_DIVIDED; i < F64_BLOCK; i++) s[i] = _mm512_fmadd_pd(r[i], h[i], g[i]);
-    for (int i = F64_DIVIDED; i < F64_BLOCK; i++) h[i] = _mm512_add_pd(h[i], h[i]);
-    for (int i = F64_DIVIDED; i < F64_BLOCK; i++) e[i] = _mm512_fnmadd_pd(s[i], h[i], one_f64x8);
-    for (int i = F64_DIVIDED; i < F64_BLOCK; i++) {
-        e[i] = _mm512_fmadd_round_pd(e[i], e[i], e[i], _MM_FROUND_TO_POS_INF | _MM_FROUND_NO_EXC);
-    }
-    for (int i = F64_DIVIDED; i < F64_BLOCK; i++) y_f64x8[i] = _mm512_fmadd_pd(h[i], e[i], h[i]);
+    for (int i = divided; i < block; i++) most_u32x16 = _mm512_max_epu32(most_u32x16, _mm512_castpd_si512(h[i]));
+    return _mm512_mask_cmpge_epu32_mask(0xaaaa, most_u32x16, range_u32x16) == 0; /* 64-bit integers take three times as long */
 }
 
-/* Whether every x is in [2^-960, inf), by the upper halves: those of 64-bit integers take three times as long. */
-AVX512 INLINE int are_ordinary_f64s(const __m512d *x_f64x8) {
-    __m512i const low_u32x16 = _mm512_set1_epi32((1023 - 960) << 20);
-    __m512i most_u32x16 = _mm512_setzero_si512();
-    for (int i = 0; i < F64_BLOCK; i++) {
-        most_u32x16 = _mm512_max_epu32(most_u32x16, _mm512_sub_epi32(_mm512_castpd_si512(x_f64x8[i]), low_u32x16));
+AVX512 INLINE void rsqrt_f64_block(__m512d *y_f64x8, __m512d *g, __m512d *h, const __m512d *x_f64x8, int divided, int block) {
+    __m512d const half_f64x8 = _mm512_set1_pd(0.5), one_f64x8 = _mm512_set1_pd(1.0), least_f64x8 = _mm512_set1_pd(0x1p-120);
+    __m512d r[F64_BLOCK], s[F64_BLOCK], e[F64_BLOCK];
+    for (int i = 0; i < divided; i++) s[i] = _mm512_sqrt_pd(x_f64x8[i]);
+    for (int i = divided; i < block; i++) g[i] = _mm512_mul_pd(x_f64x8[i], g[i]);
+    for (int iteration = 0; iteration < 2; iteration++) {
+        for (int i = divided; i < block; i++) r[i] = _mm512_fnmadd_pd(g[i], h[i], half_f64x8);
+        for (int i = divided; i < block; i++) g[i] = _mm512_fmadd_pd(g[i], r[i], g[i]);
+        for (int i = divided; i < block; i++) h[i] = _mm512_fmadd_pd(h[i], r[i], h[i]);
     }
-    return _mm512_mask_cmpge_epu32_mask(0xaaaa, most_u32x16, _mm512_set1_epi32((2047 - 1023 + 960) << 20)) == 0;
+    for (int i = 0; i < divided; i++) y_f64x8[i] = _mm512_div_pd(one_f64x8, s[i]);
+    for (int i = divided; i < block; i++) r[i] = _mm512_fnmadd_pd(g[i], g[i], x_f64x8[i]);
+    for (int i = divided; i < block; i++) s[i] = _mm512_fmadd_pd(r[i], h[i], g[i]);
+    for (int i = divided; i < block; i++) h[i] = _mm512_add_pd(h[i], h[i]);
+    for (int i = divided; i < block; i++) e[i] = _mm512_fnmadd_pd(s[i], h[i], one_f64x8);
+    for (int i = divided; i < block; i++) {
+        e[i] = _mm512_add_round_pd(e[i], least_f64x8, _MM_FROUND_TO_POS_INF | _MM_FROUND_NO_EXC);
+    }
+    for (int i = divided; i < block; i++) y_f64x8[i] = _mm512_fmadd_pd(h[i], e[i], h[i]);
 }
 
 /* As rsqrt_f32_any_block. */
 AVX512 static __attribute__((noinline)) void rsqrt_f64_any_block(double *y, const double *x) {
     __m512d const minus_half_f64x8 = _mm512_set1_pd(-0.5);
-    __m512d m_f64x8[F64_BLOCK], y_f64x8[F64_BLOCK];
+    __m512d m_f64x8[F64_BLOCK], g[F64_BLOCK], h[F64_BLOCK], y_f64x8[F64_BLOCK];
     for (int i = 0; i < F64_BLOCK; i++) {
         m_f64x8[i] = _mm512_getmant_pd(_mm512_loadu_pd(x + i * F64S), _MM_MANT_NORM_p5_2, _MM_MANT_SIGN_src);
     }
-    rsqrt_f64_block(y_f64x8, m_f64x8);
+    seed_f64s(g, h, m_f64x8, F64_DIVIDED, F64_BLOCK);
+    rsqrt_f64_block(y_f64x8, g, h, m_f64x8, F64_DIVIDED, F64_BLOCK);
     for (int i = 0; i < F64_BLOCK; i++) {
         __m512d const x_f64x8 = _mm512_loadu_pd(x + i * F64S);
         __m512d const exponent_f64x8 = _mm512_mul_pd(_mm512_getexp_pd(x_f64x8), minus_half_f64x8);
@@ -324,19 +339,42 @@ AVX512 static __attribute__((noinline)) void rsqrt_f64_any_block(double *y, cons
     }
 }
 
+/* As rsqrt_f32_part and rsqrt_f32_rest. */
+AVX512 INLINE bool rsqrt_f64_part(double *y, const double *x, size_t n, int divided, int block) {
+    __m512d x_f64x8[F64_BLOCK], g[F64_BLOCK], h[F64_BLOCK], y_f64x8[F64_BLOCK];
+    for (int j = 0; j < block; j++) x_f64x8[j] = _mm512_mask_loadu_pd(_mm512_set1_pd(1.0), first_8(n, j), x + j * F64S);
+    if (!seed_f64s(g, h, x_f64x8, divided, block)) return false;
+    rsqrt_f64_block(y_f64x8, g, h, x_f64x8, divided, block);
+    for (int j = 0; j < block; j++) _mm512_mask_storeu_pd(y + j * F64S, first_8(n, j), y_f64x8[j]);
+    return true;
+}
+
+AVX512 static __attribute__((noinline)) void rsqrt_f64_rest(double *y, const double *x, size_t n) {
+    if (n > 5 * F64S) {
+        if (rsqrt_f64_part(y, x, n, F64_DIVIDED, F64_BLOCK)) return;
+    } else if (n > 2 * F64S) {
+        if (rsqrt_f64_part(y, x, n, 2, 5)) return;
+    }
+    for (size_t i = 0; i < n; i += F64S) {
+        __mmask8 const rest = first_8(n - i, 0);
+        __m512d const root_f64x8 = _mm512_sqrt_pd(_mm512_maskz_loadu_pd(rest, x + i));
+        _mm512_mask_storeu_pd(y + i, rest, _mm512_div_pd(_mm512_set1_pd(1.0), root_f64x8));
+    }
+}
+
 AVX512 INLINE void rsqrt_f64_items(double *y, const double *x, size_t n, bool streaming) {
     size_t i = 0;
     for (; i + F64_BLOCK * F64S <= n; i += F64_BLOCK * F64S) {
-        __m512d x_f64x8[F64_BLOCK], y_f64x8[F64_BLOCK];
+        __m512d x_f64x8[F64_BLOCK], g[F64_BLOCK], h[F64_BLOCK], y_f64x8[F64_BLOCK];
         for (int j = 0; j < F64_BLOCK; j++) {
             if (streaming) _mm_prefetch((const char *)(x + i + j * F64S) + AHEAD, _MM_HINT_T0);
             x_f64x8[j] = _mm512_loadu_pd(x + i + j * F64S);
         }
-        if (__builtin_expect(!are_ordinary_f64s(x_f64x8), 0)) {
+        if (__builtin_expect(!seed_f64s(g, h, x_f64x8, F64_DIVIDED, F64_BLOCK), 0)) {
             rsqrt_f64_any_block(y + i, x + i);
             continue;
         }
-        rsqrt_f64_block(y_f64x8, x_f64x8);
+        rsqrt_f64_block(y_f64x8, g, h, x_f64x8, F64_DIVIDED, F64_BLOCK);
         for (int j = 0; j < F64_BLOCK; j++) {
             if (streaming) {
                 _mm512_stream_pd(y + i + j * F64S, y_f64x8[j]);
@@ -345,23 +383,7 @@ AVX512 INLINE void rsqrt_f64_items(double *y, const double *x, size_t n, bool st
             }
         }
     }
-    if (n - i > F64_DIVIDED * F64S) {
-        __m512d const one_f64x8 = _mm512_set1_pd(1.0);
-        __m512d x_f64x8[F64_BLOCK], y_f64x8[F64_BLOCK];
-        for (int j = 0; j < F64_BLOCK; j++) {
-            x_f64x8[j] = _mm512_mask_loadu_pd(one_f64x8, first_8(n - i, j), x + i + j * F64S);
-        }
-        if (are_ordinary_f64s(x_f64x8)) {
-            rsqrt_f64_block(y_f64x8, x_f64x8);
-            for (int j = 0; j < F64_BLOCK; j++) _mm512_mask_storeu_pd(y + i + j * F64S, first_8(n - i, j), y_f64x8[j]);
-            return;
-        }
-    }
-    for (; i < n; i += F64S) {
-        __mmask8 const rest = n - i < F64S ? (__mmask8)((1u << (n - i)) - 1) : 0xff;
-        __m512d const root_f64x8 = _mm512_sqrt_pd(_mm512_maskz_loadu_pd(rest, x + i));
-        _mm512_mask_storeu_pd(y + i, rest, _mm512_div_pd(_mm512_set1_pd(1.0), root_f64x8));
-    }
+    rsqrt_f64_rest(y + i, x + i, n - i);
 }
 
 AVX512 void rsqrt_f64_avx512(void *dst, const void *src, size_t n) {
