@@ -3,10 +3,10 @@
 Ours once per instruction set. Sizes stand for where float32 lie: 2^12 items in L1, 2^16 in L2, 2^20 in L3, 2^24 in memory.
 
 Prediction for Zen 4 (3.7 GHz; a 512-bit operation takes its pipe two cycles), per vector of 16 float32: square root 10 cycles
-and division 6 on the one divider, 3.7 items/ns whatever the vector's width, which is torch. By fma 9 multiplications and the
-seed, 10 cycles on two pipes, 5.9 items/ns. Both at once, with 5 of 11 vectors divided: 80 cycles of the divider beside 80 of
-the multipliers, 8.1 items/ns; 2.4 times torch (limits.py). float64: 25 cycles divided, 13 by fma, together 2.95 items/ns and
-2.8 times torch. bfloat16 by table: 15 cheap operations on 64 items, 7.5 cycles on four pipes, but 8 to copy these in L2, 29
+and division 6 on the one divider, 3.7 items/ns whatever the vector's width, which is torch. By fma 8 multiplications and the
+seed, 9 cycles on two pipes, 6.6 items/ns. Both at once, with 4 of 9 vectors divided: 64 cycles of the divider beside 61 of
+the multipliers, 8.3 items/ns; 2.4 times torch (limits.py). float64: 25 cycles divided, 12 by fma, together 3.15 items/ns and
+3 times torch. bfloat16 by table: 15 cheap operations on 64 items, 7.5 cycles on four pipes, but 8 to copy these in L2, 29
 items/ns. float16: 14 operations on 32 items, 17. Integers: a conversion on other pipes, so as float32. Any data: three
 multiplications more in every vector, two thirds of the speed. complex64: 35 multiplications or fma, of a cycle each, beside 33
 operations on other pipes, for a vector of 16: 35 cycles, 1.7 items/ns; complex128: 41 of them for a vector of 8, .72. Memory:
@@ -20,12 +20,12 @@ DTYPES = ("float32", "float64", "bfloat16", "float16", "complex64", "complex128"
 
 # The docstring's, in items a nanosecond: (dtype, size, predicted).
 PREDICTED = (
-    ("float32", L2, 8.1),
-    ("float64", L2, 2.95),
+    ("float32", L2, 8.3),
+    ("float64", L2, 3.15),
     ("float32", MEMORY, 5),
     ("bfloat16", L2, 29),
     ("float16", L2, 17),
-    ("int32", L2, 8.1),
+    ("int32", L2, 8.3),
     ("complex64", L2, 1.7),
     ("complex128", L2, 0.72),
 )

@@ -50,21 +50,39 @@ static const int64_t lanes_i64[8] = {-1, -1, -1, -1};
 
 /* y = RN(1 / RN(√x)) for x in [2^-100, inf). The fma way, with g → √x, h → 1/(2√x), s = RN(√x) and y → 1/s:
  *
- *     g = x·y0   h = y0/2   r = 1/2 - g·h   g = g + g·r   h = h + h·r       y0: 1/√x to 11 bits
+ *     h = y0/2   g = x·y0   r = 1/2 - g·h   r = r + 1.4375 r²   g = g + g·r   h = h + h·r       y0: 1/√x to 11 bits
  *     s = g + (x - g²)·h
- *     y = 2h   e = 1 - s·y   e = e + e·(1 + 2^-20)e   y = y + y·e
+ *     y = 2h   e = 1 - s·y   e = e + 1.0625·2^-48   y = y + y·e
  *
- * Where s is the last number before a power of two, 1/s is just above the middle of two numbers and e + e² would be one too, a
- * tie: the factor breaks it upwards and changes nothing else. All 2^32 inputs are tested. Below 2^-100 the low end of x - g²
- * would be lost. */
-AVX2 INLINE void rsqrt_f32_block(__m256 *y_f32x8, const __m256 *x_f32x8) {
-    __m256 const half_f32x8 = _mm256_set1_ps(0.5f), one_f32x8 = _mm256_set1_ps(1.0f), more_f32x8 = _mm256_set1_ps(1 + 0x1p-20f);
-    __m256 g[BLOCK], h[BLOCK], r[BLOCK], s[BLOCK], e[BLOCK];
+ * 1.5 r² would be exact; a little less keeps g below √x, which matters for the last x before 4. y + y·e is 1/s less e² of it, and
+ * that matters in one case: s is the last number before a power of two and y that power, 1/s is just above the middle of two
+ * numbers and y + y·e that middle. A larger e lifts it, and no other result over a middle. Tested for all x with this processor's
+ * y0; in a search for all x with every y0 that 1.5·2^-12 allow two were wrong, of 9216 for the last x before 4.
+ *
+ * This is y0 and its half, of the vectors behind those that the divider computes, and whether all of their x are in that range.
+ * The half says so by its bits: below 2^-100, where the low end of x - g² would be lost, it is larger, and so is zero's inf; the
+ * half of infinity's 0 and of a negative's or a nan's nan are larger as unsigned integers. */
+AVX2 INLINE bool seed_f32s(__m256 *g, __m256 *h, const __m256 *x_f32x8) {
+    __m256i const exponent_u32x8 = _mm256_set1_epi32(1 << 23), range_u32x8 = _mm256_set1_epi32((127 + 49) << 23 | 1 << 22);
+    __m256i most_u32x8 = _mm256_setzero_si256();
+    for (int i = DIVIDED; i < BLOCK; i++) g[i] = _mm256_rsqrt_ps(x_f32x8[i]);
+    for (int i = DIVIDED; i < BLOCK; i++) {
+        h[i] = _mm256_castsi256_ps(_mm256_sub_epi32(_mm256_castps_si256(g[i]), exponent_u32x8));
+    }
+    for (int i = DIVIDED; i < BLOCK; i++) most_u32x8 = _mm256_max_epu32(most_u32x8, _mm256_castps_si256(h[i]));
+    __m256i const outside_u32x8 = _mm256_cmpeq_epi32(_mm256_max_epu32(most_u32x8, range_u32x8), most_u32x8);
+    return _mm256_testz_si256(outside_u32x8, outside_u32x8);
+}
+
+/* All steps behind that, and the divider's work. */
+AVX2 INLINE void rsqrt_f32_block(__m256 *y_f32x8, __m256 *g, __m256 *h, const __m256 *x_f32x8) {
+    __m256 const half_f32x8 = _mm256_set1_ps(0.5f), one_f32x8 = _mm256_set1_ps(1.0f);
+    __m256 const near_f32x8 = _mm256_set1_ps(1.4375f), more_f32x8 = _mm256_set1_ps(0x1.1p-48f);
+    __m256 r[BLOCK], s[BLOCK], e[BLOCK];
     for (int i = 0; i < DIVIDED; i++) s[i] = _mm256_sqrt_ps(x_f32x8[i]);
-    for (int i = DIVIDED; i < BLOCK; i++) h[i] = _mm256_rsqrt_ps(x_f32x8[i]);
-    for (int i = DIVIDED; i < BLOCK; i++) g[i] = _mm256_mul_ps(x_f32x8[i], h[i]);
-    for (int i = DIVIDED; i < BLOCK; i++) h[i] = _mm256_mul_ps(h[i], half_f32x8);
+    for (int i = DIVIDED; i < BLOCK; i++) g[i] = _mm256_mul_ps(x_f32x8[i], g[i]);
     for (int i = DIVIDED; i < BLOCK; i++) r[i] = _mm256_fnmadd_ps(g[i], h[i], half_f32x8);
+    for (int i = DIVIDED; i < BLOCK; i++) r[i] = _mm256_fmadd_ps(r[i], _mm256_mul_ps(r[i], near_f32x8), r[i]);
     for (int i = DIVIDED; i < BLOCK; i++) g[i] = _mm256_fmadd_ps(g[i], r[i], g[i]);
     for (int i = DIVIDED; i < BLOCK; i++) h[i] = _mm256_fmadd_ps(h[i], r[i], h[i]);
     for (int i = 0; i < DIVIDED; i++) y_f32x8[i] = _mm256_div_ps(one_f32x8, s[i]);
@@ -72,19 +90,8 @@ AVX2 INLINE void rsqrt_f32_block(__m256 *y_f32x8, const __m256 *x_f32x8) {
     for (int i = DIVIDED; i < BLOCK; i++) s[i] = _mm256_fmadd_ps(r[i], h[i], g[i]);
     for (int i = DIVIDED; i < BLOCK; i++) h[i] = _mm256_add_ps(h[i], h[i]);
     for (int i = DIVIDED; i < BLOCK; i++) e[i] = _mm256_fnmadd_ps(s[i], h[i], one_f32x8);
-    for (int i = DIVIDED; i < BLOCK; i++) e[i] = _mm256_fmadd_ps(e[i], _mm256_mul_ps(e[i], more_f32x8), e[i]);
+    for (int i = DIVIDED; i < BLOCK; i++) e[i] = _mm256_add_ps(e[i], more_f32x8);
     for (int i = DIVIDED; i < BLOCK; i++) y_f32x8[i] = _mm256_fmadd_ps(h[i], e[i], h[i]);
-}
-
-/* Whether every x that goes the fma way is in [2^-100, inf). */
-AVX2 INLINE bool are_ordinary_f32s(const __m256 *x_f32x8) {
-    __m256i const low_u32x8 = _mm256_set1_epi32((127 - 100) << 23), range_u32x8 = _mm256_set1_epi32((255 - 127 + 100) << 23);
-    __m256i most_u32x8 = _mm256_setzero_si256();
-    for (int i = DIVIDED; i < BLOCK; i++) {
-        most_u32x8 = _mm256_max_epu32(most_u32x8, _mm256_sub_epi32(_mm256_castps_si256(x_f32x8[i]), low_u32x8));
-    }
-    __m256i const outside_u32x8 = _mm256_cmpeq_epi32(_mm256_max_epu32(most_u32x8, range_u32x8), most_u32x8);
-    return _mm256_testz_si256(outside_u32x8, outside_u32x8);
 }
 
 /* x without the numbers that arithmetic is slow or wrong for, and a factor for the results: subnormals, bits·2^-149, become
@@ -113,9 +120,10 @@ AVX2 INLINE __m256 number_or_seed(__m256 y_f32x8, __m256 seed_f32x8) {
 
 /* A block with any values in it. */
 AVX2 static __attribute__((noinline)) void rsqrt_f32_any_block(float *y, const float *x) {
-    __m256 x_f32x8[BLOCK], y_f32x8[BLOCK], factor_f32x8[BLOCK];
+    __m256 x_f32x8[BLOCK], g[BLOCK], h[BLOCK], y_f32x8[BLOCK], factor_f32x8[BLOCK];
     for (int i = 0; i < BLOCK; i++) x_f32x8[i] = lifted_f32x8(_mm256_loadu_ps(x + i * F32S), factor_f32x8 + i);
-    rsqrt_f32_block(y_f32x8, x_f32x8);
+    seed_f32s(g, h, x_f32x8);
+    rsqrt_f32_block(y_f32x8, g, h, x_f32x8);
     for (int i = DIVIDED; i < BLOCK; i++) y_f32x8[i] = number_or_seed(y_f32x8[i], _mm256_rsqrt_ps(x_f32x8[i]));
     for (int i = 0; i < BLOCK; i++) _mm256_storeu_ps(y + i * F32S, _mm256_mul_ps(y_f32x8[i], factor_f32x8[i]));
 }
@@ -123,13 +131,13 @@ AVX2 static __attribute__((noinline)) void rsqrt_f32_any_block(float *y, const f
 AVX2 INLINE void rsqrt_f32_items(float *y, const float *x, size_t n, bool streaming) {
     size_t i = 0;
     for (; i + BLOCK * F32S <= n; i += BLOCK * F32S) {
-        __m256 x_f32x8[BLOCK], y_f32x8[BLOCK];
+        __m256 x_f32x8[BLOCK], g[BLOCK], h[BLOCK], y_f32x8[BLOCK];
         for (int j = 0; j < BLOCK; j++) x_f32x8[j] = _mm256_loadu_ps(x + i + j * F32S);
-        if (__builtin_expect(!are_ordinary_f32s(x_f32x8), 0)) {
+        if (__builtin_expect(!seed_f32s(g, h, x_f32x8), 0)) {
             rsqrt_f32_any_block(y + i, x + i);
             continue;
         }
-        rsqrt_f32_block(y_f32x8, x_f32x8);
+        rsqrt_f32_block(y_f32x8, g, h, x_f32x8);
         for (int j = 0; j < BLOCK; j++) {
             if (streaming) {
                 _mm256_stream_ps(y + i + j * F32S, y_f32x8[j]);
@@ -179,10 +187,10 @@ AVX2 INLINE void rsqrt_f32_strided_items(float *y, const float *x, size_t n, siz
     __m256 const one_f32x8 = _mm256_set1_ps(1.0f);
     size_t i = 0;
     for (; i + BLOCK * F32S < n; i += BLOCK * F32S) {
-        __m256 x_f32x8[BLOCK], y_f32x8[BLOCK];
+        __m256 x_f32x8[BLOCK], g[BLOCK], h[BLOCK], y_f32x8[BLOCK];
         for (int j = 0; j < BLOCK; j++) x_f32x8[j] = strided_f32x8(x + (i + (size_t)j * F32S) * step, step);
-        if (__builtin_expect(are_ordinary_f32s(x_f32x8), 1)) {
-            rsqrt_f32_block(y_f32x8, x_f32x8);
+        if (__builtin_expect(seed_f32s(g, h, x_f32x8), 1)) {
+            rsqrt_f32_block(y_f32x8, g, h, x_f32x8);
         } else {
             for (int j = 0; j < BLOCK; j++) y_f32x8[j] = _mm256_div_ps(one_f32x8, _mm256_sqrt_ps(x_f32x8[j]));
         }
@@ -224,7 +232,11 @@ AVX2 INLINE void seed_f64s(__m256d *y_f64x4, const __m256d *x_f64x4) {
     y_f64x4[1] = _mm256_castsi256_pd(_mm256_unpackhi_epi32(_mm256_setzero_si256(), y_u32x8));
 }
 
-/* As rsqrt_f32_block, for x in [2^-960, inf), with two more iterations. No proof: the hard cases are enumerated and tested. */
+/* The same for x in [2^-960, inf), by three iterations without r², and
+ *
+ *     y = 2h   e = 1 - s·y   e = e + e·(1 + 2^-40)e   y = y + y·e
+ *
+ * where the factor breaks that tie upwards. No proof: the hard cases are enumerated and tested. */
 AVX2 INLINE void rsqrt_f64_block(__m256d *y_f64x4, const __m256d *x_f64x4) {
     __m256d const half_f64x4 = _mm256_set1_pd(0.5), one_f64x4 = _mm256_set1_pd(1.0), more_f64x4 = _mm256_set1_pd(1 + 0x1p-40);
     __m256d g[BLOCK], h[BLOCK], r[BLOCK], s[BLOCK], e[BLOCK];

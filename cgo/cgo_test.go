@@ -8,6 +8,7 @@ import (
 	"os"
 	"runtime"
 	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -187,6 +188,40 @@ func testKernel[F float](t *testing.T, kernel Kernel) {
 					if written(memory[:start]) || written(memory[start+n*size:]) {
 						t.Fatalf("%s: bytes outside were written", where)
 					}
+				}
+			}
+		}
+	}
+}
+
+// TestHardDivisions computes those float64 whose root's inverse is next to the middle of two, which tests/hard_cases.py explains,
+// each in every place of a block.
+func TestHardDivisions(t *testing.T) {
+	text, err := os.ReadFile("../tests/f64_hard_divisions.txt")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var src, want []float64
+	for _, root := range strings.Fields(string(text)) {
+		s, err := strconv.ParseFloat(root, 64)
+		if err != nil || s < 1<<52 || s >= 1<<53 {
+			t.Fatalf("no root of 53 bits: %s", root)
+		}
+		for step := range uint64(7) {
+			x := math.Float64frombits(math.Float64bits(s*s) + step - 3)
+			src, want = append(src, x), append(want, reference(x))
+		}
+	}
+	got := make([]float64, len(src))
+	for name, tier := range testedTiers {
+		if !tier.runs {
+			continue
+		}
+		for start := range 64 {
+			Call(Kernels(tier.id)[F64], unsafe.Pointer(&got[start]), unsafe.Pointer(&src[start]), len(src)-start)
+			for i := start; i < len(src); i++ {
+				if bits(got[i]) != bits(want[i]) {
+					t.Fatalf("%s from %d: %v → %#x, want %#x", name, start, src[i], bits(got[i]), bits(want[i]))
 				}
 			}
 		}
