@@ -11,7 +11,7 @@
 #define SEED(r, seed, to) seed " %%" r "15, %%" r to "\n"
 #define PRODUCT(r, type, to) "vmulp" type " %%" r "15, %%" r "14, %%" r to "\n"
 #define ON_FIVE(step, r, kind) step(r, kind, "0") step(r, kind, "1") step(r, kind, "2") step(r, kind, "3") step(r, kind, "4")
-#define ON_TWO(step, r, kind) step(r, kind, "0") step(r, kind, "1")
+#define ON_THREE(step, r, kind) step(r, kind, "0") step(r, kind, "1") step(r, kind, "2")
 
 #define LIMIT(name, isa, ones, text)                                                                                           \
     __attribute__((target(isa))) void name(long rounds) {                                                                      \
@@ -29,10 +29,10 @@
     "vpcmpeqd %%xmm15, %%xmm15, %%xmm15\n vpslld $25, %%xmm15, %%xmm15\n vpsrld $2, %%xmm15, %%xmm15\n"                        \
     "vbroadcastss %%xmm15, %%ymm15\n vmovaps %%ymm15, %%ymm14\n"
 
-/* One step of five vectors, with nothing or a part of the divider's work before it. */
+/* One step of a block's vectors, with nothing or a part of the divider's work before it. */
 #define F32_STEP ON_FIVE(PRODUCT, "zmm", "s")
 #define F64_STEP ON_FIVE(PRODUCT, "zmm", "d")
-#define AVX2_STEP ON_TWO(PRODUCT, "ymm", "s")
+#define AVX2_STEP ON_THREE(PRODUCT, "ymm", "s")
 #define F32_ROOT ROOT("zmm", "s", "6")
 #define F32_DIVISION DIVISION("zmm", "s", "7")
 #define F64_ROOT ROOT("zmm", "d", "6")
@@ -58,12 +58,12 @@ LIMIT(both_f64_avx512, "avx512f", ONES_F64,
       F64_ROOT ON_FIVE(SEED, "zmm", "vrsqrt14pd") F64_STEP F64_STEP F64_ROOT F64_STEP F64_STEP F64_STEP F64_ROOT F64_STEP
           F64_STEP F64_DIVISION F64_STEP F64_DIVISION F64_STEP F64_STEP F64_DIVISION F64_STEP)
 
-/* avx2's f32: 2 divided, 2 by a seed and 10 multiplications. */
-LIMIT(divider_f32_avx2, "avx2", ONES_AVX2, AVX2_ROOT AVX2_ROOT AVX2_DIVISION AVX2_DIVISION)
+/* avx2's f32: 3 divided, 3 by a seed and 10 multiplications. */
+LIMIT(divider_f32_avx2, "avx2", ONES_AVX2, AVX2_ROOT AVX2_ROOT AVX2_ROOT AVX2_DIVISION AVX2_DIVISION AVX2_DIVISION)
 LIMIT(multipliers_f32_avx2, "avx2", ONES_AVX2,
-      ON_TWO(SEED, "ymm", "vrsqrtps")
+      ON_THREE(SEED, "ymm", "vrsqrtps")
           AVX2_STEP AVX2_STEP AVX2_STEP AVX2_STEP AVX2_STEP AVX2_STEP AVX2_STEP AVX2_STEP AVX2_STEP AVX2_STEP)
 LIMIT(both_f32_avx2, "avx2", ONES_AVX2,
-      AVX2_ROOT ON_TWO(SEED, "ymm", "vrsqrtps") AVX2_STEP AVX2_STEP AVX2_STEP AVX2_ROOT AVX2_STEP AVX2_STEP AVX2_STEP
-          AVX2_DIVISION AVX2_STEP AVX2_STEP AVX2_DIVISION AVX2_STEP AVX2_STEP)
+      AVX2_ROOT ON_THREE(SEED, "ymm", "vrsqrtps") AVX2_STEP AVX2_ROOT AVX2_STEP AVX2_STEP AVX2_ROOT AVX2_STEP AVX2_STEP
+          AVX2_DIVISION AVX2_STEP AVX2_STEP AVX2_DIVISION AVX2_STEP AVX2_DIVISION AVX2_STEP AVX2_STEP)
 #endif

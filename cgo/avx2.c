@@ -1,4 +1,4 @@
-/* The avx2 tier: f32 and f64 in blocks of 4 vectors, f16 and bf16 in f32 lanes, c64 and c128 by two vectors of re and two of im.
+/* The avx2 tier: f32 in blocks of 6 vectors and f64 of 4, f16 and bf16 in f32 lanes, c64 and c128 by two vectors of re and two of im.
  *
  *     intrinsic                instruction        latency / throughput (Zen 4, cycles)
  *     _mm256_sqrt_ps           vsqrtps ymm        15 / 5
@@ -27,8 +27,10 @@
 #define INLINE static inline __attribute__((always_inline))
 
 enum {
-    BLOCK = 4,   /* vectors that are computed together, step by step: more outgrow the registers */
-    DIVIDED = 2, /* of them by the divider */
+    F32_BLOCK = 6,   /* vectors that are computed together, step by step: more outgrow the registers */
+    F32_DIVIDED = 3, /* of them by the divider */
+    F64_BLOCK = 4,
+    F64_DIVIDED = 2,
     F32S = 8,
     F64S = 4,
     PAIRS = 2, /* vectors of re and of im that are computed together */
@@ -62,36 +64,36 @@ static const int64_t lanes_i64[8] = {-1, -1, -1, -1};
  * This is y0 and its half, of the vectors behind those that the divider computes, and whether all of their x are in that range.
  * The half says so by its bits: below 2^-100, where the low end of x - g² would be lost, it is larger, and so is zero's inf; the
  * half of infinity's 0 and of a negative's or a nan's nan are larger as unsigned integers. */
-AVX2 INLINE bool seed_f32s(__m256 *g, __m256 *h, const __m256 *x_f32x8) {
+AVX2 INLINE bool seed_f32s(__m256 *g, __m256 *h, const __m256 *x_f32x8, int divided, int block) {
     __m256i const exponent_u32x8 = _mm256_set1_epi32(1 << 23), range_u32x8 = _mm256_set1_epi32((127 + 49) << 23 | 1 << 22);
     __m256i most_u32x8 = _mm256_setzero_si256();
-    for (int i = DIVIDED; i < BLOCK; i++) g[i] = _mm256_rsqrt_ps(x_f32x8[i]);
-    for (int i = DIVIDED; i < BLOCK; i++) {
+    for (int i = divided; i < block; i++) g[i] = _mm256_rsqrt_ps(x_f32x8[i]);
+    for (int i = divided; i < block; i++) {
         h[i] = _mm256_castsi256_ps(_mm256_sub_epi32(_mm256_castps_si256(g[i]), exponent_u32x8));
     }
-    for (int i = DIVIDED; i < BLOCK; i++) most_u32x8 = _mm256_max_epu32(most_u32x8, _mm256_castps_si256(h[i]));
+    for (int i = divided; i < block; i++) most_u32x8 = _mm256_max_epu32(most_u32x8, _mm256_castps_si256(h[i]));
     __m256i const outside_u32x8 = _mm256_cmpeq_epi32(_mm256_max_epu32(most_u32x8, range_u32x8), most_u32x8);
     return _mm256_testz_si256(outside_u32x8, outside_u32x8);
 }
 
 /* All steps behind that, and the divider's work. */
-AVX2 INLINE void rsqrt_f32_block(__m256 *y_f32x8, __m256 *g, __m256 *h, const __m256 *x_f32x8) {
+AVX2 INLINE void rsqrt_f32_block(__m256 *y_f32x8, __m256 *g, __m256 *h, const __m256 *x_f32x8, int divided, int block) {
     __m256 const half_f32x8 = _mm256_set1_ps(0.5f), one_f32x8 = _mm256_set1_ps(1.0f);
     __m256 const near_f32x8 = _mm256_set1_ps(1.4375f), more_f32x8 = _mm256_set1_ps(0x1.1p-48f);
-    __m256 r[BLOCK], s[BLOCK], e[BLOCK];
-    for (int i = 0; i < DIVIDED; i++) s[i] = _mm256_sqrt_ps(x_f32x8[i]);
-    for (int i = DIVIDED; i < BLOCK; i++) g[i] = _mm256_mul_ps(x_f32x8[i], g[i]);
-    for (int i = DIVIDED; i < BLOCK; i++) r[i] = _mm256_fnmadd_ps(g[i], h[i], half_f32x8);
-    for (int i = DIVIDED; i < BLOCK; i++) r[i] = _mm256_fmadd_ps(r[i], _mm256_mul_ps(r[i], near_f32x8), r[i]);
-    for (int i = DIVIDED; i < BLOCK; i++) g[i] = _mm256_fmadd_ps(g[i], r[i], g[i]);
-    for (int i = DIVIDED; i < BLOCK; i++) h[i] = _mm256_fmadd_ps(h[i], r[i], h[i]);
-    for (int i = 0; i < DIVIDED; i++) y_f32x8[i] = _mm256_div_ps(one_f32x8, s[i]);
-    for (int i = DIVIDED; i < BLOCK; i++) r[i] = _mm256_fnmadd_ps(g[i], g[i], x_f32x8[i]);
-    for (int i = DIVIDED; i < BLOCK; i++) s[i] = _mm256_fmadd_ps(r[i], h[i], g[i]);
-    for (int i = DIVIDED; i < BLOCK; i++) h[i] = _mm256_add_ps(h[i], h[i]);
-    for (int i = DIVIDED; i < BLOCK; i++) e[i] = _mm256_fnmadd_ps(s[i], h[i], one_f32x8);
-    for (int i = DIVIDED; i < BLOCK; i++) e[i] = _mm256_add_ps(e[i], more_f32x8);
-    for (int i = DIVIDED; i < BLOCK; i++) y_f32x8[i] = _mm256_fmadd_ps(h[i], e[i], h[i]);
+    __m256 r[F32_BLOCK], s[F32_BLOCK], e[F32_BLOCK];
+    for (int i = 0; i < divided; i++) s[i] = _mm256_sqrt_ps(x_f32x8[i]);
+    for (int i = divided; i < block; i++) g[i] = _mm256_mul_ps(x_f32x8[i], g[i]);
+    for (int i = divided; i < block; i++) r[i] = _mm256_fnmadd_ps(g[i], h[i], half_f32x8);
+    for (int i = divided; i < block; i++) r[i] = _mm256_fmadd_ps(r[i], _mm256_mul_ps(r[i], near_f32x8), r[i]);
+    for (int i = divided; i < block; i++) g[i] = _mm256_fmadd_ps(g[i], r[i], g[i]);
+    for (int i = divided; i < block; i++) h[i] = _mm256_fmadd_ps(h[i], r[i], h[i]);
+    for (int i = 0; i < divided; i++) y_f32x8[i] = _mm256_div_ps(one_f32x8, s[i]);
+    for (int i = divided; i < block; i++) r[i] = _mm256_fnmadd_ps(g[i], g[i], x_f32x8[i]);
+    for (int i = divided; i < block; i++) s[i] = _mm256_fmadd_ps(r[i], h[i], g[i]);
+    for (int i = divided; i < block; i++) h[i] = _mm256_add_ps(h[i], h[i]);
+    for (int i = divided; i < block; i++) e[i] = _mm256_fnmadd_ps(s[i], h[i], one_f32x8);
+    for (int i = divided; i < block; i++) e[i] = _mm256_add_ps(e[i], more_f32x8);
+    for (int i = divided; i < block; i++) y_f32x8[i] = _mm256_fmadd_ps(h[i], e[i], h[i]);
 }
 
 /* x without the numbers that arithmetic is slow or wrong for, and a factor for the results: subnormals, bits·2^-149, become
@@ -120,31 +122,38 @@ AVX2 INLINE __m256 number_or_seed(__m256 y_f32x8, __m256 seed_f32x8) {
 
 /* A block with any values in it. */
 AVX2 static __attribute__((noinline)) void rsqrt_f32_any_block(float *y, const float *x) {
-    __m256 x_f32x8[BLOCK], g[BLOCK], h[BLOCK], y_f32x8[BLOCK], factor_f32x8[BLOCK];
-    for (int i = 0; i < BLOCK; i++) x_f32x8[i] = lifted_f32x8(_mm256_loadu_ps(x + i * F32S), factor_f32x8 + i);
-    seed_f32s(g, h, x_f32x8);
-    rsqrt_f32_block(y_f32x8, g, h, x_f32x8);
-    for (int i = DIVIDED; i < BLOCK; i++) y_f32x8[i] = number_or_seed(y_f32x8[i], _mm256_rsqrt_ps(x_f32x8[i]));
-    for (int i = 0; i < BLOCK; i++) _mm256_storeu_ps(y + i * F32S, _mm256_mul_ps(y_f32x8[i], factor_f32x8[i]));
+    __m256 x_f32x8[F32_BLOCK], g[F32_BLOCK], h[F32_BLOCK], y_f32x8[F32_BLOCK], factor_f32x8[F32_BLOCK];
+    for (int i = 0; i < F32_BLOCK; i++) x_f32x8[i] = lifted_f32x8(_mm256_loadu_ps(x + i * F32S), factor_f32x8 + i);
+    seed_f32s(g, h, x_f32x8, F32_DIVIDED, F32_BLOCK);
+    rsqrt_f32_block(y_f32x8, g, h, x_f32x8, F32_DIVIDED, F32_BLOCK);
+    for (int i = F32_DIVIDED; i < F32_BLOCK; i++) y_f32x8[i] = number_or_seed(y_f32x8[i], _mm256_rsqrt_ps(x_f32x8[i]));
+    for (int i = 0; i < F32_BLOCK; i++) _mm256_storeu_ps(y + i * F32S, _mm256_mul_ps(y_f32x8[i], factor_f32x8[i]));
 }
 
 AVX2 INLINE void rsqrt_f32_items(float *y, const float *x, size_t n, bool streaming) {
     size_t i = 0;
-    for (; i + BLOCK * F32S <= n; i += BLOCK * F32S) {
-        __m256 x_f32x8[BLOCK], g[BLOCK], h[BLOCK], y_f32x8[BLOCK];
-        for (int j = 0; j < BLOCK; j++) x_f32x8[j] = _mm256_loadu_ps(x + i + j * F32S);
-        if (__builtin_expect(!seed_f32s(g, h, x_f32x8), 0)) {
+    for (; i + F32_BLOCK * F32S <= n; i += F32_BLOCK * F32S) {
+        __m256 x_f32x8[F32_BLOCK], g[F32_BLOCK], h[F32_BLOCK], y_f32x8[F32_BLOCK];
+        for (int j = 0; j < F32_BLOCK; j++) x_f32x8[j] = _mm256_loadu_ps(x + i + j * F32S);
+        if (__builtin_expect(!seed_f32s(g, h, x_f32x8, F32_DIVIDED, F32_BLOCK), 0)) {
             rsqrt_f32_any_block(y + i, x + i);
             continue;
         }
-        rsqrt_f32_block(y_f32x8, g, h, x_f32x8);
-        for (int j = 0; j < BLOCK; j++) {
+        rsqrt_f32_block(y_f32x8, g, h, x_f32x8, F32_DIVIDED, F32_BLOCK);
+        for (int j = 0; j < F32_BLOCK; j++) {
             if (streaming) {
                 _mm256_stream_ps(y + i + j * F32S, y_f32x8[j]);
             } else {
                 _mm256_storeu_ps(y + i + j * F32S, y_f32x8[j]);
             }
         }
+    }
+    for (; i + 4 * F32S <= n; i += 4 * F32S) { /* at most once; but gcc would make a slow memcpy of the stores beside a loop */
+        __m256 x_f32x8[F32_BLOCK], g[F32_BLOCK], h[F32_BLOCK], y_f32x8[F32_BLOCK];
+        for (int j = 0; j < 4; j++) x_f32x8[j] = _mm256_loadu_ps(x + i + j * F32S);
+        if (!seed_f32s(g, h, x_f32x8, 2, 4)) break;
+        rsqrt_f32_block(y_f32x8, g, h, x_f32x8, 2, 4);
+        for (int j = 0; j < 4; j++) _mm256_storeu_ps(y + i + j * F32S, y_f32x8[j]);
     }
     for (; i < n; i += F32S) {
         __m256i const rest = _mm256_loadu_si256((const __m256i *)(lanes_i32 + F32S - (n - i < F32S ? n - i : F32S)));
@@ -186,17 +195,17 @@ AVX2 INLINE __m256 strided_f32x8(const float *x, size_t step) {
 AVX2 INLINE void rsqrt_f32_strided_items(float *y, const float *x, size_t n, size_t step) {
     __m256 const one_f32x8 = _mm256_set1_ps(1.0f);
     size_t i = 0;
-    for (; i + BLOCK * F32S < n; i += BLOCK * F32S) {
-        __m256 x_f32x8[BLOCK], g[BLOCK], h[BLOCK], y_f32x8[BLOCK];
-        for (int j = 0; j < BLOCK; j++) x_f32x8[j] = strided_f32x8(x + (i + (size_t)j * F32S) * step, step);
-        if (__builtin_expect(seed_f32s(g, h, x_f32x8), 1)) {
-            rsqrt_f32_block(y_f32x8, g, h, x_f32x8);
+    for (; i + F32_BLOCK * F32S < n; i += F32_BLOCK * F32S) {
+        __m256 x_f32x8[F32_BLOCK], g[F32_BLOCK], h[F32_BLOCK], y_f32x8[F32_BLOCK];
+        for (int j = 0; j < F32_BLOCK; j++) x_f32x8[j] = strided_f32x8(x + (i + (size_t)j * F32S) * step, step);
+        if (__builtin_expect(seed_f32s(g, h, x_f32x8, F32_DIVIDED, F32_BLOCK), 1)) {
+            rsqrt_f32_block(y_f32x8, g, h, x_f32x8, F32_DIVIDED, F32_BLOCK);
         } else {
-            for (int j = 0; j < BLOCK; j++) y_f32x8[j] = _mm256_div_ps(one_f32x8, _mm256_sqrt_ps(x_f32x8[j]));
+            for (int j = 0; j < F32_BLOCK; j++) y_f32x8[j] = _mm256_div_ps(one_f32x8, _mm256_sqrt_ps(x_f32x8[j]));
         }
-        for (int j = 0; j < BLOCK; j++) _mm256_storeu_ps(y + i + j * F32S, y_f32x8[j]);
+        for (int j = 0; j < F32_BLOCK; j++) _mm256_storeu_ps(y + i + j * F32S, y_f32x8[j]);
     }
-    float rest[BLOCK * F32S];
+    float rest[F32_BLOCK * F32S];
     for (size_t k = 0; i + k < n; k++) memcpy(rest + k, (const char *)x + (i + k) * step * sizeof *x, sizeof *x);
     rsqrt_f32_items(y + i, rest, n - i, false);
 }
@@ -239,29 +248,29 @@ AVX2 INLINE void seed_f64s(__m256d *y_f64x4, const __m256d *x_f64x4) {
  * where the factor breaks that tie upwards. No proof: the hard cases are enumerated and tested. */
 AVX2 INLINE void rsqrt_f64_block(__m256d *y_f64x4, const __m256d *x_f64x4) {
     __m256d const half_f64x4 = _mm256_set1_pd(0.5), one_f64x4 = _mm256_set1_pd(1.0), more_f64x4 = _mm256_set1_pd(1 + 0x1p-40);
-    __m256d g[BLOCK], h[BLOCK], r[BLOCK], s[BLOCK], e[BLOCK];
-    for (int i = 0; i < DIVIDED; i++) s[i] = _mm256_sqrt_pd(x_f64x4[i]);
-    seed_f64s(h + DIVIDED, x_f64x4 + DIVIDED);
-    for (int i = DIVIDED; i < BLOCK; i++) g[i] = _mm256_mul_pd(x_f64x4[i], h[i]);
-    for (int i = DIVIDED; i < BLOCK; i++) h[i] = _mm256_mul_pd(h[i], half_f64x4);
+    __m256d g[F64_BLOCK], h[F64_BLOCK], r[F64_BLOCK], s[F64_BLOCK], e[F64_BLOCK];
+    for (int i = 0; i < F64_DIVIDED; i++) s[i] = _mm256_sqrt_pd(x_f64x4[i]);
+    seed_f64s(h + F64_DIVIDED, x_f64x4 + F64_DIVIDED);
+    for (int i = F64_DIVIDED; i < F64_BLOCK; i++) g[i] = _mm256_mul_pd(x_f64x4[i], h[i]);
+    for (int i = F64_DIVIDED; i < F64_BLOCK; i++) h[i] = _mm256_mul_pd(h[i], half_f64x4);
     for (int iteration = 0; iteration < 3; iteration++) {
-        for (int i = DIVIDED; i < BLOCK; i++) r[i] = _mm256_fnmadd_pd(g[i], h[i], half_f64x4);
-        for (int i = DIVIDED; i < BLOCK; i++) g[i] = _mm256_fmadd_pd(g[i], r[i], g[i]);
-        for (int i = DIVIDED; i < BLOCK; i++) h[i] = _mm256_fmadd_pd(h[i], r[i], h[i]);
+        for (int i = F64_DIVIDED; i < F64_BLOCK; i++) r[i] = _mm256_fnmadd_pd(g[i], h[i], half_f64x4);
+        for (int i = F64_DIVIDED; i < F64_BLOCK; i++) g[i] = _mm256_fmadd_pd(g[i], r[i], g[i]);
+        for (int i = F64_DIVIDED; i < F64_BLOCK; i++) h[i] = _mm256_fmadd_pd(h[i], r[i], h[i]);
     }
-    for (int i = 0; i < DIVIDED; i++) y_f64x4[i] = _mm256_div_pd(one_f64x4, s[i]);
-    for (int i = DIVIDED; i < BLOCK; i++) r[i] = _mm256_fnmadd_pd(g[i], g[i], x_f64x4[i]);
-    for (int i = DIVIDED; i < BLOCK; i++) s[i] = _mm256_fmadd_pd(r[i], h[i], g[i]);
-    for (int i = DIVIDED; i < BLOCK; i++) h[i] = _mm256_add_pd(h[i], h[i]);
-    for (int i = DIVIDED; i < BLOCK; i++) e[i] = _mm256_fnmadd_pd(s[i], h[i], one_f64x4);
-    for (int i = DIVIDED; i < BLOCK; i++) e[i] = _mm256_fmadd_pd(e[i], _mm256_mul_pd(e[i], more_f64x4), e[i]);
-    for (int i = DIVIDED; i < BLOCK; i++) y_f64x4[i] = _mm256_fmadd_pd(h[i], e[i], h[i]);
+    for (int i = 0; i < F64_DIVIDED; i++) y_f64x4[i] = _mm256_div_pd(one_f64x4, s[i]);
+    for (int i = F64_DIVIDED; i < F64_BLOCK; i++) r[i] = _mm256_fnmadd_pd(g[i], g[i], x_f64x4[i]);
+    for (int i = F64_DIVIDED; i < F64_BLOCK; i++) s[i] = _mm256_fmadd_pd(r[i], h[i], g[i]);
+    for (int i = F64_DIVIDED; i < F64_BLOCK; i++) h[i] = _mm256_add_pd(h[i], h[i]);
+    for (int i = F64_DIVIDED; i < F64_BLOCK; i++) e[i] = _mm256_fnmadd_pd(s[i], h[i], one_f64x4);
+    for (int i = F64_DIVIDED; i < F64_BLOCK; i++) e[i] = _mm256_fmadd_pd(e[i], _mm256_mul_pd(e[i], more_f64x4), e[i]);
+    for (int i = F64_DIVIDED; i < F64_BLOCK; i++) y_f64x4[i] = _mm256_fmadd_pd(h[i], e[i], h[i]);
 }
 
 /* Whether every x that goes the fma way is in [2^-960, inf), by the upper halves. */
 AVX2 INLINE bool are_ordinary_f64s(const __m256d *x_f64x4) {
     __m256 const upper_f32x8 =
-        _mm256_shuffle_ps(_mm256_castpd_ps(x_f64x4[DIVIDED]), _mm256_castpd_ps(x_f64x4[DIVIDED + 1]), 0xdd);
+        _mm256_shuffle_ps(_mm256_castpd_ps(x_f64x4[F64_DIVIDED]), _mm256_castpd_ps(x_f64x4[F64_DIVIDED + 1]), 0xdd);
     __m256i const above_u32x8 = _mm256_sub_epi32(_mm256_castps_si256(upper_f32x8), _mm256_set1_epi32((1023 - 960) << 20));
     __m256i const range_u32x8 = _mm256_set1_epi32((2047 - 1023 + 960) << 20);
     __m256i const outside_u32x8 = _mm256_cmpeq_epi32(_mm256_max_epu32(above_u32x8, range_u32x8), above_u32x8);
@@ -271,15 +280,15 @@ AVX2 INLINE bool are_ordinary_f64s(const __m256d *x_f64x4) {
 AVX2 INLINE void rsqrt_f64_items(double *y, const double *x, size_t n, bool streaming) {
     __m256d const one_f64x4 = _mm256_set1_pd(1.0);
     size_t i = 0;
-    for (; i + BLOCK * F64S <= n; i += BLOCK * F64S) {
-        __m256d x_f64x4[BLOCK], y_f64x4[BLOCK];
-        for (int j = 0; j < BLOCK; j++) x_f64x4[j] = _mm256_loadu_pd(x + i + j * F64S);
+    for (; i + F64_BLOCK * F64S <= n; i += F64_BLOCK * F64S) {
+        __m256d x_f64x4[F64_BLOCK], y_f64x4[F64_BLOCK];
+        for (int j = 0; j < F64_BLOCK; j++) x_f64x4[j] = _mm256_loadu_pd(x + i + j * F64S);
         if (__builtin_expect(are_ordinary_f64s(x_f64x4), 1)) {
             rsqrt_f64_block(y_f64x4, x_f64x4);
         } else {
-            for (int j = 0; j < BLOCK; j++) y_f64x4[j] = _mm256_div_pd(one_f64x4, _mm256_sqrt_pd(x_f64x4[j]));
+            for (int j = 0; j < F64_BLOCK; j++) y_f64x4[j] = _mm256_div_pd(one_f64x4, _mm256_sqrt_pd(x_f64x4[j]));
         }
-        for (int j = 0; j < BLOCK; j++) {
+        for (int j = 0; j < F64_BLOCK; j++) {
             if (streaming) {
                 _mm256_stream_pd(y + i + j * F64S, y_f64x4[j]);
             } else {

@@ -73,14 +73,14 @@ AVX512 INLINE __mmask8 first_8(size_t items, int j) {
  *
  *     h = y0/2   g = x·y0   r = 1/2 - g·h   g = g + g·r   h = h + h·r       y0: 1/√x to 14 bits
  *     s = g + (x - g²)·h
- *     y = 2h   e = 1 - s·y   e = the next number above e   y = y + y·e
+ *     y = 2h   e = 1 - s·y   e = e + 2^-60, rounded up   y = y + y·e
  *
  * y + y·e is 1/s less e² of it, so exact e would do but for one case: s is the last number before a power of two and y that power,
- * 1/s is just above the middle of two numbers and y + y·e that middle. The next e lifts it, and no other result over a middle.
+ * 1/s is just above the middle of two numbers and y + y·e that middle. A larger e lifts it, and no other result over a middle.
  * Tested for all x with this processor's y0; in a search for all x with every y0 that the 14 bits allow.
  *
- * These are the first steps, of the vectors behind those that the divider computes, and whether all of their x are in that range.
- * y0 says so, by the bits of its half: below 2^-100, where the low end of x - g² would be lost, it is larger, and so is zero's inf;
+ * This is y0 and its half, of the vectors behind those that the divider computes, and whether all of their x are in that range.
+ * The half says so by its bits: below 2^-100, where the low end of x - g² would be lost, it is larger, and so is zero's inf;
  * the half of infinity's 0 and of a negative's or a nan's nan are larger as unsigned integers. */
 AVX512 INLINE bool seed_f32s(__m512 *g, __m512 *h, const __m512 *x_f32x16, int divided, int block) {
     __m512i const exponent_u32x16 = _mm512_set1_epi32(1 << 23), range_u32x16 = _mm512_set1_epi32((127 + 49) << 23 | 1 << 22);
@@ -93,7 +93,7 @@ AVX512 INLINE bool seed_f32s(__m512 *g, __m512 *h, const __m512 *x_f32x16, int d
     return _mm512_cmpge_epu32_mask(most_u32x16, range_u32x16) == 0;
 }
 
-/* The other steps, and the divider's work. */
+/* All steps behind that, and the divider's work. */
 AVX512 INLINE void rsqrt_f32_block(__m512 *y_f32x16, __m512 *g, __m512 *h, const __m512 *x_f32x16, int divided, int block) {
     __m512 const half_f32x16 = _mm512_set1_ps(0.5f), one_f32x16 = _mm512_set1_ps(1.0f), least_f32x16 = _mm512_set1_ps(0x1p-60f);
     __m512 r[F32_BLOCK], s[F32_BLOCK], e[F32_BLOCK];
@@ -288,7 +288,7 @@ AVX512 void rsqrt_i64_f32_avx512(void *dst, const void *src, size_t n) {
     rsqrt_f32_items(dst, src, n, FROM_I64, false);
 }
 
-/* The same for x in [2^-960, inf), with one more iteration. No proof: the hard cases are enumerated and tested. */
+/* The same for x in [2^-960, inf), with one more iteration and 2^-120. No proof: the hard cases are enumerated and tested. */
 AVX512 INLINE bool seed_f64s(__m512d *g, __m512d *h, const __m512d *x_f64x8, int divided, int block) {
     __m512i const exponent_u64x8 = _mm512_set1_epi64(1ll << 52), range_u32x16 = _mm512_set1_epi32((1023 + 479) << 20 | 1 << 19);
     __m512i most_u32x16 = _mm512_setzero_si512();
