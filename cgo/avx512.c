@@ -16,8 +16,8 @@
  *
  * One divider does square roots and divisions, and while it works the multipliers have little to do: each root and each division
  * takes the place of two fma. So f32 and f64 give it some vectors of a block and compute the others by fma, to the same bits; then
- * both are busy. The 16-bit dtypes' tables are bound by the number of instructions, their f32 lanes by conversions and fma, complex
- * by fma and addition. x86 gives the contract's nans by itself. Masked lanes neither load nor store, so that tails read nothing
+ * both are busy. The 16-bit dtypes' tables are bound by the number of instructions, bf16's by the second cache, their f32 lanes by
+ * conversions and fma, complex by multiplications and how many operations can wait for each other. x86 gives the contract's nans by itself. Masked lanes neither load nor store, so that tails read nothing
  * beyond the end. */
 #ifdef __x86_64__
 #include "kernels.h"
@@ -40,7 +40,7 @@ enum {
     F64_BLOCK = 8,
     F64_DIVIDED = 3,
     F64S = 8,
-    PAIRS = 3,    /* vectors of re and of im that are computed together */
+    PAIRS = 2,    /* vectors of re and of im that are computed together, beside the second half of as many */
     AHEAD = 4096, /* bytes: what f64 asks memory for in advance; beyond the end that does nothing. f32 gains nothing by it */
 };
 
@@ -478,106 +478,141 @@ AVX512 void rsqrt_bf16_avx512(void *dst, const void *src, size_t n) {
 
 #define AVX512_VBMI __attribute__((target("avx512f,avx512bw,avx512vl,avx512dq,avx512vbmi,avx512vbmi2")))
 
-/* With x = 2^(2k - 16)·w and w in [2, 8), bits 11 to 14 of x are k, and the others tell which w: the exponent's lowest bit and 10 of
- * mantissa. The bits of 1/√x are 0x59a8 - k·2^10 - d, where d, from 0 to 1023, is a quadratic of t, the mantissa's last 5 bits,
- * in each of 64 pieces: 64·d and a fraction are c0 + t·(c1 - t·c2/32)/32, each division rounded down. These c0, c1 and c2 were
- * searched for so that d is right for each of the piece's 32 numbers; tests compute them all. */
-static const uint16_t rsqrt_f16_table[3][64] = {
-    {
-        22,    1449,  2786,  4088,  5323,  6515,  7658,  8746,  9808,  10829, 11807, 12753, 13664, 14551, 15405, 16228,
-        17036, 17806, 18558, 19285, 20000, 20682, 21357, 22013, 22646, 23260, 23857, 24445, 25020, 25576, 26117, 26648,
-        27182, 29179, 31089, 32908, 34663, 36345, 37957, 39515, 41003, 42440, 43836, 45168, 46460, 47714, 48918, 50086,
-        51222, 52317, 53391, 54430, 55421, 56396, 57342, 58266, 59159, 60030, 60878, 61719, 62521, 63308, 64078, 64823,
-    },
-    {
-        1439, 1360, 1323, 1241, 1206, 1148, 1106, 1080, 1028, 980,  949,  913,  910,  856,  819,  817,
-        767,  764,  745,  721,  682,  683,  655,  631,  616,  602,  613,  587,  560,  548,  538,  511,
-        2023, 1931, 1845, 1802, 1706, 1636, 1592, 1510, 1464, 1422, 1362, 1313, 1270, 1212, 1175, 1143,
-        1109, 1072, 1026, 1006, 979,  946,  922,  895,  877,  869,  841,  796,  787,  767,  745,  752,
-    },
-    {
-        20, 23, 26, 14, 12, 10, 14, 8,  6,  5,  4,  3,  26, 3, 1, 20, 0,  14, 15, 0,  0, 0, 0, 0, 2, 0,  16, 17, 2, 2, 0, 0,
-        38, 30, 27, 47, 23, 20, 34, 23, 21, 24, 35, 22, 14, 7, 6, 6,  12, 4,  3,  22, 5, 1, 0, 0, 0, 20, 0,  0,  0, 0, 0, 20,
-    },
+/* The 16-bit dtypes by tables. With u = a constant - x, the bits of 1/√x are (u + c + 1)/2, rounded down, which is one instruction: a
+ * small c makes up for 1/√x being no straight line, and is the same for 4x. The constant is the greatest x that goes by the table, so
+ * that all others, infinity, nans, negative numbers, zeros and subnormals, have a greater u than the least such x. */
+enum {
+    TABLE_BLOCK = 4, /* vectors that are computed together */
+    U16S = 32,
+    AND_OR = 0xea, /* vpternlog's a & b | c */
 };
+
+/* The mask of those of `items` that lie in the j-th vector of 32. */
+AVX512 INLINE __mmask32 first_32(size_t items, int j) {
+    size_t const before = U16S * (size_t)j, left = items > before ? items - before : 0;
+    return left < U16S ? ((__mmask32)1 << left) - 1 : 0xffffffff;
+}
+
+/* f16's c is c0 + t·(c1 + t·c2)/2^15, rounded to nearest, in each of 64 pieces of 32 numbers; t is 64 and u's last 5 bits, and the sum
+ * in brackets a signed number modulo 2^16. Since t begins at 64, c1 and c2 make up for c0's lack of a fraction: they were searched
+ * for so that all 32 results are right; tests compute them all. */
+static const uint16_t rsqrt_f16_table[3][64] = {
+    {14368, 14352, 14335, 14319, 14309, 14295, 14274, 14260, 14247, 14233, 14220, 14209, 14197, 14189, 14180, 14165,
+     14167, 14147, 14139, 14138, 14126, 14121, 14116, 14111, 14122, 14110, 14108, 14108, 14111, 14117, 14133, 14126,
+     14184, 14169, 14159, 14150, 14142, 14133, 14130, 14119, 14113, 14107, 14103, 14110, 14107, 14093, 14093, 14093,
+     14090, 14092, 14094, 14099, 14105, 14115, 14123, 14128, 14135, 14150, 14158, 14175, 14195, 14204, 14230, 14264},
+    {49241, 48614, 49907, 50469, 46456, 45816, 51855, 52265, 52167, 53121, 53735, 53948, 54190, 52522, 52133, 57208,
+     48563, 59016, 59742, 55489, 61443, 61964, 63649, 65535, 55435, 302,   3018,  4832,  6262,  5293,  63606, 11026,
+     51689, 56583, 57208, 57667, 58128, 58961, 56305, 60350, 61099, 62278, 62535, 54488, 55085, 65535, 64859, 65339,
+     3450,  4034,  5465,  4989,  5240,  3226,  3283,  7615,  11943, 10002, 16195, 16042, 15021, 25465, 23229, 16454},
+    {0,  9, 2, 1, 29, 37, 1,  1, 5, 4, 5, 4,  10, 23, 29, 1,  61, 0, 2, 35, 3,  7,  2,  0,  72, 12, 4,  4,  2,  22, 77, 10,
+     29, 0, 1, 2, 1,  4,  23, 3, 2, 0, 3, 57, 58, 0,  13, 16, 1,  4, 2, 15, 21, 41, 54, 37, 18, 45, 17, 32, 53, 0,  30, 88},
+};
+
+AVX512_VBMI INLINE void rsqrt_f16_block(__m512i *y_u16x32, const __m512i *u_u16x32) {
+    __m512i const low_u16x32 = _mm512_set1_epi16(31), from_u16x32 = _mm512_set1_epi16(64);
+    __m512i const upper_u16x32 = _mm512_set1_epi16(1 << 11); /* a product's upper half is u/32; shifts would delay lookups */
+    __m512i first_u16x32[3], last_u16x32[3];
+    for (int j = 0; j < 3; j++) first_u16x32[j] = _mm512_loadu_si512(rsqrt_f16_table[j]);
+    for (int j = 0; j < 3; j++) last_u16x32[j] = _mm512_loadu_si512(rsqrt_f16_table[j] + 32);
+    __m512i piece[TABLE_BLOCK], c0[TABLE_BLOCK], c1[TABLE_BLOCK], c2[TABLE_BLOCK], t[TABLE_BLOCK];
+    for (int i = 0; i < TABLE_BLOCK; i++) piece[i] = _mm512_mulhi_epu16(u_u16x32[i], upper_u16x32); /* low 6 bits count */
+    for (int i = 0; i < TABLE_BLOCK; i++) c2[i] = _mm512_permutex2var_epi16(first_u16x32[2], piece[i], last_u16x32[2]);
+    for (int i = 0; i < TABLE_BLOCK; i++) t[i] = _mm512_ternarylogic_epi32(u_u16x32[i], low_u16x32, from_u16x32, AND_OR);
+    for (int i = 0; i < TABLE_BLOCK; i++) c1[i] = _mm512_permutex2var_epi16(first_u16x32[1], piece[i], last_u16x32[1]);
+    for (int i = 0; i < TABLE_BLOCK; i++) c2[i] = _mm512_mullo_epi16(t[i], c2[i]);
+    for (int i = 0; i < TABLE_BLOCK; i++) c0[i] = _mm512_permutex2var_epi16(first_u16x32[0], piece[i], last_u16x32[0]);
+    for (int i = 0; i < TABLE_BLOCK; i++) c1[i] = _mm512_mulhrs_epi16(t[i], _mm512_add_epi16(c1[i], c2[i]));
+    for (int i = 0; i < TABLE_BLOCK; i++) y_u16x32[i] = _mm512_avg_epu16(u_u16x32[i], _mm512_add_epi16(c0[i], c1[i]));
+}
+
+/* bf16's c is 0x3f00 and a byte, by bits 1 to 7 of u. */
+static const uint8_t rsqrt_bf16_table[128] = {
+    17, 17, 16, 15, 15, 14, 13, 13, 12, 11, 11, 10, 10, 9,  9,  8,  8,  7,  7,  7,  6,  6,  6,  5,  5,  5,
+    5,  5,  4,  4,  4,  4,  4,  4,  4,  5,  5,  5,  5,  6,  6,  6,  7,  8,  8,  9,  10, 10, 10, 9,  9,  9,
+    8,  7,  7,  7,  6,  6,  5,  5,  5,  4,  4,  4,  3,  3,  3,  3,  3,  2,  2,  2,  2,  2,  2,  2,  2,  2,
+    2,  2,  3,  3,  3,  4,  4,  4,  4,  5,  6,  6,  6,  7,  8,  8,  10, 10, 11, 12, 13, 14, 15, 16, 18, 19,
+    20, 22, 24, 24, 26, 28, 30, 32, 32, 31, 30, 29, 28, 27, 26, 25, 24, 23, 23, 21, 21, 20, 19, 19};
+
+/* Two vectors' bytes are looked up at once: those of the first at even places, of the second at odd ones. */
+AVX512_VBMI INLINE void rsqrt_bf16_block(__m512i *y_u16x32, const __m512i *u_u16x32) {
+    __mmask64 const odd = 0xaaaaaaaaaaaaaaaa;
+    __m512i const places_u8x64 = _mm512_set1_epi64(0x3100210011000100); /* for odd bytes: where bits 1 to 8 of 4 items are */
+    __m512i const low_u16x32 = _mm512_set1_epi16(0xff), high_u16x32 = _mm512_set1_epi16(0x3f00),
+                  next_u16x32 = _mm512_set1_epi16(0x3f);
+    __m512i const first_u8x64 = _mm512_loadu_si512(rsqrt_bf16_table), last_u8x64 = _mm512_loadu_si512(rsqrt_bf16_table + 64);
+    for (int i = 0; i < TABLE_BLOCK; i += 2) {
+        __m512i const even_u8x64 = _mm512_srli_epi16(u_u16x32[i], 1);
+        __m512i const i_u8x64 = _mm512_mask_multishift_epi64_epi8(even_u8x64, odd, places_u8x64, u_u16x32[i + 1]);
+        __m512i const c_u8x64 = _mm512_permutex2var_epi8(first_u8x64, i_u8x64, last_u8x64); /* by the low 7 bits of each */
+        __m512i const a_u16x32 = _mm512_ternarylogic_epi32(c_u8x64, low_u16x32, high_u16x32, AND_OR);
+        __m512i const b_u16x32 = _mm512_shrdi_epi16(c_u8x64, next_u16x32, 8);
+        y_u16x32[i] = _mm512_avg_epu16(u_u16x32[i], a_u16x32);
+        y_u16x32[i + 1] = _mm512_avg_epu16(u_u16x32[i + 1], b_u16x32);
+    }
+}
+
+AVX512 INLINE bool are_any_above(const __m512i *u_u16x32, __m512i limit_u16x32) {
+    __m512i greatest_u16x32 = u_u16x32[0];
+    for (int j = 1; j < TABLE_BLOCK; j++) greatest_u16x32 = _mm512_max_epu16(greatest_u16x32, u_u16x32[j]);
+    return _mm512_cmpgt_epu16_mask(greatest_u16x32, limit_u16x32) != 0;
+}
+
+enum half { F16, BF16 };
+
+/* In f32 lanes: any values. */
+AVX512 INLINE void rsqrt_lanes(uint16_t *y, const uint16_t *x, size_t n, enum half of) {
+    if (of == F16) rsqrt_f16_items(y, x, n);
+    if (of == BF16) rsqrt_bf16_items(y, x, n);
+}
+
+AVX512_VBMI INLINE void rsqrt_half_block(uint16_t *y, const uint16_t *x, size_t items, enum half of, __m512i most_u16x32,
+                                         __m512i limit_u16x32) {
+    __m512i const one_u16x32 = _mm512_set1_epi16(of == F16 ? 0x3c00 : 0x3f80);
+    __m512i u_u16x32[TABLE_BLOCK], y_u16x32[TABLE_BLOCK];
+    for (int j = 0; j < TABLE_BLOCK; j++) {
+        __m512i const x_u16x32 = _mm512_mask_loadu_epi16(one_u16x32, first_32(items, j), x + j * U16S);
+        u_u16x32[j] = _mm512_sub_epi16(most_u16x32, x_u16x32);
+    }
+    if (__builtin_expect(are_any_above(u_u16x32, limit_u16x32), 0)) {
+        rsqrt_lanes(y, x, items, of);
+        return;
+    }
+    if (of == F16) rsqrt_f16_block(y_u16x32, u_u16x32);
+    if (of == BF16) rsqrt_bf16_block(y_u16x32, u_u16x32);
+    for (int j = 0; j < TABLE_BLOCK; j++) _mm512_mask_storeu_epi16(y + j * U16S, first_32(items, j), y_u16x32[j]);
+}
+
+/* Blocks with any x that is not between `least` and `most` are computed in f32 lanes, and so is a short tail. bf16's 32 greatest
+ * numbers are such: with a greater constant, c would not always be 0x3f00 and a byte. */
+AVX512_VBMI INLINE void rsqrt_half_items(uint16_t *y, const uint16_t *x, size_t n, enum half of) {
+    int const least = of == F16 ? 0x0400 : 0x0080, most = of == F16 ? 0x7bff : 0x7f5f;
+    __m512i most_u16x32 = _mm512_set1_epi16((short)most), limit_u16x32 = _mm512_set1_epi16((short)(most - least));
+    __asm__("" : "+v"(most_u16x32), "+v"(limit_u16x32)); /* else gcc makes the constants anew in every round of the loop */
+    size_t const block = TABLE_BLOCK * U16S;
+    size_t i = 0;
+    for (; i + block <= n; i += block) rsqrt_half_block(y + i, x + i, block, of, most_u16x32, limit_u16x32);
+    if (n - i > U16S) {
+        rsqrt_half_block(y + i, x + i, n - i, of, most_u16x32, limit_u16x32);
+    } else {
+        rsqrt_lanes(y + i, x + i, n - i, of);
+    }
+}
 
 AVX512_VBMI void rsqrt_f16_avx512vbmi(void *dst, const void *src, size_t n) {
     if (mode_is_foreign()) {
         run_in_default_mode(rsqrt_f16_avx512vbmi, dst, src, n);
         return;
     }
-    __m512i const low_u16x32 = _mm512_set1_epi16(0x0400), range_u16x32 = _mm512_set1_epi16(0x7c00 - 0x0400);
-    __m512i base_u16x32 = _mm512_set1_epi16(0x59a8);
-    __asm__("" : "+v"(base_u16x32)); /* else gcc makes the constant anew in every round of the loop */
-    __m512i first_u16x32[3], last_u16x32[3];
-    for (int j = 0; j < 3; j++) first_u16x32[j] = _mm512_loadu_si512(rsqrt_f16_table[j]);
-    for (int j = 0; j < 3; j++) last_u16x32[j] = _mm512_loadu_si512(rsqrt_f16_table[j] + 32);
-    const uint16_t *x = src;
-    uint16_t *y = dst;
-    size_t i = 0;
-    for (; i + 32 <= n; i += 32) {
-        __m512i const x_u16x32 = _mm512_loadu_si512(x + i);
-        if (__builtin_expect(_mm512_cmpge_epu16_mask(_mm512_sub_epi16(x_u16x32, low_u16x32), range_u16x32) != 0, 0)) {
-            rsqrt_f16_items(y + i, x + i, 32);
-            continue;
-        }
-        __m512i const piece_u16x32 = _mm512_srli_epi16(x_u16x32, 5); /* the lookups take its low 6 bits */
-        __m512i const c0_u16x32 = _mm512_permutex2var_epi16(first_u16x32[0], piece_u16x32, last_u16x32[0]);
-        __m512i const c1_u16x32 = _mm512_permutex2var_epi16(first_u16x32[1], piece_u16x32, last_u16x32[1]);
-        __m512i const c2_u16x32 = _mm512_permutex2var_epi16(first_u16x32[2], piece_u16x32, last_u16x32[2]);
-        __m512i const t_u16x32 = _mm512_slli_epi16(x_u16x32, 11); /* times 2^11, so that a product's upper half is 1/32 of it */
-        __m512i const slope_u16x32 = _mm512_sub_epi16(c1_u16x32, _mm512_mulhi_epu16(t_u16x32, c2_u16x32));
-        __m512i const d_u16x32 = _mm512_add_epi16(c0_u16x32, _mm512_mulhi_epu16(t_u16x32, slope_u16x32));
-        __m512i const below_u16x32 = _mm512_shldi_epi16(_mm512_srli_epi16(x_u16x32, 11), d_u16x32, 10); /* k·2^10 + d */
-        _mm512_storeu_si512(y + i, _mm512_sub_epi16(base_u16x32, below_u16x32));
-    }
-    rsqrt_f16_items(y + i, x + i, n - i);
+    rsqrt_half_items(dst, src, n, F16);
 }
-
-/* With x = 2^(2q - 128)·w and w in [2, 8), the high byte of x's bits is q, and the low one, i, tells which w: the exponent's
- * lowest bit and 7 of mantissa. The bits of 1/√x are 0x5f40 - q·2^7 - (t + i + 1)/2, the half rounded down, with t from the table by
- * the upper 7 bits of i: from an even i to the next the result falls by 1 or not at all, as t is even or odd. */
-static const uint8_t rsqrt_bf16_table[128] = {
-    22, 22, 23, 24, 24, 25, 26, 26, 26, 27, 27, 27, 27, 28, 28, 28, 28, 28, 28, 28, 27, 27, 27, 27, 27, 26,
-    26, 26, 25, 25, 25, 24, 24, 23, 23, 22, 22, 21, 21, 20, 19, 19, 18, 17, 17, 16, 15, 15, 13, 13, 12, 11,
-    11, 9,  9,  8,  7,  6,  5,  4,  3,  2,  1,  0,  0,  2,  4,  6,  8,  8,  10, 12, 13, 14, 16, 17, 18, 19,
-    20, 21, 22, 22, 24, 24, 25, 26, 26, 26, 27, 28, 28, 28, 28, 29, 29, 29, 30, 30, 30, 30, 30, 30, 30, 30,
-    30, 30, 30, 29, 29, 29, 29, 29, 28, 28, 28, 27, 27, 27, 26, 26, 25, 25, 25, 24, 23, 23, 23, 22,
-};
 
 AVX512_VBMI void rsqrt_bf16_avx512vbmi(void *dst, const void *src, size_t n) {
     if (mode_is_foreign()) {
         run_in_default_mode(rsqrt_bf16_avx512vbmi, dst, src, n);
         return;
     }
-    __mmask64 const high = 0xaaaaaaaaaaaaaaaa;
-    __m512i const low_u16x32 = _mm512_set1_epi16(0x0080), range_u16x32 = _mm512_set1_epi16(0x7f80 - 0x0080);
-    __m512i const base_u16x32 = _mm512_set1_epi16(0x5f40), factors_i8x64 = _mm512_set1_epi16((short)0x80ff),
-                  swapped_i8x64 = _mm512_set1_epi16((short)0xff80);
-    __m512i const first_u8x64 = _mm512_loadu_si512(rsqrt_bf16_table), last_u8x64 = _mm512_loadu_si512(rsqrt_bf16_table + 64);
-    const uint16_t *x = src;
-    uint16_t *y = dst;
-    size_t i = 0;
-    for (; i + 64 <= n; i += 64) {
-        __m512i const a_u16x32 = _mm512_loadu_si512(x + i), b_u16x32 = _mm512_loadu_si512(x + i + 32);
-        __m512i const most_u16x32 =
-            _mm512_max_epu16(_mm512_sub_epi16(a_u16x32, low_u16x32), _mm512_sub_epi16(b_u16x32, low_u16x32));
-        if (__builtin_expect(_mm512_cmpge_epu16_mask(most_u16x32, range_u16x32) != 0, 0)) {
-            rsqrt_bf16_items(y + i, x + i, 64);
-            continue;
-        }
-        /* The low bytes of both in one vector, a's and b's in turn; looked up; and each back below its high byte. */
-        __m512i const swapped_u8x64 = _mm512_shldi_epi16(b_u16x32, b_u16x32, 8);
-        __m512i const i_u8x64 = _mm512_mask_blend_epi8(high, a_u16x32, swapped_u8x64);
-        __m512i const t_u8x64 = _mm512_permutex2var_epi8(first_u8x64, _mm512_srli_epi16(i_u8x64, 1), last_u8x64);
-        __m512i const w_u8x64 = _mm512_avg_epu8(t_u8x64, i_u8x64);
-        __m512i const a_u8x64 = _mm512_mask_blend_epi8(high, w_u8x64, a_u16x32);
-        __m512i const b_u8x64 = _mm512_mask_blend_epi8(high, swapped_u8x64, w_u8x64);
-        /* -1·low - 128·high */
-        _mm512_storeu_si512(y + i, _mm512_add_epi16(base_u16x32, _mm512_maddubs_epi16(a_u8x64, factors_i8x64)));
-        _mm512_storeu_si512(y + i + 32, _mm512_add_epi16(base_u16x32, _mm512_maddubs_epi16(b_u8x64, swapped_i8x64)));
-    }
-    rsqrt_bf16_items(y + i, x + i, n - i);
+    rsqrt_half_items(dst, src, n, BF16);
 }
 
 AVX512 INLINE f32s fma_f32s(f32s a, f32s b, f32s c) {
@@ -637,6 +672,17 @@ AVX512 INLINE __m512 last_c64s(parts_f32 z) {
     return _mm512_unpackhi_ps((__m512)z.re, (__m512)z.im);
 }
 
+AVX512 INLINE void load_c64s(parts_f32 *z, const float *x) {
+    for (int j = 0; j < PAIRS; j++, x += 2 * F32S) z[j] = parts_from_c64s(_mm512_loadu_ps(x), _mm512_loadu_ps(x + F32S));
+}
+
+AVX512 INLINE void store_c64s(float *y, const parts_f32 *z) {
+    for (int j = 0; j < PAIRS; j++, y += 2 * F32S) {
+        _mm512_storeu_ps(y, first_c64s(z[j]));
+        _mm512_storeu_ps(y + F32S, last_c64s(z[j]));
+    }
+}
+
 AVX512 void rsqrt_c64_avx512(void *dst, const void *src, size_t n) {
     if (mode_is_foreign()) {
         run_in_default_mode(rsqrt_c64_avx512, dst, src, n);
@@ -645,19 +691,28 @@ AVX512 void rsqrt_c64_avx512(void *dst, const void *src, size_t n) {
     const float *x = src;
     float *y = dst;
     size_t const floats = 2 * n;
+    size_t const block = 2 * PAIRS * F32S;
     size_t i = 0;
-    parts_f32 z[PAIRS];
-    for (; i + 2 * PAIRS * F32S <= floats; i += 2 * PAIRS * F32S) {
-        for (int j = 0; j < PAIRS; j++) {
-            const float *const from = x + i + 2 * j * F32S;
-            z[j] = parts_from_c64s(_mm512_loadu_ps(from), _mm512_loadu_ps(from + F32S));
+    parts_f32 z[PAIRS], next[PAIRS];
+    midway_f32 of_z, of_next;
+    for (; i + block <= floats; i += block) {
+        load_c64s(z, x + i);
+        bool unusual = are_unusual_f32s(z);
+        if (!unusual) start_f32s(&of_z, z);
+        for (; __builtin_expect(!unusual && i + 2 * block <= floats, 1); i += block) {
+            load_c64s(next, x + i + block);
+            unusual = are_unusual_f32s(next);
+            finish_and_start_f32s(z, &of_z, &of_next, next);
+            store_c64s(y + i, z);
+            for (int j = 0; j < PAIRS; j++) z[j] = next[j];
+            of_z = of_next;
         }
-        rsqrt_f32s(z);
-        for (int j = 0; j < PAIRS; j++) {
-            float *const to = y + i + 2 * j * F32S;
-            _mm512_storeu_ps(to, first_c64s(z[j]));
-            _mm512_storeu_ps(to + F32S, last_c64s(z[j]));
+        if (unusual) {
+            rsqrt_unusual_f32s(z);
+        } else {
+            finish_f32s(z, &of_z);
         }
+        store_c64s(y + i, z);
     }
     if (i < floats) {
         __m512 const one_f32x16 = _mm512_set1_ps(1.0f);
@@ -690,6 +745,17 @@ AVX512 INLINE __m512d last_c128s(parts_f64 z) {
     return _mm512_unpackhi_pd((__m512d)z.re, (__m512d)z.im);
 }
 
+AVX512 INLINE void load_c128s(parts_f64 *z, const double *x) {
+    for (int j = 0; j < PAIRS; j++, x += 2 * F64S) z[j] = parts_from_c128s(_mm512_loadu_pd(x), _mm512_loadu_pd(x + F64S));
+}
+
+AVX512 INLINE void store_c128s(double *y, const parts_f64 *z) {
+    for (int j = 0; j < PAIRS; j++, y += 2 * F64S) {
+        _mm512_storeu_pd(y, first_c128s(z[j]));
+        _mm512_storeu_pd(y + F64S, last_c128s(z[j]));
+    }
+}
+
 AVX512 void rsqrt_c128_avx512(void *dst, const void *src, size_t n) {
     if (mode_is_foreign()) {
         run_in_default_mode(rsqrt_c128_avx512, dst, src, n);
@@ -698,19 +764,28 @@ AVX512 void rsqrt_c128_avx512(void *dst, const void *src, size_t n) {
     const double *x = src;
     double *y = dst;
     size_t const doubles = 2 * n;
+    size_t const block = 2 * PAIRS * F64S;
     size_t i = 0;
-    parts_f64 z[PAIRS];
-    for (; i + 2 * PAIRS * F64S <= doubles; i += 2 * PAIRS * F64S) {
-        for (int j = 0; j < PAIRS; j++) {
-            const double *const from = x + i + 2 * j * F64S;
-            z[j] = parts_from_c128s(_mm512_loadu_pd(from), _mm512_loadu_pd(from + F64S));
+    parts_f64 z[PAIRS], next[PAIRS];
+    midway_f64 of_z, of_next;
+    for (; i + block <= doubles; i += block) {
+        load_c128s(z, x + i);
+        bool unusual = are_unusual_f64s(z);
+        if (!unusual) start_f64s(&of_z, z);
+        for (; __builtin_expect(!unusual && i + 2 * block <= doubles, 1); i += block) {
+            load_c128s(next, x + i + block);
+            unusual = are_unusual_f64s(next);
+            finish_and_start_f64s(z, &of_z, &of_next, next);
+            store_c128s(y + i, z);
+            for (int j = 0; j < PAIRS; j++) z[j] = next[j];
+            of_z = of_next;
         }
-        rsqrt_f64s(z);
-        for (int j = 0; j < PAIRS; j++) {
-            double *const to = y + i + 2 * j * F64S;
-            _mm512_storeu_pd(to, first_c128s(z[j]));
-            _mm512_storeu_pd(to + F64S, last_c128s(z[j]));
+        if (unusual) {
+            rsqrt_unusual_f64s(z);
+        } else {
+            finish_f64s(z, &of_z);
         }
+        store_c128s(y + i, z);
     }
     if (i < doubles) {
         __m512d const one_f64x8 = _mm512_set1_pd(1.0);

@@ -23,6 +23,7 @@
 #define INTS JOIN(i, BITS, s)
 #define UINTS JOIN(u, BITS, s)
 #define PARTS JOIN(parts_f, BITS, )
+#define MIDWAY JOIN(midway_f, BITS, )
 #define OF(name) JOIN(name##_f, BITS, s)
 #define INT JOIN(int, BITS, _t)
 #define UINT JOIN(uint, BITS, _t)
@@ -79,22 +80,22 @@ INLINE_TIER INTS OF(equal)(INTS a, INTS b) {
     return ((a ^ b) - 1) >> (BITS - 1);
 }
 
-/* y ≈ 1/√(2x) for x > 0, within 2^-21, or 2^-50. First half of the exponent and straight lines for the mantissa, within 7 %; then
+/* y ≈ 1/√(2x) for n vectors of x > 0, up to 2·VECTORS, within 2^-21, or 2^-50. First half of the exponent and straight lines for the mantissa, within 7 %; then
  * y·p(x·y²), where p of degree 4 is near 1/√(2v), for the v that come up within 2^-26, and has two factors with a leading 1. */
-INLINE_TIER void OF(near)(REALS *y, const REALS *x) {
+INLINE_TIER void OF(near)(REALS *y, const REALS *x, int n) {
     REALS const none = {0};
-    REALS v[VECTORS], p[VECTORS], q[VECTORS];
-    EACH y[i] = (REALS)((UINT)SEED - ((UINTS)x[i] >> 1));
-    EACH v[i] = x[i] * y[i];
-    EACH v[i] = v[i] * y[i];
-    EACH p[i] = OF(fma)(v[i] - (REAL)2.9453529196767256, v[i], none + (REAL)2.5385939747436974);
-    EACH q[i] = OF(fma)(v[i] - (REAL)0.6272139453562405, v[i], none + (REAL)0.8231842650835213);
-    EACH y[i] = y[i] * p[i];
-    EACH y[i] = y[i] * q[i];
+    REALS v[2 * VECTORS], p[2 * VECTORS], q[2 * VECTORS];
+    for (int i = 0; i < n; i++) y[i] = (REALS)((UINT)SEED - ((UINTS)x[i] >> 1));
+    for (int i = 0; i < n; i++) v[i] = x[i] * y[i];
+    for (int i = 0; i < n; i++) v[i] = v[i] * y[i];
+    for (int i = 0; i < n; i++) p[i] = OF(fma)(v[i] - (REAL)2.9453529196767256, v[i], none + (REAL)2.5385939747436974);
+    for (int i = 0; i < n; i++) q[i] = OF(fma)(v[i] - (REAL)0.6272139453562405, v[i], none + (REAL)0.8231842650835213);
+    for (int i = 0; i < n; i++) y[i] = y[i] * p[i];
+    for (int i = 0; i < n; i++) y[i] = y[i] * q[i];
 #if BITS == 64
-    EACH v[i] = x[i] * y[i];
-    EACH v[i] = OF(fnma)(v[i], y[i], none + 1.5);
-    EACH y[i] = y[i] * v[i];
+    for (int i = 0; i < n; i++) v[i] = x[i] * y[i];
+    for (int i = 0; i < n; i++) v[i] = OF(fnma)(v[i], y[i], none + 1.5);
+    for (int i = 0; i < n; i++) y[i] = y[i] * v[i];
 #endif
 }
 
@@ -117,55 +118,65 @@ INLINE_TIER PARTS OF(result)(PARTS z, INTS left, INTS sign, INTS a, INTS b, bool
     };
 }
 
-/* VECTORS vectors in place. `ordinary`, where all parts are between 1/FAR and FAR or one of an item is 0, leaves out what changes no
- * bit of these. */
-INLINE_TIER void OF(rsqrt_items)(PARTS *item, bool ordinary) {
-    REALS const none = {0};
+/* VECTORS vectors on their way to the result, in the formula's names: z without its signs, a and k its parts as they are computed
+ * with, even and s their scaling, x = 2·m² and g = 1/m, or half of it. */
+typedef struct {
     PARTS z[VECTORS];
-    REALS a[VECTORS], k[VECTORS], hi[VECTORS], lo[VECTORS], s[VECTORS];
     UINTS even[VECTORS];
-    EACH z[i] = (PARTS){item[i].re & (INT)(SIGN - 1), item[i].im & (INT)(SIGN - 1)};
+    REALS s[VECTORS], a[VECTORS], k[VECTORS], h[VECTORS], hl[VECTORS], x[VECTORS], g[VECTORS], w[VECTORS], wl[VECTORS],
+        r[VECTORS];
+} MIDWAY;
+
+/* The first of three parts, to x, of which near then makes g. `ordinary`, where all parts are between 1/FAR and FAR or one of an
+ * item is 0, leaves out what changes no bit of these. */
+INLINE_TIER void OF(begin)(MIDWAY *of, const PARTS *item, bool ordinary) {
+    REALS hi[VECTORS], lo[VECTORS], q[VECTORS];
+    EACH of->z[i] = (PARTS){item[i].re & (INT)(SIGN - 1), item[i].im & (INT)(SIGN - 1)};
     if (ordinary) {
-        EACH a[i] = (REALS)z[i].re;
-        EACH k[i] = (REALS)z[i].im;
-        EACH hi[i] = OF(max)(a[i], k[i]);
-        EACH lo[i] = OF(min)(a[i], k[i]);
+        EACH of->a[i] = (REALS)of->z[i].re;
+        EACH of->k[i] = (REALS)of->z[i].im;
+        EACH hi[i] = OF(max)(of->a[i], of->k[i]);
+        EACH lo[i] = OF(min)(of->a[i], of->k[i]);
     } else {
         /* s = 2^-e brings the greater part to [1, 4), subnormals to not much less: 1/√z = s·(1/√(s²·z)). What underflows on the way
          * is too small to matter, but for |im|, which therefore goes on as k, with a factor of 2^LIFT. */
-        EACH even[i] = ((UINTS)OF(max)((REALS)z[i].re, (REALS)z[i].im) + ONE) & -(2 * ONE);
-        EACH s[i] = (REALS)((BIAS + (BIAS + 1) / 2) * ONE - (even[i] >> 1));
-        EACH a[i] = (REALS)z[i].re * s[i] * s[i];
-        EACH k[i] = (REALS)z[i].im * (s[i] * LIFTED) * s[i];
-        EACH hi[i] = OF(max)(a[i], k[i] * (1 / LIFTED));
-        EACH lo[i] = OF(min)(a[i], k[i] * (1 / LIFTED));
+        EACH of->even[i] = ((UINTS)OF(max)((REALS)of->z[i].re, (REALS)of->z[i].im) + ONE) & -(2 * ONE);
+        EACH of->s[i] = (REALS)((BIAS + (BIAS + 1) / 2) * ONE - (of->even[i] >> 1));
+        EACH of->a[i] = (REALS)of->z[i].re * of->s[i] * of->s[i];
+        EACH of->k[i] = (REALS)of->z[i].im * (of->s[i] * LIFTED) * of->s[i];
+        EACH hi[i] = OF(max)(of->a[i], of->k[i] * (1 / LIFTED));
+        EACH lo[i] = OF(min)(of->a[i], of->k[i] * (1 / LIFTED));
     }
 
     /* h + hl = m² */
-    REALS q[VECTORS], h[VECTORS], hl[VECTORS];
     EACH q[i] = hi[i] * hi[i];
-    EACH h[i] = OF(fma)(lo[i], lo[i], q[i]);
-    EACH hl[i] = OF(fma)(lo[i], lo[i], q[i] - h[i]);
-    EACH hl[i] = hl[i] - OF(fnma)(hi[i], hi[i], q[i]);
+    EACH of->h[i] = OF(fma)(lo[i], lo[i], q[i]);
+    EACH of->hl[i] = OF(fma)(lo[i], lo[i], q[i] - of->h[i]);
+    EACH of->hl[i] = of->hl[i] - OF(fnma)(hi[i], hi[i], q[i]);
+    EACH of->x[i] = of->h[i] + of->h[i];
+}
 
-    /* m + (h + hl - m²)·g is √(h + hl), with g = 1/(2m), and w + wl that and a. m is at least a, so that a - (w - m) is exact. */
-    REALS x[VECTORS], g[VECTORS], m[VECTORS], w[VECTORS], wl[VECTORS];
-    EACH x[i] = h[i] + h[i];
-    OF(near)(g, x);
-    EACH m[i] = OF(max)(x[i] * g[i], a[i]);
-    EACH w[i] = m[i] + a[i];
-    EACH x[i] = OF(fnma)(m[i], m[i], h[i]) + hl[i];
-    EACH wl[i] = OF(fma)(x[i], g[i], a[i] - (w[i] - m[i]));
+/* The second, to w, of which near then makes r. m + (h + hl - m²)·g is √(h + hl), with g = 1/(2m), and w + wl that and a. m is at
+ * least a, so that a - (w - m) is exact. */
+INLINE_TIER void OF(go_on)(MIDWAY *of) {
+    REALS m[VECTORS];
+    EACH m[i] = OF(max)(of->x[i] * of->g[i], of->a[i]);
+    EACH of->w[i] = m[i] + of->a[i];
+    EACH of->x[i] = OF(fnma)(m[i], m[i], of->h[i]) + of->hl[i];
+    EACH of->wl[i] = OF(fma)(of->x[i], of->g[i], of->a[i] - (of->w[i] - m[i]));
+    EACH of->g[i] = of->g[i] + of->g[i];
+}
 
+/* The third, to the result. */
+INLINE_TIER void OF(end)(PARTS *item, const MIDWAY *of, bool ordinary) {
+    REALS const none = {0};
     /* r + rl = r + r·e is 1/√(2·w·h), with e = 1/2 - r²·w·h, where d + dl is w·h and v + vl is r² */
-    REALS r[VECTORS], rl[VECTORS], d[VECTORS], dl[VECTORS], e[VECTORS], v[VECTORS];
-    EACH g[i] = g[i] + g[i];
-    OF(near)(r, w);
-    EACH r[i] = r[i] * g[i];
-    EACH d[i] = w[i] * h[i];
-    EACH dl[i] = OF(fnma)(w[i], h[i], d[i]); /* here -dl, and so with v */
-    EACH dl[i] = OF(fnma)(w[i], hl[i], dl[i]);
-    EACH dl[i] = OF(fnma)(wl[i], h[i], dl[i]);
+    REALS x[VECTORS], r[VECTORS], rl[VECTORS], d[VECTORS], dl[VECTORS], e[VECTORS], v[VECTORS];
+    EACH r[i] = of->r[i] * of->g[i];
+    EACH d[i] = of->w[i] * of->h[i];
+    EACH dl[i] = OF(fnma)(of->w[i], of->h[i], d[i]); /* here -dl, and so with v */
+    EACH dl[i] = OF(fnma)(of->w[i], of->hl[i], dl[i]);
+    EACH dl[i] = OF(fnma)(of->wl[i], of->h[i], dl[i]);
     EACH v[i] = r[i] * r[i];
     EACH e[i] = OF(fnma)(d[i], v[i], none + (REAL)0.5);
     EACH e[i] = OF(fma)(dl[i], v[i], e[i]);
@@ -173,25 +184,35 @@ INLINE_TIER void OF(rsqrt_items)(PARTS *item, bool ordinary) {
     EACH rl[i] = r[i] * e[i];
 
     REALS y[VECTORS];
-    EACH y[i] = OF(fma)(w[i], r[i], OF(fma)(w[i], rl[i], wl[i] * r[i]));
-    EACH e[i] = k[i] * rl[i];
-    EACH x[i] = OF(fma)(k[i], r[i], e[i]);
+    EACH y[i] = OF(fma)(of->w[i], r[i], OF(fma)(of->w[i], rl[i], of->wl[i] * r[i]));
+    EACH e[i] = of->k[i] * rl[i];
+    EACH x[i] = OF(fma)(of->k[i], r[i], e[i]);
     if (!ordinary) {
         /* Where B is subnormal, x has more digits than it, and is rounded again from x + xl: to the last digit of `least`, the
          * least number that x may be where B is normal. */
         UINTS least[VECTORS];
         INTS subnormal[VECTORS];
-        EACH e[i] = e[i] - OF(fnma)(k[i], r[i], x[i]);
-        EACH least[i] = (even[i] >> 1) - ((BIAS + 1) / 2 - LIFT - 1) * ONE;
+        EACH e[i] = e[i] - OF(fnma)(of->k[i], r[i], x[i]);
+        EACH least[i] = (of->even[i] >> 1) - ((BIAS + 1) / 2 - LIFT - 1) * ONE;
         EACH subnormal[i] = (INTS)((UINTS)x[i] - least[i]) >> (BITS - 1); /* in a nan the difference may wrap */
         EACH d[i] = (REALS)((INTS)least[i] & subnormal[i]);
         EACH v[i] = x[i] + d[i];
         EACH v[i] = v[i] + ((x[i] - (v[i] - d[i])) + e[i]);
         EACH x[i] = (REALS)OF(select)(subnormal[i], (INTS)(v[i] - d[i]), (INTS)x[i]);
-        EACH x[i] = x[i] * (s[i] * (1 / LIFTED));
-        EACH y[i] = y[i] * s[i];
+        EACH x[i] = x[i] * (of->s[i] * (1 / LIFTED));
+        EACH y[i] = y[i] * of->s[i];
     }
-    EACH item[i] = OF(result)(z[i], item[i].re >> (BITS - 1), ~item[i].im & (INT)SIGN, (INTS)y[i], (INTS)x[i], ordinary);
+    EACH item[i] = OF(result)(of->z[i], item[i].re >> (BITS - 1), ~item[i].im & (INT)SIGN, (INTS)y[i], (INTS)x[i], ordinary);
+}
+
+/* VECTORS vectors in place. */
+INLINE_TIER void OF(rsqrt_items)(PARTS *item, bool ordinary) {
+    MIDWAY of;
+    OF(begin)(&of, item, ordinary);
+    OF(near)(of.g, of.x, VECTORS);
+    OF(go_on)(&of);
+    OF(near)(of.r, of.w, VECTORS);
+    OF(end)(item, &of, ordinary);
 }
 
 #ifdef __CUDA__
@@ -218,8 +239,8 @@ TIER static __attribute__((noinline)) void OF(rsqrt_unusual)(PARTS *item) {
 }
 #endif
 
-/* 1/√item of VECTORS vectors, in place. */
-INLINE_TIER void OF(rsqrt)(PARTS *item) {
+/* Whether a part of these is not between 1/FAR and FAR. */
+INLINE_TIER bool OF(are_unusual)(const PARTS *item) {
     REALS const none = {0};
     INTS outside = {0};
     for (int i = 0; i < VECTORS; i++) {
@@ -227,11 +248,43 @@ INLINE_TIER void OF(rsqrt)(PARTS *item) {
         INTS const least = (INTS)OF(min)((REALS)re, (REALS)im);
         outside |= (least - (INTS)(none + 1 / FAR)) | ((INTS)(none + FAR) - re) | ((INTS)(none + FAR) - im);
     }
-    if (__builtin_expect(OF(any)(outside), 0)) {
+    return OF(any)(outside);
+}
+
+/* 1/√item of VECTORS vectors, in place. */
+INLINE_TIER void OF(rsqrt)(PARTS *item) {
+    if (__builtin_expect(OF(are_unusual)(item), 0)) {
         OF(rsqrt_unusual)(item);
     } else {
         OF(rsqrt_items)(item, true);
     }
+}
+
+/* The same in two halves, for vectors that are not unusual. */
+INLINE_TIER void OF(start)(MIDWAY *of, const PARTS *item) {
+    OF(begin)(of, item, true);
+    OF(near)(of->g, of->x, VECTORS);
+    OF(go_on)(of);
+}
+
+INLINE_TIER void OF(finish)(PARTS *item, MIDWAY *of) {
+    OF(near)(of->r, of->w, VECTORS);
+    OF(end)(item, of, true);
+}
+
+/* finish(item, of) and start(of_next, next) at once: near's steps, of which each waits for the one before, go side by side. */
+INLINE_TIER void OF(finish_and_start)(PARTS *item, const MIDWAY *of, MIDWAY *of_next, const PARTS *next) {
+    REALS x[2 * VECTORS], y[2 * VECTORS];
+    MIDWAY last = *of;
+    OF(begin)(of_next, next, true);
+    EACH x[VECTORS + i] = of_next->x[i];
+    EACH x[i] = last.w[i];
+    OF(near)(y, x, 2 * VECTORS);
+    EACH of_next->g[i] = y[VECTORS + i];
+    EACH last.r[i] = y[i];
+    EACH last.k[i] = (REALS)(item[i].im & (INT)(SIGN - 1)); /* costs less than to keep it */
+    OF(end)(item, &last, true);
+    OF(go_on)(of_next);
 }
 
 #undef JOIN_ALL
@@ -240,6 +293,7 @@ INLINE_TIER void OF(rsqrt)(PARTS *item) {
 #undef INTS
 #undef UINTS
 #undef PARTS
+#undef MIDWAY
 #undef OF
 #undef INT
 #undef UINT
