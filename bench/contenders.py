@@ -112,13 +112,14 @@ def aligned(n, dtype):
 
 
 @functools.cache
-def compiled(name):
+def compiled(name, *flags):
     """A C file of this folder as a library; None where there is no compiler."""
     with tempfile.TemporaryDirectory() as folder:
         library, source = f"{folder}/library.so", str(Path(__file__).with_name(name))
         compiler = shlex.split(os.environ.get("CC") or "cc")
         try:
-            subprocess.run([*compiler, "-std=gnu11", "-O3", "-shared", "-fPIC", "-pthread", "-o", library, source], check=True)
+            command = [*compiler, "-std=gnu11", "-O3", "-shared", "-fPIC", "-pthread", "-Wno-unknown-pragmas", *flags]
+            subprocess.run([*command, "-o", library, source], check=True)
         except (OSError, subprocess.CalledProcessError):
             return None
         return ctypes.CDLL(library)

@@ -66,4 +66,81 @@ LIMIT(multipliers_f32_avx2, "avx2", ONES_AVX2,
 LIMIT(both_f32_avx2, "avx2", ONES_AVX2,
       AVX2_ROOT ON_THREE(SEED, "ymm", "vrsqrtps") AVX2_STEP AVX2_ROOT AVX2_STEP AVX2_STEP AVX2_ROOT AVX2_STEP AVX2_STEP
           AVX2_DIVISION AVX2_STEP AVX2_STEP AVX2_DIVISION AVX2_STEP AVX2_DIVISION AVX2_STEP AVX2_STEP)
+
+/* Kernels without a divider: the multiplications of a block, its other operations, and both. Registers 0 to 13 are written; lookups
+ * also read what they write, and so come after a copy, as in the kernels, which takes no unit's time. */
+#define THREE(name, to) name " %%zmm15, %%zmm14, %%zmm" to "\n"
+#define FOUR(name, by, to) name " $" by ", %%zmm15, %%zmm14, %%zmm" to "\n"
+#define LOOKUP(name, to) "vmovdqa64 %%zmm15, %%zmm" to "\n" THREE(name, to)
+#define SHIFT(name, to) name " $1, %%zmm15, %%zmm" to "\n"
+#define ASK "vpcmpuw $6, %%zmm15, %%zmm14, %%k1\n kortestd %%k1, %%k1\n"
+
+/* avx512's f16 by tables, 4 vectors; vpmaxuw is needed once less. */
+#define F16_MULTIPLIERS THREE("vpmulhuw", "0") THREE("vpmullw", "1") THREE("vpmulhrsw", "2")
+#define F16_OTHERS                                                                                                             \
+    THREE("vpsubw", "3")                                                                                                       \
+    LOOKUP("vpermt2w", "10")                                                                                                   \
+    THREE("vpmaxuw", "4")                                                                                                      \
+    LOOKUP("vpermt2w", "11") FOUR("vpternlogd", "0xea", "12") LOOKUP("vpermt2w", "13") THREE("vpaddw", "5")                    \
+        THREE("vpaddw", "6") THREE("vpavgw", "7")
+#define F16_BOTH                                                                                                               \
+    THREE("vpsubw", "3")                                                                                                       \
+    LOOKUP("vpermt2w", "10")                                                                                                   \
+    THREE("vpmulhuw", "0")                                                                                                     \
+    THREE("vpmaxuw", "4") LOOKUP("vpermt2w", "11") THREE("vpmullw", "1") FOUR("vpternlogd", "0xea", "12")                      \
+        LOOKUP("vpermt2w", "13") THREE("vpmulhrsw", "2") THREE("vpaddw", "5") THREE("vpaddw", "6") THREE("vpavgw", "7")
+LIMIT(multipliers_f16_avx512, "avx512bw", ONES_F32, F16_MULTIPLIERS F16_MULTIPLIERS F16_MULTIPLIERS F16_MULTIPLIERS)
+LIMIT(others_f16_avx512, "avx512bw", ONES_F32, F16_OTHERS F16_OTHERS F16_OTHERS F16_OTHERS ASK)
+LIMIT(both_f16_avx512, "avx512bw", ONES_F32, F16_BOTH F16_BOTH F16_BOTH F16_BOTH ASK)
+
+/* avx512's bf16 by a table, 4 vectors. */
+#define BF16_PAIR                                                                                                              \
+    THREE("vpsubw", "0")                                                                                                       \
+    THREE("vpsubw", "1")                                                                                                       \
+    THREE("vpmaxuw", "2")                                                                                                      \
+    SHIFT("vpsrlw", "3") THREE("vpmultishiftqb", "4") LOOKUP("vpermt2b", "10") FOUR("vpternlogd", "0xea", "11")                \
+        FOUR("vpshrdw", "8", "5") THREE("vpavgw", "6") THREE("vpavgw", "7")
+LIMIT(both_bf16_avx512, "avx512vbmi,avx512vbmi2", ONES_F32, BF16_PAIR THREE("vpmaxuw", "8") BF16_PAIR ASK)
+
+/* avx512's c64 and c128: a fourth of a vector of re and one of im, but for three multiplications and one. */
+#define COMPLEX_OTHERS(t, i)                                                                                                   \
+    THREE("vaddp" t, "0")                                                                                                      \
+    THREE("vaddp" t, "1")                                                                                                      \
+    SHIFT("vpsrl" i, "2")                                                                                                      \
+    THREE("vpsub" i, "3") THREE("vunpcklp" t, "4") THREE("vmaxp" t, "5") THREE("vpand" i, "6") THREE("vsubp" t, "7")           \
+        FOUR("vpternlog" i, "0xea", "13")
+#define COMPLEX_MULTIPLIERS(t)                                                                                                 \
+    THREE("vmulp" t, "8")                                                                                                      \
+    THREE("vfmadd231p" t, "10")                                                                                                \
+    THREE("vmulp" t, "9")                                                                                                      \
+    THREE("vfmadd231p" t, "11") THREE("vmulp" t, "8") THREE("vfmadd231p" t, "12") THREE("vmulp" t, "9") THREE("vmulp" t, "8")
+#define COMPLEX_BOTH(t, i)                                                                                                     \
+    THREE("vmulp" t, "8")                                                                                                      \
+    THREE("vaddp" t, "0")                                                                                                      \
+    THREE("vfmadd231p" t, "10")                                                                                                \
+    THREE("vaddp" t, "1") THREE("vmulp" t, "9") SHIFT("vpsrl" i, "2") THREE("vfmadd231p" t, "11") THREE("vpsub" i, "3")        \
+        THREE("vmulp" t, "8") THREE("vunpcklp" t, "4") THREE("vfmadd231p" t, "12") THREE("vmaxp" t, "5") THREE("vmulp" t, "9") \
+            THREE("vpand" i, "6") THREE("vmulp" t, "8") THREE("vsubp" t, "7") FOUR("vpternlog" i, "0xea", "13")
+#define C64_MORE THREE("vmulps", "8") THREE("vmulps", "9") THREE("vmulps", "8")
+#define C128_MORE THREE("vmulpd", "9") THREE("vmulpd", "8")
+#define FOUR_TIMES(a, b) a b a b a b a b
+LIMIT(multipliers_c64_avx512, "avx512dq", ONES_F32, FOUR_TIMES(COMPLEX_MULTIPLIERS("s"), ) C64_MORE)
+LIMIT(others_c64_avx512, "avx512dq", ONES_F32, FOUR_TIMES(COMPLEX_OTHERS("s", "d"), ))
+LIMIT(both_c64_avx512, "avx512dq", ONES_F32, FOUR_TIMES(COMPLEX_BOTH("s", "d"), ) C64_MORE)
+LIMIT(multipliers_c128_avx512, "avx512dq", ONES_F64, FOUR_TIMES(COMPLEX_MULTIPLIERS("d"), C128_MORE) THREE("vmulpd", "9"))
+LIMIT(others_c128_avx512, "avx512dq", ONES_F64, FOUR_TIMES(COMPLEX_OTHERS("d", "q"), ))
+LIMIT(both_c128_avx512, "avx512dq", ONES_F64, FOUR_TIMES(COMPLEX_BOTH("d", "q"), C128_MORE) THREE("vmulpd", "9"))
+
+/* What a kernel with no arithmetic would do: `bytes`, a multiple of 256, by cache lines, `rounds` times. */
+__attribute__((target("avx512f"))) void copy_avx512(char *to, const char *from, long bytes, long rounds) {
+    for (long i = 0, all = bytes * rounds; all > 0; all -= 256, i = i + 256 < bytes ? i + 256 : 0) {
+        __asm__ volatile("vmovdqa64 (%1), %%zmm0\n vmovdqa64 64(%1), %%zmm1\n"
+                         "vmovdqa64 128(%1), %%zmm2\n vmovdqa64 192(%1), %%zmm3\n"
+                         "vmovdqa64 %%zmm0, (%0)\n vmovdqa64 %%zmm1, 64(%0)\n"
+                         "vmovdqa64 %%zmm2, 128(%0)\n vmovdqa64 %%zmm3, 192(%0)\n"
+                         :
+                         : "r"(to + i), "r"(from + i)
+                         : "xmm0", "xmm1", "xmm2", "xmm3", "memory");
+    }
+}
 #endif

@@ -7,17 +7,34 @@ Prediction for Zen 4 (3.7 GHz), a vector of 16 float32: the divider takes 10 cyc
 items/ns; a seed and 8 multiplications take 9 cycles, 6.6 items/ns. Each root and each division also takes two places of the
 multipliers. So a block of 9 vectors, 4 of them divided, takes them 64 and 61 cycles, 8.3 items/ns; of float64, 8 with 3
 divided, 75 and 72 cycles, 3.15 items/ns. AVX2's float32, 6 vectors of 8 with 3 divided, 24 and 22 cycles, 7.4 items/ns.
+
+Kernels without a divider start two 512-bit operations a cycle, of which one may be a multiplication. bfloat16 by table: 23
+operations for 128 items, 11.5 cycles, 41 items/ns. But a copy in L2 reads two lines for each that it writes, at 32 bytes a cycle,
+and one goes back at the same time: 16 cycles, 29.6 items/ns. float16: 49 operations for 128 items, 12 of them multiplications,
+24.5 cycles, 19 items/ns. complex64: 35 multiplications and 36 others for a vector of re and one of im, 35.5 cycles, 1.67
+items/ns; complex128: 41 and 36, .72. Some 30 of these wait for each other, 125 cycles in all, and the processor looks about 128
+waiting operations ahead, so that one vector at a time (complex.c) takes 75 cycles; three or four side by side leave it no gaps.
 """
 
+import ctypes
 import sys
+from pathlib import Path
 
 from measure import Contender, main, one_core, speeds
+from throughput import L1, L2
 
 # (dtype, tier, items of a block's divided part, of its multiplied part).
 BLOCKS = (("float32", "avx512", 64, 80), ("float64", "avx512", 24, 40), ("float32", "avx2", 24, 24))
 # The docstring's, in items a nanosecond.
 PREDICTED = {("float32", "avx512"): 8.3, ("float64", "avx512"): 3.15, ("float32", "avx2"): 7.4}
 N = 103_680  # a multiple of all items of a block
+
+# Kernels without a divider: (dtype, token, items of a block).
+WITHOUT = (("bfloat16", "bf16", 128), ("float16", "f16", 128), ("complex64", "c64", 16), ("complex128", "c128", 8))
+UNITS = ("multipliers", "others", "both")
+ROUNDS = 20  # of N items a call, which then is much longer than what calling from Python takes
+SIDE_BY_SIDE = (1, 2, 3, 4)  # vectors of complex.c
+PREDICTED_WITHOUT = {"bfloat16": 41, "float16": 19, "complex64": 1.67, "complex128": 0.72}
 
 
 def rows(quick):
@@ -45,6 +62,32 @@ def rows(quick):
             for unit, items in parts.items()
         ]
         yield from speeds(contenders, N, 5 if quick else 31)
+    if "avx512_vbmi2" in Path("/proc/cpuinfo").read_text():
+        yield from rows_without(library, 5 if quick else 31)
+
+
+def rows_without(library, rounds):
+    """Those of avx512's kernels without a divider, and a copy by the same loads and stores."""
+    import numpy as np
+    from contenders import aligned, compiled
+
+    def contender(dtype, unit, function, blocks):
+        return Contender({"dtype": dtype, "tier": "avx512", "unit": unit}, lambda: function(ROUNDS * blocks))
+
+    for dtype, token, items in WITHOUT:
+        units = UNITS if token != "bf16" else ("both",)
+        contenders = [contender(dtype, unit, getattr(library, f"{unit}_{token}_avx512"), N // items) for unit in units]
+        for vectors in SIDE_BY_SIDE if dtype.startswith("complex") else ():
+            loop = getattr(compiled("complex.c", f"-DSIDE_BY_SIDE={vectors}"), f"{token}_side_by_side")
+            contenders.append(contender(dtype, f"{vectors} side by side", loop, N // items // vectors))
+        yield from speeds(contenders, N, rounds, ROUNDS)
+    copy = library.copy_avx512
+    copy.argtypes, copy.restype = (ctypes.c_void_p, ctypes.c_void_p, ctypes.c_long, ctypes.c_long), None
+    for n in (L1, L2):
+        x, out = (aligned(n, np.dtype(np.uint16)) for _ in range(2))
+        of = out.ctypes.data, x.ctypes.data, x.nbytes, ROUNDS
+        about = {"dtype": "16 bits", "tier": "avx512", "unit": "copy"}
+        yield from speeds([Contender(about, lambda of=of: copy(*of))], n, rounds, ROUNDS)
 
 
 if __name__ == "__main__":

@@ -286,10 +286,31 @@ def limited(results):
         yield from map(number, (*units, limits.PREDICTED[dtype, tier], mine, mine / units[-1], units[-1] / torch))
 
     header = ("items a ns", "divider", "multipliers", "both", "predicted", "gorsqrt, L2", "gorsqrt / both", "both / torch")
-    asked = dict.fromkeys((row["dtype"], row["tier"]) for row in results.limits)
+    asked = dict.fromkeys((row["dtype"], row["tier"]) for row in results.limits if row["unit"] == "divider")
     yield from lines(header, (list(row(*one)) for one in asked))
     yield ""
     yield caption(results.limits)
+
+
+def without_divider(results):
+    """The same of the kernels that use no divider."""
+    sides = [f"{vectors} side by side" for vectors in limits.SIDE_BY_SIDE]
+    copy = results.speed(results.limits, unit="copy", n=L2)
+
+    def row(dtype):
+        about = {"dtype": dtype, "tier": "avx512"}
+        units = [results.speed(results.limits, unit=unit, **about) for unit in (*limits.UNITS, *sides)]
+        mine = results.speed(results.throughput, provider="gorsqrt", form="out=", n=L2, **about)
+        torch = results.speed(results.throughput, provider="torch", dtype=dtype, form="out=", n=L2)
+        limit = min(units[2], copy) if dtype in ("bfloat16", "float16") else units[2]
+        yield dtype
+        yield from map(number, (*units[:3], limits.PREDICTED_WITHOUT[dtype], *units[3:]))
+        yield number(copy if dtype in ("bfloat16", "float16") else float("nan"))
+        yield from map(number, (mine, mine / limit, limit / torch))
+
+    header = ("items a ns, avx512", "multipliers", "others", "both", "predicted", *sides, "copy, L2", "gorsqrt, L2")
+    asked = [dtype for dtype, *_ in limits.WITHOUT if any(row["dtype"] == dtype for row in results.limits)]
+    yield from lines((*header, "gorsqrt / limit", "limit / torch"), (list(row(dtype)) for dtype in asked))
 
 
 def neon(results):
@@ -306,6 +327,7 @@ TABLES = {
     "targets": targets,
     "predictions": predictions,
     "limits": limited,
+    "limits without a divider": without_divider,
     "threads": threads,
     "gpu": gpu,
     "neon": neon,
