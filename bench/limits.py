@@ -9,11 +9,12 @@ multipliers. So a block of 9 vectors, 4 of them divided, takes them 64 and 61 cy
 divided, 75 and 72 cycles, 3.15 items/ns. AVX2's float32, 6 vectors of 8 with 3 divided, 24 and 22 cycles, 7.4 items/ns.
 
 Kernels without a divider start two 512-bit operations a cycle, of which one may be a multiplication. bfloat16 by table: 23
-operations for 128 items, 11.5 cycles, 41 items/ns. But a copy in L2 reads two lines for each that it writes, at 32 bytes a cycle,
-and one goes back at the same time: 16 cycles, 29.6 items/ns. float16: 49 operations for 128 items, 12 of them multiplications,
-24.5 cycles, 19 items/ns. complex64: 35 multiplications and 36 others for a vector of re and one of im, 35.5 cycles, 1.67
-items/ns; complex128: 41 and 36, .72. Some 30 of these wait for each other, 125 cycles in all, and the processor looks about 128
-waiting operations ahead, so that one vector at a time (complex.c) takes 75 cycles; three or four side by side leave it no gaps.
+operations for 128 items, 11.5 cycles, 41 items/ns. But a copy in L2 reads two lines for each that it writes, at 32 bytes a
+cycle, and one goes back at the same time: 16 cycles, 29.6 items/ns. float16: 49 operations for 128 items, 12 of them
+multiplications, 24.5 cycles, 19 items/ns. complex64: 35 multiplications and 36 others for a vector of re and one of im, 35.5
+cycles, 1.67 items/ns; complex128: 41 and 36, .72. Some 30 of these wait for each other, 125 cycles in all, and the processor
+looks about 128 waiting operations ahead, so that one vector at a time (complex.c) takes 75 cycles; three or four side by side
+leave it no gaps.
 """
 
 import ctypes
