@@ -81,14 +81,17 @@ LIMIT(both_f32_avx2, "avx2", ONES_AVX2,
     THREE("vpsubw", "3")                                                                                                       \
     LOOKUP("vpermt2w", "10")                                                                                                   \
     THREE("vpmaxuw", "4")                                                                                                      \
-    LOOKUP("vpermt2w", "11") FOUR("vpternlogd", "0xea", "12") LOOKUP("vpermt2w", "13") THREE("vpaddw", "5")                    \
-        THREE("vpaddw", "6") THREE("vpavgw", "7")
+    LOOKUP("vpermt2w", "11")                                                                                                   \
+    FOUR("vpternlogd", "0xea", "12") LOOKUP("vpermt2w", "13") THREE("vpaddw", "5") THREE("vpaddw", "6") THREE("vpavgw", "7")
 #define F16_BOTH                                                                                                               \
     THREE("vpsubw", "3")                                                                                                       \
     LOOKUP("vpermt2w", "10")                                                                                                   \
     THREE("vpmulhuw", "0")                                                                                                     \
-    THREE("vpmaxuw", "4") LOOKUP("vpermt2w", "11") THREE("vpmullw", "1") FOUR("vpternlogd", "0xea", "12")                      \
-        LOOKUP("vpermt2w", "13") THREE("vpmulhrsw", "2") THREE("vpaddw", "5") THREE("vpaddw", "6") THREE("vpavgw", "7")
+    THREE("vpmaxuw", "4")                                                                                                      \
+    LOOKUP("vpermt2w", "11")                                                                                                   \
+    THREE("vpmullw", "1")                                                                                                      \
+    FOUR("vpternlogd", "0xea", "12")                                                                                           \
+    LOOKUP("vpermt2w", "13") THREE("vpmulhrsw", "2") THREE("vpaddw", "5") THREE("vpaddw", "6") THREE("vpavgw", "7")
 LIMIT(multipliers_f16_avx512, "avx512bw", ONES_F32, F16_MULTIPLIERS F16_MULTIPLIERS F16_MULTIPLIERS F16_MULTIPLIERS)
 LIMIT(others_f16_avx512, "avx512bw", ONES_F32, F16_OTHERS F16_OTHERS F16_OTHERS F16_OTHERS ASK)
 LIMIT(both_f16_avx512, "avx512bw", ONES_F32, F16_BOTH F16_BOTH F16_BOTH F16_BOTH ASK)
@@ -98,17 +101,19 @@ LIMIT(both_f16_avx512, "avx512bw", ONES_F32, F16_BOTH F16_BOTH F16_BOTH F16_BOTH
     THREE("vpsubw", "0")                                                                                                       \
     THREE("vpsubw", "1")                                                                                                       \
     THREE("vpmaxuw", "2")                                                                                                      \
-    SHIFT("vpsrlw", "3") THREE("vpmultishiftqb", "4") LOOKUP("vpermt2b", "10") FOUR("vpternlogd", "0xea", "11")                \
-        FOUR("vpshrdw", "8", "5") THREE("vpavgw", "6") THREE("vpavgw", "7")
+    SHIFT("vpsrlw", "3")                                                                                                       \
+    THREE("vpmultishiftqb", "4")                                                                                               \
+    LOOKUP("vpermt2b", "10")                                                                                                   \
+    FOUR("vpternlogd", "0xea", "11") FOUR("vpshrdw", "8", "5") THREE("vpavgw", "6") THREE("vpavgw", "7")
 LIMIT(both_bf16_avx512, "avx512vbmi,avx512vbmi2", ONES_F32, BF16_PAIR THREE("vpmaxuw", "8") BF16_PAIR ASK)
 
-/* avx512's c64 and c128: a fourth of a vector of re and one of im, but for three multiplications and one. */
+/* avx512's c64 and c128: a fourth of a vector of re and one of im, without the multiplications by which these differ. */
 #define COMPLEX_OTHERS(t, i)                                                                                                   \
     THREE("vaddp" t, "0")                                                                                                      \
     THREE("vaddp" t, "1")                                                                                                      \
     SHIFT("vpsrl" i, "2")                                                                                                      \
-    THREE("vpsub" i, "3") THREE("vunpcklp" t, "4") THREE("vmaxp" t, "5") THREE("vpand" i, "6") THREE("vsubp" t, "7")           \
-        FOUR("vpternlog" i, "0xea", "13")
+    THREE("vpsub" i, "3")                                                                                                      \
+    THREE("vunpcklp" t, "4") THREE("vmaxp" t, "5") THREE("vpand" i, "6") THREE("vsubp" t, "7") FOUR("vpternlog" i, "0xea", "13")
 #define COMPLEX_MULTIPLIERS(t)                                                                                                 \
     THREE("vmulp" t, "8")                                                                                                      \
     THREE("vfmadd231p" t, "10")                                                                                                \
@@ -118,9 +123,16 @@ LIMIT(both_bf16_avx512, "avx512vbmi,avx512vbmi2", ONES_F32, BF16_PAIR THREE("vpm
     THREE("vmulp" t, "8")                                                                                                      \
     THREE("vaddp" t, "0")                                                                                                      \
     THREE("vfmadd231p" t, "10")                                                                                                \
-    THREE("vaddp" t, "1") THREE("vmulp" t, "9") SHIFT("vpsrl" i, "2") THREE("vfmadd231p" t, "11") THREE("vpsub" i, "3")        \
-        THREE("vmulp" t, "8") THREE("vunpcklp" t, "4") THREE("vfmadd231p" t, "12") THREE("vmaxp" t, "5") THREE("vmulp" t, "9") \
-            THREE("vpand" i, "6") THREE("vmulp" t, "8") THREE("vsubp" t, "7") FOUR("vpternlog" i, "0xea", "13")
+    THREE("vaddp" t, "1")                                                                                                      \
+    THREE("vmulp" t, "9")                                                                                                      \
+    SHIFT("vpsrl" i, "2")                                                                                                      \
+    THREE("vfmadd231p" t, "11")                                                                                                \
+    THREE("vpsub" i, "3")                                                                                                      \
+    THREE("vmulp" t, "8")                                                                                                      \
+    THREE("vunpcklp" t, "4")                                                                                                   \
+    THREE("vfmadd231p" t, "12")                                                                                                \
+    THREE("vmaxp" t, "5")                                                                                                      \
+    THREE("vmulp" t, "9") THREE("vpand" i, "6") THREE("vmulp" t, "8") THREE("vsubp" t, "7") FOUR("vpternlog" i, "0xea", "13")
 #define C64_MORE THREE("vmulps", "8") THREE("vmulps", "9") THREE("vmulps", "8")
 #define C128_MORE THREE("vmulpd", "9") THREE("vmulpd", "8")
 #define FOUR_TIMES(a, b) a b a b a b a b
