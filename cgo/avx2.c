@@ -180,50 +180,70 @@ AVX2 void rsqrt_f32_avx2_streaming(void *dst, const void *src, size_t n) {
     rsqrt_f32_items((float *)dst + head, (const float *)src + head, n - head, true);
 }
 
-/* 8 items, of which each is `step` items after the one before: 2 or 3. With a step of 3 two more are read than lie between. */
-AVX2 INLINE __m256 strided_f32x8(const float *x, size_t step) {
-    if (step == 2) {
-        __m256i const evens = _mm256_setr_epi32(0, 2, 4, 6, 1, 3, 5, 7);
-        __m256 const x_f32x8 = _mm256_blend_ps(_mm256_loadu_ps(x), _mm256_loadu_ps(x + 7), 0xaa);
-        return _mm256_permutevar8x32_ps(x_f32x8, evens);
-    }
-    __m256i const thirds = _mm256_setr_epi32(0, 3, 6, 1, 4, 7, 2, 5);
-    __m256 const x_f32x8 = _mm256_blend_ps(_mm256_loadu_ps(x), _mm256_loadu_ps(x + 8), 0x92);
-    return _mm256_permutevar8x32_ps(_mm256_blend_ps(x_f32x8, _mm256_loadu_ps(x + 16), 0x24), thirds);
+AVX2 INLINE __m256 apart_f32x8(const char *x, int64_t item) {
+    float x_f32[F32S];
+    for (int j = 0; j < F32S; j++) memcpy(x_f32 + j, x + j * item, sizeof *x_f32);
+    return _mm256_setr_ps(x_f32[0], x_f32[1], x_f32[2], x_f32[3], x_f32[4], x_f32[5], x_f32[6], x_f32[7]);
 }
 
-AVX2 INLINE void rsqrt_f32_strided_items(float *y, const float *x, size_t n, size_t step) {
-    __m256 const one_f32x8 = _mm256_set1_ps(1.0f);
+/* The same by shuffles where the items lie 8 or 12 bytes apart. With 12 two more are read than lie between. */
+AVX2 INLINE __m256 near_f32x8(const char *x, int64_t item) {
+    if (item == 8) {
+        __m256i const evens = _mm256_setr_epi32(0, 2, 4, 6, 1, 3, 5, 7);
+        __m256 const x_f32x8 =
+            _mm256_blend_ps(_mm256_loadu_ps((const float *)x), _mm256_loadu_ps((const float *)(x + 28)), 0xaa);
+        return _mm256_permutevar8x32_ps(x_f32x8, evens);
+    }
+    if (item == 12) {
+        __m256i const thirds = _mm256_setr_epi32(0, 3, 6, 1, 4, 7, 2, 5);
+        __m256 const x_f32x8 =
+            _mm256_blend_ps(_mm256_loadu_ps((const float *)x), _mm256_loadu_ps((const float *)(x + 32)), 0x92);
+        return _mm256_permutevar8x32_ps(_mm256_blend_ps(x_f32x8, _mm256_loadu_ps((const float *)(x + 64)), 0x24), thirds);
+    }
+    return apart_f32x8(x, item);
+}
+
+/* Items so far apart that they come slower than the divider computes them. */
+AVX2 static __attribute__((noinline)) void rsqrt_f32_far(float *y, const char *x, int64_t item, size_t n) {
+    for (; n >= F32S; n -= F32S) {
+        _mm256_storeu_ps(y, _mm256_div_ps(_mm256_set1_ps(1.0f), _mm256_sqrt_ps(apart_f32x8(x, item))));
+        y += F32S;
+        x += F32S * item;
+    }
+    float rest[F32S];
+    for (size_t k = 0; k < n; k++) memcpy(rest + k, x + (int64_t)k * item, sizeof *rest);
+    rsqrt_f32_items(y, rest, n, false);
+}
+
+AVX2 INLINE void rsqrt_f32_near(float *y, const char *x, int64_t item, size_t n) {
     size_t i = 0;
     for (; i + F32_BLOCK * F32S < n; i += F32_BLOCK * F32S) {
         __m256 x_f32x8[F32_BLOCK], g[F32_BLOCK], h[F32_BLOCK], y_f32x8[F32_BLOCK];
-        for (int j = 0; j < F32_BLOCK; j++) x_f32x8[j] = strided_f32x8(x + (i + (size_t)j * F32S) * step, step);
-        if (__builtin_expect(seed_f32s(g, h, x_f32x8, F32_DIVIDED, F32_BLOCK), 1)) {
-            rsqrt_f32_block(y_f32x8, g, h, x_f32x8, F32_DIVIDED, F32_BLOCK);
-        } else {
-            for (int j = 0; j < F32_BLOCK; j++) y_f32x8[j] = _mm256_div_ps(one_f32x8, _mm256_sqrt_ps(x_f32x8[j]));
+        for (int j = 0; j < F32_BLOCK; j++) x_f32x8[j] = near_f32x8(x + ((int64_t)i + j * F32S) * item, item);
+        if (__builtin_expect(!seed_f32s(g, h, x_f32x8, F32_DIVIDED, F32_BLOCK), 0)) {
+            float any[F32_BLOCK * F32S];
+            for (int j = 0; j < F32_BLOCK; j++) _mm256_storeu_ps(any + j * F32S, x_f32x8[j]);
+            rsqrt_f32_any_block(y + i, any);
+            continue;
         }
+        rsqrt_f32_block(y_f32x8, g, h, x_f32x8, F32_DIVIDED, F32_BLOCK);
         for (int j = 0; j < F32_BLOCK; j++) _mm256_storeu_ps(y + i + j * F32S, y_f32x8[j]);
     }
-    float rest[F32_BLOCK * F32S];
-    for (size_t k = 0; i + k < n; k++) memcpy(rest + k, (const char *)x + (i + k) * step * sizeof *x, sizeof *x);
-    rsqrt_f32_items(y + i, rest, n - i, false);
+    rsqrt_f32_far(y + i, x + (int64_t)i * item, item, n - i);
 }
 
-AVX2 void rsqrt_f32_avx2_step2(void *dst, const void *src, size_t n) {
-    if (mode_is_foreign()) {
-        run_in_default_mode(rsqrt_f32_avx2_step2, dst, src, n);
-        return;
+AVX2 void rsqrt_f32_avx2_rows(void *dst, int64_t dst_row, const void *src, int64_t src_row, int64_t src_item, int64_t rows,
+                              int64_t k) {
+    for (int64_t r = 0; r < rows; r++) {
+        float *const y = (float *)((char *)dst + r * dst_row);
+        const char *const x = (const char *)src + r * src_row;
+        switch (src_item) {
+            case 4: rsqrt_f32_items(y, (const float *)x, (size_t)k, false); break;
+            case 8: rsqrt_f32_near(y, x, 8, (size_t)k); break;
+            case 12: rsqrt_f32_near(y, x, 12, (size_t)k); break;
+            default: rsqrt_f32_far(y, x, src_item, (size_t)k);
+        }
     }
-    rsqrt_f32_strided_items(dst, src, n, 2);
-}
-
-AVX2 void rsqrt_f32_avx2_step3(void *dst, const void *src, size_t n) {
-    if (mode_is_foreign()) {
-        run_in_default_mode(rsqrt_f32_avx2_step3, dst, src, n);
-        return;
-    }
-    rsqrt_f32_strided_items(dst, src, n, 3);
 }
 
 /* y0 of two vectors, 1/√x to 11 bits, from the upper halves of x's bits, by vrsqrtps of f in [1/2, 2): x = f·2^(2k - 1022),
@@ -319,6 +339,54 @@ AVX2 void rsqrt_f64_avx2_streaming(void *dst, const void *src, size_t n) {
     size_t const head = items_to_line(dst, sizeof(double), n);
     rsqrt_f64_items(dst, src, head, false);
     rsqrt_f64_items((double *)dst + head, (const double *)src + head, n - head, true);
+}
+
+AVX2 INLINE __m256d apart_f64x4(const char *x, int64_t item) {
+    double x_f64[F64S];
+    for (int j = 0; j < F64S; j++) memcpy(x_f64 + j, x + j * item, sizeof *x_f64);
+    return _mm256_setr_pd(x_f64[0], x_f64[1], x_f64[2], x_f64[3]);
+}
+
+/* As in f32. */
+AVX2 static __attribute__((noinline)) void rsqrt_f64_far(double *y, const char *x, int64_t item, size_t n) {
+    for (; n >= F64S; n -= F64S) {
+        _mm256_storeu_pd(y, _mm256_div_pd(_mm256_set1_pd(1.0), _mm256_sqrt_pd(apart_f64x4(x, item))));
+        y += F64S;
+        x += F64S * item;
+    }
+    double rest[F64S];
+    for (size_t k = 0; k < n; k++) memcpy(rest + k, x + (int64_t)k * item, sizeof *rest);
+    rsqrt_f64_items(y, rest, n, false);
+}
+
+AVX2 INLINE void rsqrt_f64_near(double *y, const char *x, int64_t item, size_t n) {
+    size_t i = 0;
+    for (; i + F64_BLOCK * F64S <= n; i += F64_BLOCK * F64S) {
+        __m256d x_f64x4[F64_BLOCK], y_f64x4[F64_BLOCK];
+        for (int j = 0; j < F64_BLOCK; j++) x_f64x4[j] = apart_f64x4(x + ((int64_t)i + j * F64S) * item, item);
+        if (__builtin_expect(are_ordinary_f64s(x_f64x4), 1)) {
+            rsqrt_f64_block(y_f64x4, x_f64x4);
+        } else {
+            for (int j = 0; j < F64_BLOCK; j++) y_f64x4[j] = _mm256_div_pd(_mm256_set1_pd(1.0), _mm256_sqrt_pd(x_f64x4[j]));
+        }
+        for (int j = 0; j < F64_BLOCK; j++) _mm256_storeu_pd(y + i + j * F64S, y_f64x4[j]);
+    }
+    rsqrt_f64_far(y + i, x + (int64_t)i * item, item, n - i);
+}
+
+AVX2 void rsqrt_f64_avx2_rows(void *dst, int64_t dst_row, const void *src, int64_t src_row, int64_t src_item, int64_t rows,
+                              int64_t k) {
+    for (int64_t r = 0; r < rows; r++) {
+        double *const y = (double *)((char *)dst + r * dst_row);
+        const char *const x = (const char *)src + r * src_row;
+        if (src_item == 8) {
+            rsqrt_f64_items(y, (const double *)x, (size_t)k, false);
+        } else if (-64 < src_item && src_item < 64) {
+            rsqrt_f64_near(y, x, src_item, (size_t)k);
+        } else {
+            rsqrt_f64_far(y, x, src_item, (size_t)k);
+        }
+    }
 }
 
 /* 1/√x within 2^-22 for positive x that are not subnormal, enough for the 16-bit dtypes: y0 + (1 - x·y0²)·y0/2. */

@@ -222,24 +222,50 @@ AVX512 void rsqrt_f32_avx512_streaming(void *dst, const void *src, size_t n) {
     rsqrt_f32_items((float *)dst + head, (const float *)src + head, n - head, FROM_F32, true);
 }
 
-/* 16 items, of which each is `step` items after the one before: 2 or 3. Nothing beyond the last of them is read. */
-AVX512 INLINE __m512 strided_f32x16(const float *x, size_t step) {
-    if (step == 2) {
-        __m512i const evens = _mm512_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14, 17, 19, 21, 23, 25, 27, 29, 31);
-        return _mm512_permutex2var_ps(_mm512_loadu_ps(x), evens, _mm512_loadu_ps(x + 15));
-    }
-    __m512i const thirds = _mm512_setr_epi32(0, 3, 6, 9, 12, 15, 2, 5, 8, 11, 14, 1, 4, 7, 10, 13);
-    __m512 x_f32x16 = _mm512_loadu_ps(x);
-    x_f32x16 = _mm512_mask_loadu_ps(x_f32x16, 0x4924, x + 16);
-    x_f32x16 = _mm512_mask_loadu_ps(x_f32x16, 0x2492, x + 32);
-    return _mm512_permutexvar_ps(thirds, x_f32x16);
+AVX512 INLINE __m128i apart_f32x4(const char *x, int64_t item) {
+    int32_t x_i32[4];
+    for (int j = 0; j < 4; j++) memcpy(x_i32 + j, x + j * item, sizeof *x_i32);
+    return _mm_setr_epi32(x_i32[0], x_i32[1], x_i32[2], x_i32[3]);
 }
 
-AVX512 INLINE void rsqrt_f32_strided_items(float *y, const float *x, size_t n, size_t step) {
+/* 16 items that lie `item` bytes apart, neither 0 nor 4. Nothing before the first or beyond the last of them is read. One by one where
+ * no shuffle is known: that keeps fewer instructions waiting for far lines than a tile would. */
+AVX512 INLINE __m512 apart_f32x16(const char *x, int64_t item) {
+    if (item == 8) {
+        __m512i const evens = _mm512_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14, 17, 19, 21, 23, 25, 27, 29, 31);
+        return _mm512_permutex2var_ps(_mm512_loadu_ps(x), evens, _mm512_loadu_ps(x + 60));
+    }
+    if (item == 12) {
+        __m512i const thirds = _mm512_setr_epi32(0, 3, 6, 9, 12, 15, 2, 5, 8, 11, 14, 1, 4, 7, 10, 13);
+        __m512 x_f32x16 = _mm512_loadu_ps(x);
+        x_f32x16 = _mm512_mask_loadu_ps(x_f32x16, 0x4924, x + 64);
+        x_f32x16 = _mm512_mask_loadu_ps(x_f32x16, 0x2492, x + 128);
+        return _mm512_permutexvar_ps(thirds, x_f32x16);
+    }
+    __m512i x_i32x16 = _mm512_castsi128_si512(apart_f32x4(x, item));
+    x_i32x16 = _mm512_inserti32x4(x_i32x16, apart_f32x4(x + 4 * item, item), 1);
+    __m256i high_i32x8 = _mm256_castsi128_si256(apart_f32x4(x + 8 * item, item));
+    high_i32x8 = _mm256_inserti128_si256(high_i32x8, apart_f32x4(x + 12 * item, item), 1);
+    return _mm512_castsi512_ps(_mm512_inserti64x4(x_i32x16, high_i32x8, 1));
+}
+
+/* Items so far apart that they come slower than the divider computes them. */
+AVX512 static __attribute__((noinline)) void rsqrt_f32_far(float *y, const char *x, int64_t item, size_t n) {
+    for (; n >= F32S; n -= F32S) {
+        _mm512_storeu_ps(y, _mm512_div_ps(_mm512_set1_ps(1.0f), _mm512_sqrt_ps(apart_f32x16(x, item))));
+        y += F32S;
+        x += F32S * item;
+    }
+    float rest[F32S];
+    for (size_t k = 0; k < n; k++) memcpy(rest + k, x + (int64_t)k * item, sizeof *rest);
+    rsqrt_f32_rest(y, rest, n);
+}
+
+AVX512 INLINE void rsqrt_f32_near(float *y, const char *x, int64_t item, size_t n) {
     size_t i = 0;
     for (; i + F32_BLOCK * F32S <= n; i += F32_BLOCK * F32S) {
         __m512 x_f32x16[F32_BLOCK], g[F32_BLOCK], h[F32_BLOCK], y_f32x16[F32_BLOCK];
-        for (int j = 0; j < F32_BLOCK; j++) x_f32x16[j] = strided_f32x16(x + (i + (size_t)j * F32S) * step, step);
+        for (int j = 0; j < F32_BLOCK; j++) x_f32x16[j] = apart_f32x16(x + ((int64_t)i + j * F32S) * item, item);
         if (__builtin_expect(!seed_f32s(g, h, x_f32x16, F32_DIVIDED, F32_BLOCK), 0)) {
             float any[F32_BLOCK * F32S];
             for (int j = 0; j < F32_BLOCK; j++) _mm512_storeu_ps(any + j * F32S, x_f32x16[j]);
@@ -249,27 +275,21 @@ AVX512 INLINE void rsqrt_f32_strided_items(float *y, const float *x, size_t n, s
         rsqrt_f32_block(y_f32x16, g, h, x_f32x16, F32_DIVIDED, F32_BLOCK);
         for (int j = 0; j < F32_BLOCK; j++) _mm512_storeu_ps(y + i + j * F32S, y_f32x16[j]);
     }
-    float rest[F32_BLOCK * F32S];
-    size_t k = 0;
-    for (; i + k + F32S <= n; k += F32S) _mm512_storeu_ps(rest + k, strided_f32x16(x + (i + k) * step, step));
-    for (; i + k < n; k++) memcpy(rest + k, (const char *)x + (i + k) * step * sizeof *x, sizeof *x);
-    rsqrt_f32_rest(y + i, rest, n - i);
+    rsqrt_f32_far(y + i, x + (int64_t)i * item, item, n - i);
 }
 
-AVX512 void rsqrt_f32_avx512_step2(void *dst, const void *src, size_t n) {
-    if (mode_is_foreign()) {
-        run_in_default_mode(rsqrt_f32_avx512_step2, dst, src, n);
-        return;
+AVX512 void rsqrt_f32_avx512_rows(void *dst, int64_t dst_row, const void *src, int64_t src_row, int64_t src_item, int64_t rows,
+                                  int64_t k) {
+    for (int64_t r = 0; r < rows; r++) {
+        float *const y = (float *)((char *)dst + r * dst_row);
+        const char *const x = (const char *)src + r * src_row;
+        switch (src_item) {
+            case 4: rsqrt_f32_items(y, x, (size_t)k, FROM_F32, false); break;
+            case 8: rsqrt_f32_near(y, x, 8, (size_t)k); break;
+            case 12: rsqrt_f32_near(y, x, 12, (size_t)k); break;
+            default: rsqrt_f32_far(y, x, src_item, (size_t)k);
+        }
     }
-    rsqrt_f32_strided_items(dst, src, n, 2);
-}
-
-AVX512 void rsqrt_f32_avx512_step3(void *dst, const void *src, size_t n) {
-    if (mode_is_foreign()) {
-        run_in_default_mode(rsqrt_f32_avx512_step3, dst, src, n);
-        return;
-    }
-    rsqrt_f32_strided_items(dst, src, n, 3);
 }
 
 AVX512 void rsqrt_i32_f32_avx512(void *dst, const void *src, size_t n) {
@@ -288,7 +308,8 @@ AVX512 void rsqrt_i64_f32_avx512(void *dst, const void *src, size_t n) {
     rsqrt_f32_items(dst, src, n, FROM_I64, false);
 }
 
-/* The same for x in [2^-960, inf), with one more iteration and 2^-120. No proof: the hard cases are enumerated and tested. */
+/* The same for x in [2^-960, inf), with one more iteration and e = e + e·(e + 2^-70), since the next e would lift some results over a
+ * middle where the seed is not this processor's. No proof: the hard cases are enumerated and tested. */
 AVX512 INLINE bool seed_f64s(__m512d *g, __m512d *h, const __m512d *x_f64x8, int divided, int block) {
     __m512i const exponent_u64x8 = _mm512_set1_epi64(1ll << 52), range_u32x16 = _mm512_set1_epi32((1023 + 479) << 20 | 1 << 19);
     __m512i most_u32x16 = _mm512_setzero_si512();
@@ -301,7 +322,7 @@ AVX512 INLINE bool seed_f64s(__m512d *g, __m512d *h, const __m512d *x_f64x8, int
 }
 
 AVX512 INLINE void rsqrt_f64_block(__m512d *y_f64x8, __m512d *g, __m512d *h, const __m512d *x_f64x8, int divided, int block) {
-    __m512d const half_f64x8 = _mm512_set1_pd(0.5), one_f64x8 = _mm512_set1_pd(1.0), least_f64x8 = _mm512_set1_pd(0x1p-120);
+    __m512d const half_f64x8 = _mm512_set1_pd(0.5), one_f64x8 = _mm512_set1_pd(1.0), tiny_f64x8 = _mm512_set1_pd(0x1p-70);
     __m512d r[F64_BLOCK], s[F64_BLOCK], e[F64_BLOCK];
     for (int i = 0; i < divided; i++) s[i] = _mm512_sqrt_pd(x_f64x8[i]);
     for (int i = divided; i < block; i++) g[i] = _mm512_mul_pd(x_f64x8[i], g[i]);
@@ -316,7 +337,7 @@ AVX512 INLINE void rsqrt_f64_block(__m512d *y_f64x8, __m512d *g, __m512d *h, con
     for (int i = divided; i < block; i++) h[i] = _mm512_add_pd(h[i], h[i]);
     for (int i = divided; i < block; i++) e[i] = _mm512_fnmadd_pd(s[i], h[i], one_f64x8);
     for (int i = divided; i < block; i++) {
-        e[i] = _mm512_add_round_pd(e[i], least_f64x8, _MM_FROUND_TO_POS_INF | _MM_FROUND_NO_EXC);
+        e[i] = _mm512_fmadd_pd(e[i], _mm512_add_pd(e[i], tiny_f64x8), e[i]);
     }
     for (int i = divided; i < block; i++) y_f64x8[i] = _mm512_fmadd_pd(h[i], e[i], h[i]);
 }
@@ -402,6 +423,60 @@ AVX512 void rsqrt_f64_avx512_streaming(void *dst, const void *src, size_t n) {
     size_t const head = items_to_line(dst, sizeof(double), n);
     rsqrt_f64_items(dst, src, head, false);
     rsqrt_f64_items((double *)dst + head, (const double *)src + head, n - head, true);
+}
+
+AVX512 INLINE __m256d apart_f64x4(const char *x, int64_t item) {
+    double x_f64[4];
+    for (int j = 0; j < 4; j++) memcpy(x_f64 + j, x + j * item, sizeof *x_f64);
+    return _mm256_setr_pd(x_f64[0], x_f64[1], x_f64[2], x_f64[3]);
+}
+
+/* As in f32. */
+AVX512 INLINE __m512d apart_f64x8(const char *x, int64_t item) {
+    return _mm512_insertf64x4(_mm512_castpd256_pd512(apart_f64x4(x, item)), apart_f64x4(x + 4 * item, item), 1);
+}
+
+AVX512 static __attribute__((noinline)) void rsqrt_f64_far(double *y, const char *x, int64_t item, size_t n) {
+    for (; n >= F64S; n -= F64S) {
+        _mm512_storeu_pd(y, _mm512_div_pd(_mm512_set1_pd(1.0), _mm512_sqrt_pd(apart_f64x8(x, item))));
+        y += F64S;
+        x += F64S * item;
+    }
+    double rest[F64S];
+    for (size_t k = 0; k < n; k++) memcpy(rest + k, x + (int64_t)k * item, sizeof *rest);
+    rsqrt_f64_rest(y, rest, n);
+}
+
+AVX512 INLINE void rsqrt_f64_near(double *y, const char *x, int64_t item, size_t n) {
+    size_t i = 0;
+    for (; i + F64_BLOCK * F64S <= n; i += F64_BLOCK * F64S) {
+        __m512d x_f64x8[F64_BLOCK], g[F64_BLOCK], h[F64_BLOCK], y_f64x8[F64_BLOCK];
+        for (int j = 0; j < F64_BLOCK; j++) x_f64x8[j] = apart_f64x8(x + ((int64_t)i + j * F64S) * item, item);
+        if (__builtin_expect(!seed_f64s(g, h, x_f64x8, F64_DIVIDED, F64_BLOCK), 0)) {
+            double any[F64_BLOCK * F64S];
+            for (int j = 0; j < F64_BLOCK; j++) _mm512_storeu_pd(any + j * F64S, x_f64x8[j]);
+            rsqrt_f64_any_block(y + i, any);
+            continue;
+        }
+        rsqrt_f64_block(y_f64x8, g, h, x_f64x8, F64_DIVIDED, F64_BLOCK);
+        for (int j = 0; j < F64_BLOCK; j++) _mm512_storeu_pd(y + i + j * F64S, y_f64x8[j]);
+    }
+    rsqrt_f64_far(y + i, x + (int64_t)i * item, item, n - i);
+}
+
+AVX512 void rsqrt_f64_avx512_rows(void *dst, int64_t dst_row, const void *src, int64_t src_row, int64_t src_item, int64_t rows,
+                                  int64_t k) {
+    for (int64_t r = 0; r < rows; r++) {
+        double *const y = (double *)((char *)dst + r * dst_row);
+        const char *const x = (const char *)src + r * src_row;
+        if (src_item == 8) {
+            rsqrt_f64_items(y, (const double *)x, (size_t)k, false);
+        } else if (-64 < src_item && src_item < 64) {
+            rsqrt_f64_near(y, x, src_item, (size_t)k);
+        } else {
+            rsqrt_f64_far(y, x, src_item, (size_t)k);
+        }
+    }
 }
 
 /* 1/√x within 2^-26, enough for the 16-bit dtypes: y0 + (1 - x·y0²)·y0/2. For zeros, infinities, negatives and nans that is a nan;

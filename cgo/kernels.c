@@ -59,14 +59,14 @@ void gorsqrt_streamed(void) {
 #endif
 }
 
-gorsqrt_kernel *gorsqrt_strided(gorsqrt_kernel *kernel, int64_t step) {
+gorsqrt_rows_kernel *gorsqrt_over_rows(gorsqrt_kernel *kernel) {
 #ifdef __x86_64__
-    if (step == 2 && kernel == rsqrt_f32_avx2) return rsqrt_f32_avx2_step2;
-    if (step == 3 && kernel == rsqrt_f32_avx2) return rsqrt_f32_avx2_step3;
-    if (step == 2 && kernel == rsqrt_f32_avx512) return rsqrt_f32_avx512_step2;
-    if (step == 3 && kernel == rsqrt_f32_avx512) return rsqrt_f32_avx512_step3;
+    if (kernel == rsqrt_f32_avx2) return rsqrt_f32_avx2_rows;
+    if (kernel == rsqrt_f64_avx2) return rsqrt_f64_avx2_rows;
+    if (kernel == rsqrt_f32_avx512) return rsqrt_f32_avx512_rows;
+    if (kernel == rsqrt_f64_avx512) return rsqrt_f64_avx512_rows;
 #endif
-    (void)kernel, (void)step;
+    (void)kernel;
     return NULL;
 }
 

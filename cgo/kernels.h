@@ -66,7 +66,6 @@ gorsqrt_kernel rsqrt_f16_avx2, rsqrt_bf16_avx2, rsqrt_f32_avx2, rsqrt_f64_avx2, 
 gorsqrt_kernel rsqrt_f16_avx512, rsqrt_bf16_avx512, rsqrt_f32_avx512, rsqrt_f64_avx512, rsqrt_c64_avx512, rsqrt_c128_avx512;
 gorsqrt_kernel rsqrt_f16_avx512vbmi, rsqrt_bf16_avx512vbmi, rsqrt_i32_f32_avx512, rsqrt_i64_f32_avx512;
 gorsqrt_kernel rsqrt_f32_avx2_streaming, rsqrt_f64_avx2_streaming, rsqrt_f32_avx512_streaming, rsqrt_f64_avx512_streaming;
-gorsqrt_kernel rsqrt_f32_avx2_step2, rsqrt_f32_avx2_step3, rsqrt_f32_avx512_step2, rsqrt_f32_avx512_step3;
 #endif
 #ifdef __aarch64__
 gorsqrt_kernel rsqrt_f16_neon, rsqrt_bf16_neon, rsqrt_f32_neon, rsqrt_f64_neon, rsqrt_c64_neon, rsqrt_c128_neon;
@@ -85,9 +84,17 @@ extern gorsqrt_kernel *const gorsqrt_casting_kernels[GORSQRT_TIERS][GORSQRT_DTYP
 gorsqrt_kernel *gorsqrt_streaming(gorsqrt_kernel *kernel);
 void gorsqrt_streamed(void);
 
-/* The kernel that does the same with items of src that are `step` items apart, and reads nothing before the first of them nor behind
- * the last. NULL where there is none: only f32 has some, for 2 and 3. */
-gorsqrt_kernel *gorsqrt_strided(gorsqrt_kernel *kernel, int64_t step);
+/* A kernel over rows of k items each. Those of dst are next to each other, those of src src_item bytes apart, not 0; rows are dst_row
+ * and src_row bytes apart. It is for plans, which see to the floating-point mode; the rest is as above. */
+typedef void gorsqrt_rows_kernel(void *dst, int64_t dst_row, const void *src, int64_t src_row, int64_t src_item, int64_t rows,
+                                 int64_t k);
+
+#ifdef __x86_64__
+gorsqrt_rows_kernel rsqrt_f32_avx2_rows, rsqrt_f64_avx2_rows, rsqrt_f32_avx512_rows, rsqrt_f64_avx512_rows;
+#endif
+
+/* The kernel that does the same over rows; NULL where there is none. */
+gorsqrt_rows_kernel *gorsqrt_over_rows(gorsqrt_kernel *kernel);
 
 /* How many of n items lie before the first whole cache line of dst. */
 static inline size_t items_to_line(const void *dst, size_t size, size_t n) {

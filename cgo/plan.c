@@ -11,6 +11,7 @@ enum {
     ITEM = 16,       /* bytes of the largest item */
     TILE = 512,      /* of those in a tile, what is in flight between two stages: two are 16 KiB, half of the smallest L1 */
     FAR_TILE = 64,   /* items in a tile where each comes from a line of its own: the next lines come while these are computed */
+    SHORT_ROW = 64,  /* contiguous rows below this, that are apart, go through tiles with others */
     SHORT_RUN = 256, /* contiguous runs below this are gathered into tiles rather than computed one by one */
     LONG_RUN = 1024, /* from here on the lines at the ends of a run don't count, which are not stored whole */
     CHUNK = 1 << 16, /* items between two looks at `interrupted`, and that one thread takes at a time: 10 µs to 2 ms */
@@ -119,20 +120,26 @@ typedef struct {
     int64_t units, unit_items;
     int rows; /* the dimension whose neighbours are nearest to each other in src; -1 where that is the last, or nothing is gained */
     bool streaming;
-    gorsqrt_kernel *first; /* the first stage, or what does the same with streaming stores or */
-    int64_t src_item;      /* items of src that are so many bytes apart */
+    gorsqrt_kernel *first;          /* the first stage, or what does the same with streaming stores or */
+    gorsqrt_rows_kernel *over_rows; /* the only stage over rows of dst that are contiguous, or NULL */
 } job;
 
-/* Without stages: copies items, which may be the same one many times. */
-static void run_copies(const job *j, int64_t begin, int64_t end) {
+/* Without tiles: copies items, where there is no stage, which may be the same one many times; or computes them over rows. */
+static void run_rows(const job *j, int64_t begin, int64_t end) {
     const gorsqrt_plan *const plan = j->plan;
     cursor from, to;
     cursor_place(&from, plan, plan->src_strides, plan->src_offset, begin);
     cursor_place(&to, plan, plan->dst_strides, plan->dst_offset, begin);
     for (int64_t n = end - begin; n > 0;) {
         rows_ahead const next = look_ahead(&to, n);
-        gorsqrt_movers[plan->tier].rows(j->dst + to.offset, row_stride(&to), item_stride(&to), j->src + from.offset,
-                                        row_stride(&from), item_stride(&from), next.rows, next.k, plan->dst_size);
+        char *const y = j->dst + to.offset;
+        const char *const x = j->src + from.offset;
+        if (j->over_rows) {
+            j->over_rows(y, row_stride(&to), x, row_stride(&from), item_stride(&from), next.rows, next.k);
+        } else {
+            gorsqrt_movers[plan->tier].rows(y, row_stride(&to), item_stride(&to), x, row_stride(&from), item_stride(&from),
+                                            next.rows, next.k, plan->dst_size);
+        }
         cursor_advance(&from, next.d, next.step);
         cursor_advance(&to, next.d, next.step);
         n -= next.rows * next.k;
@@ -163,20 +170,12 @@ static int64_t tile_items(const gorsqrt_plan *plan) {
     return plan->stages > 1 ? TILE : TILE * ITEM / item;
 }
 
-/* How many items, counted from the last dimension, the first stage can read where they are. */
-static int64_t source_run(const job *j, int *outer) {
-    const gorsqrt_plan *const plan = j->plan;
-    if (j->src_item == plan->src_size) return contiguous_run(plan, plan->src_strides, plan->src_size, outer);
-    *outer = plan->ndim - 2;
-    return plan->shape[plan->ndim - 1];
-}
-
 /* Where a side's runs are long, stages read or write them in place; else it goes through a tile, which where every item comes from a
  * line of its own is small, so that the next lines come while it is computed. */
 static void run_items(const job *j, int64_t begin, int64_t end) {
     const gorsqrt_plan *const plan = j->plan;
     int src_outer, dst_outer;
-    int64_t const src_run = source_run(j, &src_outer);
+    int64_t const src_run = contiguous_run(plan, plan->src_strides, plan->src_size, &src_outer);
     int64_t const dst_run = contiguous_run(plan, plan->dst_strides, plan->dst_size, &dst_outer);
     bool const src_direct = src_run >= SHORT_RUN || src_run == plan->n;
     bool const dst_direct = dst_run >= SHORT_RUN || dst_run == plan->n;
@@ -195,7 +194,7 @@ static void run_items(const job *j, int64_t begin, int64_t end) {
         n = end - at < most ? end - at : most;
         if (src_direct && n > src_run - src_in) n = src_run - src_in;
         if (dst_direct && n > dst_run - dst_in) n = dst_run - dst_in;
-        const char *in = j->src + from.offset + src_in * j->src_item;
+        const char *in = j->src + from.offset + src_in * plan->src_size;
         char *const out = j->dst + to.offset + dst_in * plan->dst_size;
         if (src_direct) {
             src_in += n;
@@ -325,7 +324,7 @@ static void run_blocks(const job *j, int64_t begin, int64_t end) {
 
 /* By blocks where some dimension's neighbours are nearer to each other in src than the last one's, and both are long enough. */
 static job prepare(const gorsqrt_plan *plan, void *dst, const void *src) {
-    job j = {.plan = plan, .dst = dst, .src = src, .units = plan->n, .unit_items = 1, .rows = -1, .src_item = plan->src_size};
+    job j = {.plan = plan, .dst = dst, .src = src, .units = plan->n, .unit_items = 1, .rows = -1};
     int const last = plan->ndim - 1;
     int64_t const length = last < 0 ? 1 : plan->shape[last], src_item = last < 0 ? plan->src_size : plan->src_strides[last];
     int rows = last;
@@ -349,12 +348,14 @@ static job prepare(const gorsqrt_plan *plan, void *dst, const void *src) {
     bool const in_place = (char *)dst + plan->dst_offset == (const char *)src + plan->src_offset;
     j.streaming = plan->stages == 1 && in_rows && runs && aligned && !in_place &&
                   plan->n * (plan->src_size + plan->dst_size) >= gorsqrt_streaming_from;
-    gorsqrt_kernel *const strided = length >= SHORT_RUN ? gorsqrt_strided(j.first, src_item / plan->src_size) : NULL;
+    /* Rows whose items lie apart, and contiguous ones that are not worth a stage's call each, but long enough for vectors. */
+    bool const apart = src_item != plan->src_size;
+    bool const by_rows = last >= 0 && j.rows < 0 && plan->stages == 1 && in_rows && src_item != 0 &&
+                         (apart ? length >= SHORT_RUN : last > 0 && length >= SHORT_ROW && length < LONG_RUN);
     if (j.streaming) {
         j.first = gorsqrt_streaming(j.first);
-    } else if (j.rows < 0 && strided && src_item % plan->src_size == 0) {
-        j.first = strided;
-        j.src_item = src_item;
+    } else if (by_rows) {
+        j.over_rows = gorsqrt_over_rows(j.first);
     }
     return j;
 }
@@ -363,8 +364,8 @@ static job prepare(const gorsqrt_plan *plan, void *dst, const void *src) {
 __attribute__((noinline)) static void run_units(const job *j, int64_t begin, int64_t end) {
     if (j->rows >= 0) {
         run_blocks(j, begin, end);
-    } else if (j->plan->stages == 0) {
-        run_copies(j, begin, end);
+    } else if (j->plan->stages == 0 || j->over_rows) {
+        run_rows(j, begin, end);
     } else {
         run_items(j, begin, end);
     }
