@@ -6,7 +6,7 @@ be no faster than the last, however its instructions are arranged.
 Prediction for Zen 4 (3.7 GHz), a vector of 16 float32: the divider takes 10 cycles for a root and 6 for a division, 3.7
 items/ns; a seed and 8 multiplications take 9 cycles, 6.6 items/ns. Each root and each division also takes two places of the
 multipliers. So a block of 9 vectors, 4 of them divided, takes them 64 and 61 cycles, 8.3 items/ns; of float64, 8 with 3
-divided, 75 and 72 cycles, 3.15 items/ns. AVX2's float32, 6 vectors of 8 with 3 divided, 24 and 22 cycles, 7.4 items/ns.
+divided, 75 and 77 cycles, 3.05 items/ns. AVX2's float32, 6 vectors of 8 with 3 divided, 24 and 22 cycles, 7.4 items/ns.
 
 Kernels without a divider start two 512-bit operations a cycle, of which one may be a multiplication. bfloat16 by table: 23
 operations for 128 items, 11.5 cycles, 41 items/ns. But a copy in L2 reads two lines for each that it writes, at 32 bytes a
@@ -27,7 +27,7 @@ from throughput import L1, L2
 # (dtype, tier, items of a block's divided part, of its multiplied part).
 BLOCKS = (("float32", "avx512", 64, 80), ("float64", "avx512", 24, 40), ("float32", "avx2", 24, 24))
 # The docstring's, in items a nanosecond.
-PREDICTED = {("float32", "avx512"): 8.3, ("float64", "avx512"): 3.15, ("float32", "avx2"): 7.4}
+PREDICTED = {("float32", "avx512"): 8.3, ("float64", "avx512"): 3.05, ("float32", "avx2"): 7.4}
 N = 103_680  # a multiple of all items of a block
 
 # Kernels without a divider: (dtype, token, items of a block).

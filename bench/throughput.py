@@ -5,7 +5,7 @@ Ours once per instruction set. Sizes stand for where float32 lie: 2^12 items in 
 Prediction for Zen 4 (3.7 GHz; a 512-bit operation takes its pipe two cycles), per vector of 16 float32: square root 10 cycles
 and division 6 on the one divider, 3.7 items/ns whatever the vector's width, which is torch. By fma 8 multiplications and the
 seed, 9 cycles on two pipes, 6.6 items/ns. Both at once, with 4 of 9 vectors divided: 64 cycles of the divider beside 61 of
-the multipliers, 8.3 items/ns; 2.4 times torch (limits.py). float64: 25 cycles divided, 12 by fma, together 3.15 items/ns and
+the multipliers, 8.3 items/ns; 2.4 times torch (limits.py). float64: 25 cycles divided, 13 by fma, together 3.05 items/ns and
 3 times torch. bfloat16 by table: 23 cheap operations on 128 items, 11.5 cycles on four pipes, but 16 to copy these in L2, 29
 items/ns. float16: 49 operations on 128 items, 24.5 cycles, 19. Integers: a conversion on other pipes, so as float32. Any data:
 three multiplications more in every vector, two thirds of the speed. complex64: 35 multiplications or fma, of a cycle each, and
@@ -21,7 +21,7 @@ DTYPES = ("float32", "float64", "bfloat16", "float16", "complex64", "complex128"
 # The docstring's, in items a nanosecond: (dtype, size, predicted).
 PREDICTED = (
     ("float32", L2, 8.3),
-    ("float64", L2, 3.15),
+    ("float64", L2, 3.05),
     ("float32", MEMORY, 5),
     ("bfloat16", L2, 29),
     ("float16", L2, 19),

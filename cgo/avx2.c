@@ -180,33 +180,36 @@ AVX2 void rsqrt_f32_avx2_streaming(void *dst, const void *src, size_t n) {
     rsqrt_f32_items((float *)dst + head, (const float *)src + head, n - head, true);
 }
 
-AVX2 INLINE __m256 apart_f32x8(const char *x, int64_t item) {
-    float x_f32[F32S];
-    for (int j = 0; j < F32S; j++) memcpy(x_f32 + j, x + j * item, sizeof *x_f32);
-    return _mm256_setr_ps(x_f32[0], x_f32[1], x_f32[2], x_f32[3], x_f32[4], x_f32[5], x_f32[6], x_f32[7]);
-}
-
-/* The same by shuffles where the items lie 8 or 12 bytes apart. With 12 two more are read than lie between. */
+/* 8 items that lie `item` bytes apart: 8 or 12. With 12 two more are read than lie between. */
 AVX2 INLINE __m256 near_f32x8(const char *x, int64_t item) {
+    __m256 const first_f32x8 = _mm256_loadu_ps((const float *)x);
     if (item == 8) {
         __m256i const evens = _mm256_setr_epi32(0, 2, 4, 6, 1, 3, 5, 7);
-        __m256 const x_f32x8 =
-            _mm256_blend_ps(_mm256_loadu_ps((const float *)x), _mm256_loadu_ps((const float *)(x + 28)), 0xaa);
+        __m256 const x_f32x8 = _mm256_blend_ps(first_f32x8, _mm256_loadu_ps((const float *)(x + 28)), 0xaa);
         return _mm256_permutevar8x32_ps(x_f32x8, evens);
     }
-    if (item == 12) {
-        __m256i const thirds = _mm256_setr_epi32(0, 3, 6, 1, 4, 7, 2, 5);
-        __m256 const x_f32x8 =
-            _mm256_blend_ps(_mm256_loadu_ps((const float *)x), _mm256_loadu_ps((const float *)(x + 32)), 0x92);
-        return _mm256_permutevar8x32_ps(_mm256_blend_ps(x_f32x8, _mm256_loadu_ps((const float *)(x + 64)), 0x24), thirds);
-    }
-    return apart_f32x8(x, item);
+    __m256i const thirds = _mm256_setr_epi32(0, 3, 6, 1, 4, 7, 2, 5);
+    __m256 const x_f32x8 = _mm256_blend_ps(first_f32x8, _mm256_loadu_ps((const float *)(x + 32)), 0x92);
+    return _mm256_permutevar8x32_ps(_mm256_blend_ps(x_f32x8, _mm256_loadu_ps((const float *)(x + 64)), 0x24), thirds);
 }
 
-/* Items so far apart that they come slower than the divider computes them. */
+/* The same with any distance, and nothing more read. Four by four and in a loop: the fewer instructions, and the fewer that load, the more
+ * lines are on their way at once. */
+AVX2 INLINE __m256 far_f32x8(const char *x, int64_t item) {
+    __m128 x_f32x4[2];
+#pragma GCC unroll 1
+    for (int j = 0; j < 2; j++, x += 4 * item) {
+        float x_f32[4];
+        for (int k = 0; k < 4; k++) memcpy(x_f32 + k, x + k * item, sizeof *x_f32);
+        x_f32x4[j] = _mm_setr_ps(x_f32[0], x_f32[1], x_f32[2], x_f32[3]);
+    }
+    return _mm256_insertf128_ps(_mm256_castps128_ps256(x_f32x4[0]), x_f32x4[1], 1);
+}
+
+/* By the divider, which is not what far items wait for. */
 AVX2 static __attribute__((noinline)) void rsqrt_f32_far(float *y, const char *x, int64_t item, size_t n) {
     for (; n >= F32S; n -= F32S) {
-        _mm256_storeu_ps(y, _mm256_div_ps(_mm256_set1_ps(1.0f), _mm256_sqrt_ps(apart_f32x8(x, item))));
+        _mm256_storeu_ps(y, _mm256_div_ps(_mm256_set1_ps(1.0f), _mm256_sqrt_ps(far_f32x8(x, item))));
         y += F32S;
         x += F32S * item;
     }
@@ -232,9 +235,44 @@ AVX2 INLINE void rsqrt_f32_near(float *y, const char *x, int64_t item, size_t n)
     rsqrt_f32_far(y + i, x + (int64_t)i * item, item, n - i);
 }
 
+/* Contiguous rows of two to four vectors, of which the last ends with the row and so may share items with the one before: they are read
+ * before the first is written, and written twice. It answers how many rows are done. */
+AVX2 INLINE int64_t rsqrt_f32_short_rows(char *dst, int64_t dst_row, const char *src, int64_t src_row, int64_t rows, int64_t k,
+                                         int vectors) {
+    int const step = F32_BLOCK / vectors, block = step * vectors;
+    int64_t r = 0;
+    for (; r + step <= rows; r += step, dst += step * dst_row, src += step * src_row) {
+        __m256 x_f32x8[F32_BLOCK], g[F32_BLOCK], h[F32_BLOCK], y_f32x8[F32_BLOCK];
+        for (int j = 0; j < block; j++) {
+            const float *const row = (const float *)(src + j / vectors * src_row);
+            int64_t const i = j % vectors == vectors - 1 ? k - F32S : j % vectors * F32S;
+            x_f32x8[j] = _mm256_loadu_ps(row + i);
+        }
+        if (__builtin_expect(!seed_f32s(g, h, x_f32x8, block / 2, block), 0)) {
+            for (int j = 0; j < block; j++) y_f32x8[j] = _mm256_div_ps(_mm256_set1_ps(1.0f), _mm256_sqrt_ps(x_f32x8[j]));
+        } else {
+            rsqrt_f32_block(y_f32x8, g, h, x_f32x8, block / 2, block);
+        }
+        for (int j = 0; j < block; j++) {
+            float *const row = (float *)(dst + j / vectors * dst_row);
+            int64_t const i = j % vectors == vectors - 1 ? k - F32S : j % vectors * F32S;
+            _mm256_storeu_ps(row + i, y_f32x8[j]);
+        }
+    }
+    return r;
+}
+
 AVX2 void rsqrt_f32_avx2_rows(void *dst, int64_t dst_row, const void *src, int64_t src_row, int64_t src_item, int64_t rows,
                               int64_t k) {
-    for (int64_t r = 0; r < rows; r++) {
+    int64_t r = 0;
+    if (src_item == 4 && k >= F32S && k <= 2 * F32S) {
+        r = rsqrt_f32_short_rows(dst, dst_row, src, src_row, rows, k, 2);
+    } else if (src_item == 4 && k > 2 * F32S && k <= 3 * F32S) {
+        r = rsqrt_f32_short_rows(dst, dst_row, src, src_row, rows, k, 3);
+    } else if (src_item == 4 && k > 3 * F32S && k < 4 * F32S) {
+        r = rsqrt_f32_short_rows(dst, dst_row, src, src_row, rows, k, 4);
+    }
+    for (; r < rows; r++) {
         float *const y = (float *)((char *)dst + r * dst_row);
         const char *const x = (const char *)src + r * src_row;
         switch (src_item) {

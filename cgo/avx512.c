@@ -17,8 +17,8 @@
  * One divider does square roots and divisions, and while it works the multipliers have little to do: each root and each division
  * takes the place of two fma. So f32 and f64 give it some vectors of a block and compute the others by fma, to the same bits; then
  * both are busy. The 16-bit dtypes' tables are bound by the number of instructions, bf16's by the second cache, their f32 lanes by
- * conversions and fma, complex by multiplications and how many operations can wait for each other. x86 gives the contract's nans by itself. Masked lanes neither load nor store, so that tails read nothing
- * beyond the end. */
+ * conversions and fma, complex by multiplications and how many operations can wait for each other. x86 gives the contract's nans by
+ * itself. Masked lanes neither load nor store, so that tails read nothing beyond the end. */
 #ifdef __x86_64__
 #include "kernels.h"
 
@@ -32,7 +32,7 @@
 #define INLINE static inline __attribute__((always_inline))
 
 /* Vectors that are computed together, step by step, and how many of them by the divider: it and the multipliers then take nearly the
- * same time, 64 cycles beside 61 in f32 and 75 beside 72 in f64 on Zen 4, where the multipliers also lose some to integers. */
+ * same time, 64 cycles beside 61 in f32 and 75 beside 77 in f64 on Zen 4, where the multipliers also lose some to integers. */
 enum {
     F32_BLOCK = 9,
     F32_DIVIDED = 4,
@@ -222,37 +222,39 @@ AVX512 void rsqrt_f32_avx512_streaming(void *dst, const void *src, size_t n) {
     rsqrt_f32_items((float *)dst + head, (const float *)src + head, n - head, FROM_F32, true);
 }
 
-AVX512 INLINE __m128i apart_f32x4(const char *x, int64_t item) {
-    int32_t x_i32[4];
-    for (int j = 0; j < 4; j++) memcpy(x_i32 + j, x + j * item, sizeof *x_i32);
-    return _mm_setr_epi32(x_i32[0], x_i32[1], x_i32[2], x_i32[3]);
-}
-
-/* 16 items that lie `item` bytes apart, neither 0 nor 4. Nothing before the first or beyond the last of them is read. One by one where
- * no shuffle is known: that keeps fewer instructions waiting for far lines than a tile would. */
-AVX512 INLINE __m512 apart_f32x16(const char *x, int64_t item) {
+/* 16 items that lie `item` bytes apart: 8 or 12. Nothing before the first or beyond the last of them is read. */
+AVX512 INLINE __m512 near_f32x16(const char *x, int64_t item) {
     if (item == 8) {
         __m512i const evens = _mm512_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14, 17, 19, 21, 23, 25, 27, 29, 31);
         return _mm512_permutex2var_ps(_mm512_loadu_ps(x), evens, _mm512_loadu_ps(x + 60));
     }
-    if (item == 12) {
-        __m512i const thirds = _mm512_setr_epi32(0, 3, 6, 9, 12, 15, 2, 5, 8, 11, 14, 1, 4, 7, 10, 13);
-        __m512 x_f32x16 = _mm512_loadu_ps(x);
-        x_f32x16 = _mm512_mask_loadu_ps(x_f32x16, 0x4924, x + 64);
-        x_f32x16 = _mm512_mask_loadu_ps(x_f32x16, 0x2492, x + 128);
-        return _mm512_permutexvar_ps(thirds, x_f32x16);
-    }
-    __m512i x_i32x16 = _mm512_castsi128_si512(apart_f32x4(x, item));
-    x_i32x16 = _mm512_inserti32x4(x_i32x16, apart_f32x4(x + 4 * item, item), 1);
-    __m256i high_i32x8 = _mm256_castsi128_si256(apart_f32x4(x + 8 * item, item));
-    high_i32x8 = _mm256_inserti128_si256(high_i32x8, apart_f32x4(x + 12 * item, item), 1);
-    return _mm512_castsi512_ps(_mm512_inserti64x4(x_i32x16, high_i32x8, 1));
+    __m512i const thirds = _mm512_setr_epi32(0, 3, 6, 9, 12, 15, 2, 5, 8, 11, 14, 1, 4, 7, 10, 13);
+    __m512 x_f32x16 = _mm512_loadu_ps(x);
+    x_f32x16 = _mm512_mask_loadu_ps(x_f32x16, 0x4924, x + 64);
+    x_f32x16 = _mm512_mask_loadu_ps(x_f32x16, 0x2492, x + 128);
+    return _mm512_permutexvar_ps(thirds, x_f32x16);
 }
 
-/* Items so far apart that they come slower than the divider computes them. */
+/* The same with any distance. Four by four and in a loop: the fewer instructions, and the fewer that load, the more lines are on their
+ * way at once. */
+AVX512 INLINE __m512 far_f32x16(const char *x, int64_t item) {
+    __m128i x_i32x4[4];
+#pragma GCC unroll 1
+    for (int j = 0; j < 4; j++, x += 4 * item) {
+        int32_t x_i32[4];
+        for (int k = 0; k < 4; k++) memcpy(x_i32 + k, x + k * item, sizeof *x_i32);
+        x_i32x4[j] = _mm_setr_epi32(x_i32[0], x_i32[1], x_i32[2], x_i32[3]);
+    }
+    __m512i x_i32x16 = _mm512_castsi128_si512(x_i32x4[0]);
+    x_i32x16 = _mm512_inserti32x4(x_i32x16, x_i32x4[1], 1);
+    x_i32x16 = _mm512_inserti32x4(x_i32x16, x_i32x4[2], 2);
+    return _mm512_castsi512_ps(_mm512_inserti32x4(x_i32x16, x_i32x4[3], 3));
+}
+
+/* By the divider, which is not what far items wait for. */
 AVX512 static __attribute__((noinline)) void rsqrt_f32_far(float *y, const char *x, int64_t item, size_t n) {
     for (; n >= F32S; n -= F32S) {
-        _mm512_storeu_ps(y, _mm512_div_ps(_mm512_set1_ps(1.0f), _mm512_sqrt_ps(apart_f32x16(x, item))));
+        _mm512_storeu_ps(y, _mm512_div_ps(_mm512_set1_ps(1.0f), _mm512_sqrt_ps(far_f32x16(x, item))));
         y += F32S;
         x += F32S * item;
     }
@@ -265,7 +267,7 @@ AVX512 INLINE void rsqrt_f32_near(float *y, const char *x, int64_t item, size_t 
     size_t i = 0;
     for (; i + F32_BLOCK * F32S <= n; i += F32_BLOCK * F32S) {
         __m512 x_f32x16[F32_BLOCK], g[F32_BLOCK], h[F32_BLOCK], y_f32x16[F32_BLOCK];
-        for (int j = 0; j < F32_BLOCK; j++) x_f32x16[j] = apart_f32x16(x + ((int64_t)i + j * F32S) * item, item);
+        for (int j = 0; j < F32_BLOCK; j++) x_f32x16[j] = near_f32x16(x + ((int64_t)i + j * F32S) * item, item);
         if (__builtin_expect(!seed_f32s(g, h, x_f32x16, F32_DIVIDED, F32_BLOCK), 0)) {
             float any[F32_BLOCK * F32S];
             for (int j = 0; j < F32_BLOCK; j++) _mm512_storeu_ps(any + j * F32S, x_f32x16[j]);
@@ -278,9 +280,55 @@ AVX512 INLINE void rsqrt_f32_near(float *y, const char *x, int64_t item, size_t 
     rsqrt_f32_far(y + i, x + (int64_t)i * item, item, n - i);
 }
 
+/* Contiguous rows of one to four vectors, of which the last ends with the row and so may share items with the one before: they are read
+ * before the first is written, and written twice, which costs less than a mask where the line is far. Rows are often a large power of two
+ * apart, and then a cache has room for 8 of them, so that no more than 4 vectors are computed together. It answers how many rows are done. */
+AVX512 INLINE int64_t rsqrt_f32_short_rows(char *dst, int64_t dst_row, const char *src, int64_t src_row, int64_t rows,
+                                           int64_t k, int vectors) {
+    int const step = 4 / vectors, block = step * vectors;
+    __mmask16 const lanes = first_16((size_t)k, 0);
+    int64_t const last = vectors == 1 ? 0 : k - F32S;
+    int64_t r = 0;
+    for (; r + step <= rows; r += step, dst += step * dst_row, src += step * src_row) {
+        __m512 x_f32x16[4], g[4], h[4], y_f32x16[4];
+        for (int j = 0; j < block; j++) {
+            const float *const row = (const float *)(src + j / vectors * src_row);
+            int64_t const i = j % vectors == vectors - 1 ? last : j % vectors * F32S;
+            x_f32x16[j] = load_f32x16(row, (size_t)i, vectors == 1 ? lanes : 0xffff, FROM_F32);
+        }
+        if (__builtin_expect(!seed_f32s(g, h, x_f32x16, block / 2, block), 0)) {
+            for (int64_t i = 0; i < step; i++) {
+                rsqrt_f32_rest((float *)(dst + i * dst_row), (const float *)(src + i * src_row), (size_t)k);
+            }
+            continue;
+        }
+        rsqrt_f32_block(y_f32x16, g, h, x_f32x16, block / 2, block);
+        for (int j = 0; j < block; j++) {
+            float *const row = (float *)(dst + j / vectors * dst_row);
+            int64_t const i = j % vectors == vectors - 1 ? last : j % vectors * F32S;
+            if (vectors == 1) {
+                _mm512_mask_storeu_ps(row, lanes, y_f32x16[j]);
+            } else {
+                _mm512_storeu_ps(row + i, y_f32x16[j]);
+            }
+        }
+    }
+    return r;
+}
+
 AVX512 void rsqrt_f32_avx512_rows(void *dst, int64_t dst_row, const void *src, int64_t src_row, int64_t src_item, int64_t rows,
                                   int64_t k) {
-    for (int64_t r = 0; r < rows; r++) {
+    int64_t r = 0;
+    if (src_item == 4 && k <= F32S) {
+        r = rsqrt_f32_short_rows(dst, dst_row, src, src_row, rows, k, 1);
+    } else if (src_item == 4 && k <= 2 * F32S) {
+        r = rsqrt_f32_short_rows(dst, dst_row, src, src_row, rows, k, 2);
+    } else if (src_item == 4 && k <= 3 * F32S) {
+        r = rsqrt_f32_short_rows(dst, dst_row, src, src_row, rows, k, 3);
+    } else if (src_item == 4 && k <= 4 * F32S) {
+        r = rsqrt_f32_short_rows(dst, dst_row, src, src_row, rows, k, 4);
+    }
+    for (; r < rows; r++) {
         float *const y = (float *)((char *)dst + r * dst_row);
         const char *const x = (const char *)src + r * src_row;
         switch (src_item) {

@@ -11,7 +11,7 @@ enum {
     ITEM = 16,       /* bytes of the largest item */
     TILE = 512,      /* of those in a tile, what is in flight between two stages: two are 16 KiB, half of the smallest L1 */
     FAR_TILE = 64,   /* items in a tile where each comes from a line of its own: the next lines come while these are computed */
-    SHORT_ROW = 64,  /* contiguous rows below this, that are apart, go through tiles with others */
+    SHORT_ROW = 12,  /* contiguous rows below this, that are apart, go through tiles with others */
     SHORT_RUN = 256, /* contiguous runs below this are gathered into tiles rather than computed one by one */
     LONG_RUN = 1024, /* from here on the lines at the ends of a run don't count, which are not stored whole */
     CHUNK = 1 << 16, /* items between two looks at `interrupted`, and that one thread takes at a time: 10 µs to 2 ms */
