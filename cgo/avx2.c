@@ -265,12 +265,13 @@ AVX2 INLINE int64_t rsqrt_f32_short_rows(char *dst, int64_t dst_row, const char 
 AVX2 void rsqrt_f32_avx2_rows(void *dst, int64_t dst_row, const void *src, int64_t src_row, int64_t src_item, int64_t rows,
                               int64_t k) {
     int64_t r = 0;
-    if (src_item == 4 && k >= F32S && k <= 2 * F32S) {
-        r = rsqrt_f32_short_rows(dst, dst_row, src, src_row, rows, k, 2);
-    } else if (src_item == 4 && k > 2 * F32S && k <= 3 * F32S) {
-        r = rsqrt_f32_short_rows(dst, dst_row, src, src_row, rows, k, 3);
-    } else if (src_item == 4 && k > 3 * F32S && k < 4 * F32S) {
-        r = rsqrt_f32_short_rows(dst, dst_row, src, src_row, rows, k, 4);
+    if (src_item == 4 && k >= F32S) {
+        switch ((k + F32S - 1) / F32S) {
+            case 1:
+            case 2: r = rsqrt_f32_short_rows(dst, dst_row, src, src_row, rows, k, 2); break;
+            case 3: r = rsqrt_f32_short_rows(dst, dst_row, src, src_row, rows, k, 3); break;
+            case 4: r = rsqrt_f32_short_rows(dst, dst_row, src, src_row, rows, k, 4);
+        }
     }
     for (; r < rows; r++) {
         float *const y = (float *)((char *)dst + r * dst_row);

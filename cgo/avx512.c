@@ -318,15 +318,17 @@ AVX512 INLINE int64_t rsqrt_f32_short_rows(char *dst, int64_t dst_row, const cha
 
 AVX512 void rsqrt_f32_avx512_rows(void *dst, int64_t dst_row, const void *src, int64_t src_row, int64_t src_item, int64_t rows,
                                   int64_t k) {
+    /* Rows in place that all fall into the same sets of the first cache: the next rows' lines would drive out those that a block is
+     * about to write. One by one there are fewer on their way. */
+    bool const crowded = dst == src && dst_row % 4096 == 0 && k <= 2 * F32S;
     int64_t r = 0;
-    if (src_item == 4 && k <= F32S) {
-        r = rsqrt_f32_short_rows(dst, dst_row, src, src_row, rows, k, 1);
-    } else if (src_item == 4 && k <= 2 * F32S) {
-        r = rsqrt_f32_short_rows(dst, dst_row, src, src_row, rows, k, 2);
-    } else if (src_item == 4 && k <= 3 * F32S) {
-        r = rsqrt_f32_short_rows(dst, dst_row, src, src_row, rows, k, 3);
-    } else if (src_item == 4 && k <= 4 * F32S) {
-        r = rsqrt_f32_short_rows(dst, dst_row, src, src_row, rows, k, 4);
+    if (src_item == 4 && !crowded) {
+        switch ((k + F32S - 1) / F32S) {
+            case 1: r = rsqrt_f32_short_rows(dst, dst_row, src, src_row, rows, k, 1); break;
+            case 2: r = rsqrt_f32_short_rows(dst, dst_row, src, src_row, rows, k, 2); break;
+            case 3: r = rsqrt_f32_short_rows(dst, dst_row, src, src_row, rows, k, 3); break;
+            case 4: r = rsqrt_f32_short_rows(dst, dst_row, src, src_row, rows, k, 4);
+        }
     }
     for (; r < rows; r++) {
         float *const y = (float *)((char *)dst + r * dst_row);

@@ -19,9 +19,9 @@ enum {
 
     /* What is turned at once: rows of dst, columns next to each other in src. A cache has room for 8 lines that are a large power of
      * two apart, and where rows are, the lines of a column are. So src is read in runs of some lines, and dst written in
-     * long ones: of f32, in two blocks of the avx512 kernel, eleven of the avx2 one. */
-    BLOCK_ROWS = 32,
-    BLOCK_ROW = 1408, /* bytes of src's items in one */
+     * long ones. */
+    BLOCK_ROWS = 64,
+    BLOCK_ROW = 1152, /* bytes of src's items in one */
 };
 
 int64_t gorsqrt_streaming_from = INT64_MAX;
@@ -219,9 +219,10 @@ static void run_items(const job *j, int64_t begin, int64_t end) {
     }
 }
 
-/* The most columns of a block. */
+/* The most columns of a block: of 4 bytes two blocks of the avx512 f32 kernel, six of the avx2 one, and else a power of two, as other kernels'. */
 static int64_t block_columns(const gorsqrt_plan *plan) {
-    return plan->src_size < 4 ? BLOCK_ROW / 4 : BLOCK_ROW / plan->src_size;
+    if (plan->src_size == 4) return BLOCK_ROW / 4;
+    return plan->src_size < 4 ? 256 : 1024 / plan->src_size;
 }
 
 /* How blocks of at most `most` cut a dimension, so that they begin and end with cache lines where the first item lies `before` items,

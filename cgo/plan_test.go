@@ -101,12 +101,12 @@ func testPlans[F float](t *testing.T, dtype int) {
 						}
 					}
 					for rows := range 70 { // short rows, apart from each other on one side or both
-						for _, gap := range []int{0, 1, 25} {
+						for _, gap := range []int{0, 1, 25, 1023 - rows} {
 							planned(t, tier.id, kernel, []int{9, rows + 1}, []int{rows + 1 + gap, 1}, []int{rows + 17, 1}, x)
 							planned(t, tier.id, kernel, []int{9, rows + 1}, []int{rows + 1 + gap, 1}, []int{rows + 1 + gap, 1}, x)
 						}
 					}
-					for _, shape := range [][]int{{4, 64}, {5, 700}, {17, 33}, {31, 353}, {32, 352}, {33, 704}, {64, 16}, {100, 100}, {700, 5}} {
+					for _, shape := range [][]int{{4, 64}, {5, 700}, {17, 33}, {31, 353}, {63, 289}, {64, 288}, {65, 577}, {64, 128}, {66, 129}, {64, 16}, {100, 100}, {700, 5}} {
 						rows, columns := shape[0], shape[1]
 						for _, gap := range []int{0, 1, 15} {
 							planned(t, tier.id, kernel, shape, []int{columns + gap, 1}, []int{1, rows + gap}, x)

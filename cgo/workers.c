@@ -20,7 +20,7 @@ enum {
     WORTH_AWAKE = 1 << 20,  /* bytes read and written from which a helper that is awake is a gain: 60 µs of f32 */
     WORTH_ASLEEP = 1 << 23, /* and one that must be woken, which takes 10 to 40 µs */
     PATIENCE = 4,           /* smaller calls alone, after which helpers are woken all the same: there will be more of them */
-    STACK = 256 << 10,      /* a plan's tiles are 60 KiB */
+    STACK = 256 << 10,      /* a plan's tiles are 88 KiB */
     OPEN = 1 << 30,         /* of `state`: helpers may come in; below it, how many are in */
 };
 
