@@ -15,14 +15,19 @@ multiplications, 24.5 cycles, 19 items/ns. complex64: 35 multiplications and 36 
 cycles, 1.67 items/ns; complex128: 41 and 36, .72. Some 30 of these wait for each other, 125 cycles in all, and the processor
 looks about 128 waiting operations ahead, so that one vector at a time (complex.c) takes 75 cycles; three or four side by side
 leave it no gaps.
+
+What lies apart must be moved before it is computed (moves.c). A transposing copy reads and writes each line once, 8 bytes an
+item at 27 bytes a cycle: 12 items/ns. Less than half of it was found at best, of blocks of all shapes, since the lines of a
+column fall into few sets of the caches. Of lines in the third cache one comes in 2.4 cycles, 1.5 items/ns.
 """
 
 import ctypes
+import math
 import sys
 from pathlib import Path
 
 from measure import Contender, main, one_core, speeds
-from throughput import L1, L2
+from throughput import L1, L2, L3
 
 # (dtype, tier, items of a block's divided part, of its multiplied part).
 BLOCKS = (("float32", "avx512", 64, 80), ("float64", "avx512", 24, 40), ("float32", "avx2", 24, 24))
@@ -35,6 +40,8 @@ WITHOUT = (("bfloat16", "bf16", 128), ("float16", "f16", 128), ("complex64", "c6
 UNITS = ("multipliers", "others", "both")
 ROUNDS = 20  # of N items a call, which then is much longer than what calling from Python takes
 SIDE_BY_SIDE = (1, 2, 3, 4)  # vectors of complex.c
+# The layouts that moves.c has the moves of, and their items.
+MOVES = {"x.T to contiguous 1024": 1 << 20, "x.T to contiguous 4096": 1 << 24, "x[::16]": 1 << 16}
 PREDICTED_WITHOUT = {"bfloat16": 41, "float16": 19, "complex64": 1.67, "complex128": 0.72}
 
 
@@ -65,6 +72,26 @@ def rows(quick):
         yield from speeds(contenders, N, 5 if quick else 31)
     if "avx512_vbmi2" in Path("/proc/cpuinfo").read_text():
         yield from rows_without(library, 5 if quick else 31)
+    if "avx512" in tiers:
+        yield from rows_of_moves(5 if quick else 31)
+
+
+def rows_of_moves(rounds):
+    """The layouts' moves without arithmetic."""
+    import numpy as np
+    from contenders import aligned, compiled
+
+    moves = compiled("moves.c")
+    copy, read = moves.transposing_copy_avx512, moves.reading_lines
+    copy.argtypes, copy.restype = (ctypes.c_void_p, ctypes.c_void_p, ctypes.c_long, ctypes.c_int), None
+    read.argtypes = (ctypes.c_void_p, ctypes.c_long)
+    for layout, n in MOVES.items():
+        lines = layout == "x[::16]"
+        x = np.ones(n * 16 if lines else n, np.float32)
+        out = aligned(x.size, x.dtype)
+        of = (x.ctypes.data, n) if lines else (out.ctypes.data, x.ctypes.data, math.isqrt(n), n > L3)
+        about = {"dtype": "float32", "tier": "avx512", "unit": layout}
+        yield from speeds([Contender(about, lambda move=read if lines else copy, of=of: move(*of))], n, rounds)
 
 
 def rows_without(library, rounds):

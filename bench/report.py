@@ -313,6 +313,20 @@ def without_divider(results):
     yield from lines((*header, "gorsqrt / limit", "limit / torch"), (list(row(dtype)) for dtype in asked))
 
 
+def moved(results):
+    """What moving takes at best where an array's items lie apart, beside the whole."""
+
+    def row(layout):
+        most = results.speed(results.limits, unit=layout)
+        mine, torch = (results.speed(results.layouts, layout=layout, provider=provider) for provider in ("gorsqrt", "torch"))
+        yield layout
+        yield from map(number, (most, mine, mine / most, most / torch))
+
+    asked = [layout for layout in limits.MOVES if any(row["unit"] == layout for row in results.limits)]
+    header = ("float32, items a ns", "moved only", "gorsqrt", "gorsqrt / moved only", "moved only / torch")
+    yield from lines(header, (list(row(layout)) for layout in asked))
+
+
 def neon(results):
     """What was counted, not measured."""
     columns = ("instructions", "vector", "divider", "memory", "other")
@@ -328,6 +342,7 @@ TABLES = {
     "predictions": predictions,
     "limits": limited,
     "limits without a divider": without_divider,
+    "limits of moves": moved,
     "threads": threads,
     "gpu": gpu,
     "neon": neon,
