@@ -87,7 +87,8 @@ def rows_of_moves(rounds):
     read.argtypes = (ctypes.c_void_p, ctypes.c_long)
     for layout, n in MOVES.items():
         lines = layout == "x[::16]"
-        x = np.ones(n * 16 if lines else n, np.float32)
+        x = aligned(n * 16 if lines else n, np.dtype(np.float32))
+        x[...] = 1
         out = aligned(x.size, x.dtype)
         of = (x.ctypes.data, n) if lines else (out.ctypes.data, x.ctypes.data, math.isqrt(n), n > L3)
         about = {"dtype": "float32", "tier": "avx512", "unit": layout}

@@ -166,10 +166,17 @@ AVX512 static __attribute__((noinline)) void rsqrt_f32_rest(float *y, const floa
     } else if (n > 2 * F32S) {
         if (rsqrt_f32_part(y, x, n, 2, 5)) return;
     }
-    for (size_t i = 0; i < n; i += F32S) {
+    size_t i = 0;
+    for (; i + F32S / 2 < n; i += F32S) {
         __mmask16 const rest = first_16(n - i, 0);
         __m512 const root_f32x16 = _mm512_sqrt_ps(load_f32x16(x, i, rest, FROM_F32));
         _mm512_mask_storeu_ps(y + i, rest, _mm512_div_ps(_mm512_set1_ps(1.0f), root_f32x16));
+    }
+    if (i < n) {
+        __mmask8 const rest = first_8(n - i, 0);
+        __m256 const one_f32x8 = _mm256_set1_ps(1.0f);
+        __m256 const root_f32x8 = _mm256_sqrt_ps(_mm256_mask_loadu_ps(one_f32x8, rest, x + i));
+        _mm256_mask_storeu_ps(y + i, rest, _mm256_div_ps(one_f32x8, root_f32x8));
     }
 }
 
@@ -428,8 +435,9 @@ AVX512 static __attribute__((noinline)) void rsqrt_f64_rest(double *y, const dou
     }
     for (size_t i = 0; i < n; i += F64S) {
         __mmask8 const rest = first_8(n - i, 0);
-        __m512d const root_f64x8 = _mm512_sqrt_pd(_mm512_maskz_loadu_pd(rest, x + i));
-        _mm512_mask_storeu_pd(y + i, rest, _mm512_div_pd(_mm512_set1_pd(1.0), root_f64x8));
+        __m512d const one_f64x8 = _mm512_set1_pd(1.0);
+        __m512d const root_f64x8 = _mm512_sqrt_pd(_mm512_mask_loadu_pd(one_f64x8, rest, x + i));
+        _mm512_mask_storeu_pd(y + i, rest, _mm512_div_pd(one_f64x8, root_f64x8));
     }
 }
 
