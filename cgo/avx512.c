@@ -157,7 +157,7 @@ AVX512 INLINE bool rsqrt_f32_part(float *y, const float *x, size_t n, int divide
     return true;
 }
 
-/* What is left, less than a block, in the smallest block that holds it; else, and for a vector or two, by the divider. */
+/* What is left, less than a block, in the smallest block that holds it; else, and for one vector, by the divider. */
 AVX512 static __attribute__((noinline)) void rsqrt_f32_rest(float *y, const float *x, size_t n) {
     if (n > 7 * F32S) {
         if (rsqrt_f32_part(y, x, n, F32_DIVIDED, F32_BLOCK)) return;
@@ -165,6 +165,8 @@ AVX512 static __attribute__((noinline)) void rsqrt_f32_rest(float *y, const floa
         if (rsqrt_f32_part(y, x, n, 3, 7)) return;
     } else if (n > 2 * F32S) {
         if (rsqrt_f32_part(y, x, n, 2, 5)) return;
+    } else if (n > F32S) {
+        if (rsqrt_f32_part(y, x, n, 1, 2)) return;
     }
     size_t i = 0;
     for (; i + F32S / 2 < n; i += F32S) {
