@@ -28,20 +28,23 @@
 
 #pragma STDC FP_CONTRACT OFF
 
-#define AVX512 __attribute__((target("avx512f,avx512bw,avx512vl,avx512dq")))
+#define AVX512 __attribute__((target("avx512f,avx512bw,avx512vl,avx512dq,prfchw")))
 #define INLINE static inline __attribute__((always_inline))
 
 /* Vectors that are computed together, step by step, and how many of them by the divider: it and the multipliers then take nearly the
- * same time, 64 cycles beside 61 in f32 and 75 beside 77 in f64 on Zen 4, where the multipliers also lose some to integers. */
+ * same time, 64 cycles beside 61 in f32 and 75 beside 77 in f64 on Zen 4, where the multipliers also lose some to integers. Intel's
+ * multipliers are 3.8 and 4.5 times as fast as its divider, Zen 4's 1.8 and 1.9 times. */
 enum {
     F32_BLOCK = 9,
     F32_DIVIDED = 4,
+    F32_DIVIDED_INTEL = 2,
     F32S = 16,
     F64_BLOCK = 8,
     F64_DIVIDED = 3,
+    F64_DIVIDED_INTEL = 1,
     F64S = 8,
     PAIRS = 2,    /* vectors of re and of im that are computed together, beside the second half of as many */
-    AHEAD = 4096, /* bytes: what f64 asks memory for in advance; beyond the end that does nothing. f32 gains nothing by it */
+    AHEAD = 4096, /* bytes: what memory is asked for in advance; beyond the end that does nothing */
 };
 
 /* By the value's kind, from the lowest digit: nans quieted (2 2), a zero's infinity (6), +1 as computed (0), -inf a nan (3), +inf
@@ -113,22 +116,45 @@ AVX512 INLINE void rsqrt_f32_block(__m512 *y_f32x16, __m512 *g, __m512 *h, const
     for (int i = divided; i < block; i++) y_f32x16[i] = _mm512_fmadd_ps(h[i], e[i], h[i]);
 }
 
+/* Both; or false, and y as it was, where an x that goes by fma is not in that range, unless `any` is allowed. */
+AVX512 INLINE bool rsqrt_f32_vectors(__m512 *y_f32x16, const __m512 *x_f32x16, int divided, int block, bool any) {
+    __m512 g[F32_BLOCK], h[F32_BLOCK];
+    if (__builtin_expect(!seed_f32s(g, h, x_f32x16, divided, block), 0) && !any) return false;
+    rsqrt_f32_block(y_f32x16, g, h, x_f32x16, divided, block);
+    return true;
+}
+
+/* A whole block, with as many vectors divided as suits the processor. */
+AVX512 INLINE bool rsqrt_f32_whole(__m512 *y_f32x16, const __m512 *x_f32x16, bool any) {
+    if (gorsqrt_intel) return rsqrt_f32_vectors(y_f32x16, x_f32x16, F32_DIVIDED_INTEL, F32_BLOCK, any);
+    return rsqrt_f32_vectors(y_f32x16, x_f32x16, F32_DIVIDED, F32_BLOCK, any);
+}
+
 /* A block with any values in it: their mantissas, in [1/2, 2) so that the exponents are even, and half of these taken off again.
  * Zeros, infinities, negatives and nans have results from a table. Nothing here is slow for subnormals. */
 AVX512 static __attribute__((noinline)) void rsqrt_f32_any_block(float *y, const float *x) {
     __m512 const minus_half_f32x16 = _mm512_set1_ps(-0.5f);
-    __m512 m_f32x16[F32_BLOCK], g[F32_BLOCK], h[F32_BLOCK], y_f32x16[F32_BLOCK];
+    __m512 m_f32x16[F32_BLOCK], y_f32x16[F32_BLOCK];
     for (int i = 0; i < F32_BLOCK; i++) {
         m_f32x16[i] = _mm512_getmant_ps(_mm512_loadu_ps(x + i * F32S), _MM_MANT_NORM_p5_2, _MM_MANT_SIGN_src);
     }
-    seed_f32s(g, h, m_f32x16, F32_DIVIDED, F32_BLOCK);
-    rsqrt_f32_block(y_f32x16, g, h, m_f32x16, F32_DIVIDED, F32_BLOCK);
+    rsqrt_f32_whole(y_f32x16, m_f32x16, true);
     for (int i = 0; i < F32_BLOCK; i++) {
         __m512 const x_f32x16 = _mm512_loadu_ps(x + i * F32S);
         __m512 const exponent_f32x16 = _mm512_mul_ps(_mm512_getexp_ps(x_f32x16), minus_half_f32x16); /* rounded down by: */
         __m512 const scaled_f32x16 = _mm512_scalef_ps(y_f32x16[i], exponent_f32x16);
         __m512i const table_i32x16 = _mm512_set1_epi32(fixup_table);
         _mm512_storeu_ps(y + i * F32S, _mm512_fixupimm_ps(scaled_f32x16, x_f32x16, table_i32x16, 0));
+    }
+}
+
+/* Asks for the line of x or y that is needed AHEAD bytes later. Stores past the caches leave y alone, and Intel's other ones wait
+ * for their lines. */
+AVX512 INLINE void prefetch(const void *y, const void *x, bool streaming) {
+    if (streaming) {
+        __builtin_prefetch((const char *)x + AHEAD, 0, 3);
+    } else if (gorsqrt_intel) {
+        __builtin_prefetch((const char *)y + AHEAD, 1, 3);
     }
 }
 
@@ -149,10 +175,9 @@ AVX512 INLINE __m512 load_f32x16(const void *x, size_t i, __mmask16 lanes, enum 
 
 /* n items, at most those of a block, with ones beyond them; false, and nothing done, where one is out of the block's range. */
 AVX512 INLINE bool rsqrt_f32_part(float *y, const float *x, size_t n, int divided, int block) {
-    __m512 x_f32x16[F32_BLOCK], g[F32_BLOCK], h[F32_BLOCK], y_f32x16[F32_BLOCK];
+    __m512 x_f32x16[F32_BLOCK], y_f32x16[F32_BLOCK];
     for (int j = 0; j < block; j++) x_f32x16[j] = load_f32x16(x, (size_t)j * F32S, first_16(n, j), FROM_F32);
-    if (!seed_f32s(g, h, x_f32x16, divided, block)) return false;
-    rsqrt_f32_block(y_f32x16, g, h, x_f32x16, divided, block);
+    if (!rsqrt_f32_vectors(y_f32x16, x_f32x16, divided, block, false)) return false;
     for (int j = 0; j < block; j++) _mm512_mask_storeu_ps(y + j * F32S, first_16(n, j), y_f32x16[j]);
     return true;
 }
@@ -185,9 +210,12 @@ AVX512 static __attribute__((noinline)) void rsqrt_f32_rest(float *y, const floa
 AVX512 INLINE void rsqrt_f32_items(float *y, const void *x, size_t n, enum source from, bool streaming) {
     size_t i = 0;
     for (; i + F32_BLOCK * F32S <= n; i += F32_BLOCK * F32S) {
-        __m512 x_f32x16[F32_BLOCK], g[F32_BLOCK], h[F32_BLOCK], y_f32x16[F32_BLOCK];
-        for (int j = 0; j < F32_BLOCK; j++) x_f32x16[j] = load_f32x16(x, i + (size_t)j * F32S, 0xffff, from);
-        if (__builtin_expect(!seed_f32s(g, h, x_f32x16, F32_DIVIDED, F32_BLOCK), 0)) {
+        __m512 x_f32x16[F32_BLOCK], y_f32x16[F32_BLOCK];
+        for (int j = 0; j < F32_BLOCK; j++) {
+            prefetch(y + i + j * F32S, (const float *)x + i + j * F32S, streaming);
+            x_f32x16[j] = load_f32x16(x, i + (size_t)j * F32S, 0xffff, from);
+        }
+        if (!rsqrt_f32_whole(y_f32x16, x_f32x16, false)) {
             float block[F32_BLOCK * F32S];
             if (from != FROM_F32) {
                 for (int j = 0; j < F32_BLOCK; j++) _mm512_storeu_ps(block + j * F32S, x_f32x16[j]);
@@ -195,7 +223,6 @@ AVX512 INLINE void rsqrt_f32_items(float *y, const void *x, size_t n, enum sourc
             rsqrt_f32_any_block(y + i, from == FROM_F32 ? (const float *)x + i : block);
             continue;
         }
-        rsqrt_f32_block(y_f32x16, g, h, x_f32x16, F32_DIVIDED, F32_BLOCK);
         for (int j = 0; j < F32_BLOCK; j++) {
             if (streaming) {
                 _mm512_stream_ps(y + i + j * F32S, y_f32x16[j]);
@@ -275,15 +302,14 @@ AVX512 static __attribute__((noinline)) void rsqrt_f32_far(float *y, const char 
 AVX512 INLINE void rsqrt_f32_near(float *y, const char *x, int64_t item, size_t n) {
     size_t i = 0;
     for (; i + F32_BLOCK * F32S <= n; i += F32_BLOCK * F32S) {
-        __m512 x_f32x16[F32_BLOCK], g[F32_BLOCK], h[F32_BLOCK], y_f32x16[F32_BLOCK];
+        __m512 x_f32x16[F32_BLOCK], y_f32x16[F32_BLOCK];
         for (int j = 0; j < F32_BLOCK; j++) x_f32x16[j] = near_f32x16(x + ((int64_t)i + j * F32S) * item, item);
-        if (__builtin_expect(!seed_f32s(g, h, x_f32x16, F32_DIVIDED, F32_BLOCK), 0)) {
+        if (!rsqrt_f32_whole(y_f32x16, x_f32x16, false)) {
             float any[F32_BLOCK * F32S];
             for (int j = 0; j < F32_BLOCK; j++) _mm512_storeu_ps(any + j * F32S, x_f32x16[j]);
             rsqrt_f32_any_block(y + i, any);
             continue;
         }
-        rsqrt_f32_block(y_f32x16, g, h, x_f32x16, F32_DIVIDED, F32_BLOCK);
         for (int j = 0; j < F32_BLOCK; j++) _mm512_storeu_ps(y + i + j * F32S, y_f32x16[j]);
     }
     rsqrt_f32_far(y + i, x + (int64_t)i * item, item, n - i);
@@ -299,19 +325,18 @@ AVX512 INLINE int64_t rsqrt_f32_short_rows(char *dst, int64_t dst_row, const cha
     int64_t const last = vectors == 1 ? 0 : k - F32S;
     int64_t r = 0;
     for (; r + step <= rows; r += step, dst += step * dst_row, src += step * src_row) {
-        __m512 x_f32x16[4], g[4], h[4], y_f32x16[4];
+        __m512 x_f32x16[4], y_f32x16[4];
         for (int j = 0; j < block; j++) {
             const float *const row = (const float *)(src + j / vectors * src_row);
             int64_t const i = j % vectors == vectors - 1 ? last : j % vectors * F32S;
             x_f32x16[j] = load_f32x16(row, (size_t)i, vectors == 1 ? lanes : 0xffff, FROM_F32);
         }
-        if (__builtin_expect(!seed_f32s(g, h, x_f32x16, block / 2, block), 0)) {
+        if (!rsqrt_f32_vectors(y_f32x16, x_f32x16, block / 2, block, false)) {
             for (int64_t i = 0; i < step; i++) {
                 rsqrt_f32_rest((float *)(dst + i * dst_row), (const float *)(src + i * src_row), (size_t)k);
             }
             continue;
         }
-        rsqrt_f32_block(y_f32x16, g, h, x_f32x16, block / 2, block);
         for (int j = 0; j < block; j++) {
             float *const row = (float *)(dst + j / vectors * dst_row);
             int64_t const i = j % vectors == vectors - 1 ? last : j % vectors * F32S;
@@ -401,15 +426,27 @@ AVX512 INLINE void rsqrt_f64_block(__m512d *y_f64x8, __m512d *g, __m512d *h, con
     for (int i = divided; i < block; i++) y_f64x8[i] = _mm512_fmadd_pd(h[i], e[i], h[i]);
 }
 
+/* As in f32. */
+AVX512 INLINE bool rsqrt_f64_vectors(__m512d *y_f64x8, const __m512d *x_f64x8, int divided, int block, bool any) {
+    __m512d g[F64_BLOCK], h[F64_BLOCK];
+    if (__builtin_expect(!seed_f64s(g, h, x_f64x8, divided, block), 0) && !any) return false;
+    rsqrt_f64_block(y_f64x8, g, h, x_f64x8, divided, block);
+    return true;
+}
+
+AVX512 INLINE bool rsqrt_f64_whole(__m512d *y_f64x8, const __m512d *x_f64x8, bool any) {
+    if (gorsqrt_intel) return rsqrt_f64_vectors(y_f64x8, x_f64x8, F64_DIVIDED_INTEL, F64_BLOCK, any);
+    return rsqrt_f64_vectors(y_f64x8, x_f64x8, F64_DIVIDED, F64_BLOCK, any);
+}
+
 /* As rsqrt_f32_any_block. */
 AVX512 static __attribute__((noinline)) void rsqrt_f64_any_block(double *y, const double *x) {
     __m512d const minus_half_f64x8 = _mm512_set1_pd(-0.5);
-    __m512d m_f64x8[F64_BLOCK], g[F64_BLOCK], h[F64_BLOCK], y_f64x8[F64_BLOCK];
+    __m512d m_f64x8[F64_BLOCK], y_f64x8[F64_BLOCK];
     for (int i = 0; i < F64_BLOCK; i++) {
         m_f64x8[i] = _mm512_getmant_pd(_mm512_loadu_pd(x + i * F64S), _MM_MANT_NORM_p5_2, _MM_MANT_SIGN_src);
     }
-    seed_f64s(g, h, m_f64x8, F64_DIVIDED, F64_BLOCK);
-    rsqrt_f64_block(y_f64x8, g, h, m_f64x8, F64_DIVIDED, F64_BLOCK);
+    rsqrt_f64_whole(y_f64x8, m_f64x8, true);
     for (int i = 0; i < F64_BLOCK; i++) {
         __m512d const x_f64x8 = _mm512_loadu_pd(x + i * F64S);
         __m512d const exponent_f64x8 = _mm512_mul_pd(_mm512_getexp_pd(x_f64x8), minus_half_f64x8);
@@ -421,10 +458,9 @@ AVX512 static __attribute__((noinline)) void rsqrt_f64_any_block(double *y, cons
 
 /* As rsqrt_f32_part and rsqrt_f32_rest. */
 AVX512 INLINE bool rsqrt_f64_part(double *y, const double *x, size_t n, int divided, int block) {
-    __m512d x_f64x8[F64_BLOCK], g[F64_BLOCK], h[F64_BLOCK], y_f64x8[F64_BLOCK];
+    __m512d x_f64x8[F64_BLOCK], y_f64x8[F64_BLOCK];
     for (int j = 0; j < block; j++) x_f64x8[j] = _mm512_mask_loadu_pd(_mm512_set1_pd(1.0), first_8(n, j), x + j * F64S);
-    if (!seed_f64s(g, h, x_f64x8, divided, block)) return false;
-    rsqrt_f64_block(y_f64x8, g, h, x_f64x8, divided, block);
+    if (!rsqrt_f64_vectors(y_f64x8, x_f64x8, divided, block, false)) return false;
     for (int j = 0; j < block; j++) _mm512_mask_storeu_pd(y + j * F64S, first_8(n, j), y_f64x8[j]);
     return true;
 }
@@ -446,16 +482,15 @@ AVX512 static __attribute__((noinline)) void rsqrt_f64_rest(double *y, const dou
 AVX512 INLINE void rsqrt_f64_items(double *y, const double *x, size_t n, bool streaming) {
     size_t i = 0;
     for (; i + F64_BLOCK * F64S <= n; i += F64_BLOCK * F64S) {
-        __m512d x_f64x8[F64_BLOCK], g[F64_BLOCK], h[F64_BLOCK], y_f64x8[F64_BLOCK];
+        __m512d x_f64x8[F64_BLOCK], y_f64x8[F64_BLOCK];
         for (int j = 0; j < F64_BLOCK; j++) {
-            if (streaming) _mm_prefetch((const char *)(x + i + j * F64S) + AHEAD, _MM_HINT_T0);
+            prefetch(y + i + j * F64S, x + i + j * F64S, streaming);
             x_f64x8[j] = _mm512_loadu_pd(x + i + j * F64S);
         }
-        if (__builtin_expect(!seed_f64s(g, h, x_f64x8, F64_DIVIDED, F64_BLOCK), 0)) {
+        if (!rsqrt_f64_whole(y_f64x8, x_f64x8, false)) {
             rsqrt_f64_any_block(y + i, x + i);
             continue;
         }
-        rsqrt_f64_block(y_f64x8, g, h, x_f64x8, F64_DIVIDED, F64_BLOCK);
         for (int j = 0; j < F64_BLOCK; j++) {
             if (streaming) {
                 _mm512_stream_pd(y + i + j * F64S, y_f64x8[j]);
@@ -510,15 +545,14 @@ AVX512 static __attribute__((noinline)) void rsqrt_f64_far(double *y, const char
 AVX512 INLINE void rsqrt_f64_near(double *y, const char *x, int64_t item, size_t n) {
     size_t i = 0;
     for (; i + F64_BLOCK * F64S <= n; i += F64_BLOCK * F64S) {
-        __m512d x_f64x8[F64_BLOCK], g[F64_BLOCK], h[F64_BLOCK], y_f64x8[F64_BLOCK];
+        __m512d x_f64x8[F64_BLOCK], y_f64x8[F64_BLOCK];
         for (int j = 0; j < F64_BLOCK; j++) x_f64x8[j] = apart_f64x8(x + ((int64_t)i + j * F64S) * item, item);
-        if (__builtin_expect(!seed_f64s(g, h, x_f64x8, F64_DIVIDED, F64_BLOCK), 0)) {
+        if (!rsqrt_f64_whole(y_f64x8, x_f64x8, false)) {
             double any[F64_BLOCK * F64S];
             for (int j = 0; j < F64_BLOCK; j++) _mm512_storeu_pd(any + j * F64S, x_f64x8[j]);
             rsqrt_f64_any_block(y + i, any);
             continue;
         }
-        rsqrt_f64_block(y_f64x8, g, h, x_f64x8, F64_DIVIDED, F64_BLOCK);
         for (int j = 0; j < F64_BLOCK; j++) _mm512_storeu_pd(y + i + j * F64S, y_f64x8[j]);
     }
     rsqrt_f64_far(y + i, x + (int64_t)i * item, item, n - i);
@@ -611,7 +645,7 @@ AVX512 void rsqrt_bf16_avx512(void *dst, const void *src, size_t n) {
     rsqrt_bf16_items(dst, src, n);
 }
 
-#define AVX512_VBMI __attribute__((target("avx512f,avx512bw,avx512vl,avx512dq,avx512vbmi,avx512vbmi2")))
+#define AVX512_VBMI __attribute__((target("avx512f,avx512bw,avx512vl,avx512dq,prfchw,avx512vbmi,avx512vbmi2")))
 
 /* The 16-bit dtypes by tables. With u = a constant - x, the bits of 1/√x are (u + c + 1)/2, rounded down, which is one instruction: a
  * small c makes up for 1/√x being no straight line, and is the same for 4x. The constant is the greatest x that goes by the table, so

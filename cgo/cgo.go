@@ -74,6 +74,13 @@ func Kernels(tier int) (kernels [Computed]Kernel) {
 	return kernels
 }
 
+// IsIntel says whether this is a processor of Intel's.
+func IsIntel() bool { return bool(C.gorsqrt_is_intel()) }
+
+// SetIntel says whether AVX-512's kernels shall be as Intel's processors like them, which changes no bit; call it before the first
+// kernel.
+func SetIntel(intel bool) { C.gorsqrt_intel = C.bool(intel) }
+
 // Call runs a kernel over n items. dst and src are n items of its dtype, the same block or disjoint.
 func Call(kernel Kernel, dst, src unsafe.Pointer, n int) {
 	C.call(C.uintptr_t(kernel), dst, src, C.size_t(n))

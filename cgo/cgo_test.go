@@ -29,6 +29,25 @@ var testedTiers = map[string]struct {
 	"neon":   {NEON, runtime.GOARCH == "arm64"},
 }
 
+// runningTiers are the names and numbers of those that this machine runs, AVX-512's also as on the other maker's processors.
+func runningTiers(yield func(string, int) bool) {
+	defer SetIntel(IsIntel())
+	for name, tier := range testedTiers {
+		for _, intel := range []bool{false, true} {
+			if !tier.runs || intel && tier.id != AVX512 && tier.id != AVX512VBMI {
+				continue
+			}
+			SetIntel(intel)
+			if intel {
+				name += " of Intel"
+			}
+			if !yield(name, tier.id) {
+				return
+			}
+		}
+	}
+}
+
 type float interface{ float32 | float64 }
 
 // reference is the contract by Go's own arithmetic, which rounds every operation to its type.
@@ -120,14 +139,13 @@ func wipe(memory []byte) {
 func written(memory []byte) bool { return bytes.Count(memory, []byte{0xa5}) < len(memory) }
 
 func TestKernels(t *testing.T) {
-	for name, tier := range testedTiers {
-		if !tier.runs {
-			if slices.Contains(strings.Fields(os.Getenv("GORSQRT_REQUIRE_TIERS")), name) {
-				t.Errorf("%s is required, but this machine does not run it", name)
-			}
-			continue
+	for _, name := range strings.Fields(os.Getenv("GORSQRT_REQUIRE_TIERS")) {
+		if !testedTiers[name].runs {
+			t.Errorf("%s is required, but this machine does not run it", name)
 		}
-		kernels := Kernels(tier.id)
+	}
+	for name, tier := range runningTiers {
+		kernels := Kernels(tier)
 		t.Run(name+"/f32", func(t *testing.T) { testKernel[float32](t, kernels[F32]) })
 		t.Run(name+"/f64", func(t *testing.T) { testKernel[float64](t, kernels[F64]) })
 	}
@@ -213,12 +231,9 @@ func TestHardDivisions(t *testing.T) {
 		}
 	}
 	got := make([]float64, len(src))
-	for name, tier := range testedTiers {
-		if !tier.runs {
-			continue
-		}
+	for name, tier := range runningTiers {
 		for start := range 64 {
-			Call(Kernels(tier.id)[F64], unsafe.Pointer(&got[start]), unsafe.Pointer(&src[start]), len(src)-start)
+			Call(Kernels(tier)[F64], unsafe.Pointer(&got[start]), unsafe.Pointer(&src[start]), len(src)-start)
 			for i := start; i < len(src); i++ {
 				if bits(got[i]) != bits(want[i]) {
 					t.Fatalf("%s from %d: %v → %#x, want %#x", name, start, src[i], bits(got[i]), bits(want[i]))
@@ -242,11 +257,8 @@ func TestTiersAgree(t *testing.T) {
 	for dtype, items := range map[int]int{F32: 2 * n, F64: n} {
 		want, got := make([]uint64, n), make([]uint64, n)
 		Call(Kernels(Scalar)[dtype], unsafe.Pointer(&want[0]), unsafe.Pointer(&src[0]), items)
-		for name, tier := range testedTiers {
-			if !tier.runs {
-				continue
-			}
-			Call(Kernels(tier.id)[dtype], unsafe.Pointer(&got[0]), unsafe.Pointer(&src[0]), items)
+		for name, tier := range runningTiers {
+			Call(Kernels(tier)[dtype], unsafe.Pointer(&got[0]), unsafe.Pointer(&src[0]), items)
 			for i := range got {
 				if got[i] != want[i] {
 					t.Fatalf("%s: dtype %d, 8 bytes at %d: %#x, scalar %#x", name, dtype, i, got[i], want[i])
@@ -261,10 +273,10 @@ func TestTiersAgree(t *testing.T) {
 func TestCastingKernels(t *testing.T) {
 	random := rand.New(rand.NewPCG(7, 8))
 	src, dst := guarded(t, 1), guarded(t, 1)
-	for name, tier := range testedTiers {
+	for name, tier := range runningTiers {
 		for from := range DTypes {
 			for to := range Computed {
-				if !tier.runs || CastingKernel(tier.id, from, to) == 0 {
+				if CastingKernel(tier, from, to) == 0 {
 					continue
 				}
 				fromSize, toSize := Size(from), Size(to)
@@ -286,11 +298,11 @@ func TestCastingKernels(t *testing.T) {
 					if n%3 == 2 {
 						clear(in[random.IntN(n)*fromSize:][:fromSize])
 					}
-					Call(Cast(tier.id, from, to), unsafe.Pointer(&cast[0]), unsafe.Pointer(&in[0]), n)
+					Call(Cast(tier, from, to), unsafe.Pointer(&cast[0]), unsafe.Pointer(&in[0]), n)
 					Call(Kernels(Scalar)[to], unsafe.Pointer(&want[0]), unsafe.Pointer(&cast[0]), n)
 					out := dst[len(dst)-n*toSize:]
 					dst[len(dst)-n*toSize-1] = 0xa5
-					Call(CastingKernel(tier.id, from, to), unsafe.Pointer(&out[0]), unsafe.Pointer(&in[0]), n)
+					Call(CastingKernel(tier, from, to), unsafe.Pointer(&out[0]), unsafe.Pointer(&in[0]), n)
 					if !slices.Equal(out, want[:n*toSize]) || dst[len(dst)-n*toSize-1] != 0xa5 {
 						t.Fatalf("%s: dtype %d to %d, n=%d: differs from cast and kernel", name, from, to, n)
 					}
@@ -320,12 +332,9 @@ func TestCastsAgree(t *testing.T) {
 				}
 				clear(want)
 				Call(reference, unsafe.Pointer(&want[0]), unsafe.Pointer(&src[0]), n)
-				for name, tier := range testedTiers {
-					if !tier.runs {
-						continue
-					}
+				for name, tier := range runningTiers {
 					clear(got)
-					Call(Cast(tier.id, from, to), unsafe.Pointer(&got[0]), unsafe.Pointer(&src[0]), n)
+					Call(Cast(tier, from, to), unsafe.Pointer(&got[0]), unsafe.Pointer(&src[0]), n)
 					if !slices.Equal(got, want) {
 						t.Errorf("%s: dtype %d to %d, n=%d: differs from the scalar cast", name, from, to, n)
 					}
@@ -334,14 +343,12 @@ func TestCastsAgree(t *testing.T) {
 		}
 	}
 	for _, x := range []int64{0, 1, -1, 1<<24 + 1, 1<<53 + 1, math.MaxInt64, math.MinInt64, -(1<<24 + 1)} {
-		for name, tier := range testedTiers {
+		for name, tier := range runningTiers {
 			var f32 [8]float32
 			eight := [8]int64{x, x, x, x, x, x, x, x}
-			if tier.runs {
-				Call(Cast(tier.id, I64, F32), unsafe.Pointer(&f32), unsafe.Pointer(&eight), len(eight))
-				if f32[0] != float32(x) || f32[7] != float32(x) {
-					t.Errorf("%s: %d → %v, want %v", name, x, f32, float32(x))
-				}
+			Call(Cast(tier, I64, F32), unsafe.Pointer(&f32), unsafe.Pointer(&eight), len(eight))
+			if f32[0] != float32(x) || f32[7] != float32(x) {
+				t.Errorf("%s: %d → %v, want %v", name, x, f32, float32(x))
 			}
 		}
 	}

@@ -15,11 +15,9 @@ import (
 
 // forComplexKernels runs a test for c64 and c128, with every tier's kernel.
 func forComplexKernels(t *testing.T, c64 func(*testing.T, Kernel), c128 func(*testing.T, Kernel)) {
-	for name, tier := range testedTiers {
-		if tier.runs {
-			t.Run(name+"/c64", func(t *testing.T) { c64(t, Kernels(tier.id)[C64]) })
-			t.Run(name+"/c128", func(t *testing.T) { c128(t, Kernels(tier.id)[C128]) })
-		}
+	for name, tier := range runningTiers {
+		t.Run(name+"/c64", func(t *testing.T) { c64(t, Kernels(tier)[C64]) })
+		t.Run(name+"/c128", func(t *testing.T) { c128(t, Kernels(tier)[C128]) })
 	}
 }
 

@@ -68,11 +68,8 @@ func TestHalfKernels(t *testing.T) {
 				want[bits] = h.nearest(1 / math.Sqrt(x)) // float64's rounding is far finer, and no result is near a tie
 			}
 		}
-		for name, tier := range testedTiers {
-			if !tier.runs {
-				continue
-			}
-			kernel := Kernels(tier.id)[dtype]
+		for name, tier := range runningTiers {
+			kernel := Kernels(tier)[dtype]
 			for round := range 8 {
 				order := random.Perm(1 << 16)
 				if round%2 == 1 {
@@ -111,14 +108,11 @@ func btoi(b bool) int {
 func TestHalfKernelsStayWithin(t *testing.T) {
 	src, dst := guarded(t, 1), guarded(t, 1)
 	for dtype := range halves {
-		for name, tier := range testedTiers {
-			if !tier.runs {
-				continue
-			}
+		for name, tier := range runningTiers {
 			for n := 1; n < 200; n++ {
 				for _, start := range []int{0, 1, 2, len(src) - 2*n - 1, len(src) - 2*n} {
 					wipe(dst)
-					Call(Kernels(tier.id)[dtype], unsafe.Pointer(&dst[start]), unsafe.Pointer(&src[start]), n)
+					Call(Kernels(tier)[dtype], unsafe.Pointer(&dst[start]), unsafe.Pointer(&src[start]), n)
 					if written(dst[:start]) || written(dst[start+2*n:]) {
 						t.Fatalf("%s, dtype %d, n=%d start=%d: bytes outside were written", name, dtype, n, start)
 					}

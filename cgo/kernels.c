@@ -43,6 +43,16 @@ gorsqrt_kernel *const gorsqrt_casting_kernels[GORSQRT_TIERS][GORSQRT_DTYPES][GOR
 #endif
 };
 
+bool gorsqrt_intel = false;
+
+bool gorsqrt_is_intel(void) {
+#ifdef __x86_64__
+    return __builtin_cpu_is("intel");
+#else
+    return false;
+#endif
+}
+
 gorsqrt_kernel *gorsqrt_streaming(gorsqrt_kernel *kernel) {
 #ifdef __x86_64__
     if (kernel == rsqrt_f32_avx2) return rsqrt_f32_avx2_streaming;

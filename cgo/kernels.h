@@ -24,6 +24,7 @@
 #ifndef GORSQRT_KERNELS_H
 #define GORSQRT_KERNELS_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -95,6 +96,11 @@ gorsqrt_rows_kernel rsqrt_f32_avx2_rows, rsqrt_f64_avx2_rows, rsqrt_f32_avx512_r
 
 /* The kernel that does the same over rows; NULL where there is none. */
 gorsqrt_rows_kernel *gorsqrt_over_rows(gorsqrt_kernel *kernel);
+
+/* Whether the processor is taken for one of Intel's, as gorsqrt_is_intel says when asked: their dividers are slower beside their multipliers
+ * than AMD's, and so do less in avx512's kernels. It is set before the first call; no bit depends on it. */
+extern bool gorsqrt_intel;
+bool gorsqrt_is_intel(void);
 
 /* How many of n items lie before the first whole cache line of dst. */
 static inline size_t items_to_line(const void *dst, size_t size, size_t n) {
