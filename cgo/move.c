@@ -284,13 +284,36 @@ MOVER(scalar, 16, square_u32x4, 4, square_u64x2)
 #ifdef __x86_64__
 MOVER(avx2, 32, square_u32x8, 4, square_u64x4)
 MOVER(avx512, 64, square_u32x16, 16, square_u64x8)
+
+/* Items of 4 bytes that follow each other, to every second place: 8 in one masked store. */
+TARGET_avx512 static void spread_u32s(char *to, int64_t to_row, const char *from, int64_t from_row, int64_t rows, int64_t k) {
+    __m512i const twice = _mm512_setr_epi32(0, 0, 1, 1, 2, 2, 3, 3, 4, 4, 5, 5, 6, 6, 7, 7);
+    for (int64_t r = 0; r < rows; r++) {
+        for (int64_t i = 0; i < k; i += 8) {
+            unsigned const left = k - i < 8 ? (unsigned)(k - i) : 8;
+            __m256i const x_u32x8 = _mm256_maskz_loadu_epi32((__mmask8)((1u << left) - 1), from + r * from_row + 4 * i);
+            __m512i const y_u32x16 = _mm512_permutexvar_epi32(twice, _mm512_castsi256_si512(x_u32x8));
+            _mm512_mask_storeu_epi32(to + r * to_row + 8 * i, (__mmask16)(((1u << 2 * left) - 1) & 0x5555), y_u32x16);
+        }
+    }
+}
+
+TARGET_avx512 static void rows_or_spread(char *to, int64_t to_row, int64_t to_item, const char *from, int64_t from_row,
+                                         int64_t from_item, int64_t rows, int64_t k, int64_t size) {
+    if (size == 4 && from_item == 4 && to_item == 8) {
+        spread_u32s(to, to_row, from, from_row, rows, k);
+    } else {
+        rows_avx512(to, to_row, to_item, from, from_row, from_item, rows, k, size);
+    }
+}
 #endif
 
 const gorsqrt_mover gorsqrt_movers[GORSQRT_TIERS] = {
     [GORSQRT_SCALAR] = {rows_scalar, transposed_scalar},
 #ifdef __x86_64__
-    [GORSQRT_AVX2] = {rows_avx2, transposed_avx2},           [GORSQRT_AVX512] = {rows_avx512, transposed_avx512},
-    [GORSQRT_AVX512VBMI] = {rows_avx512, transposed_avx512},
+    [GORSQRT_AVX2] = {rows_avx2, transposed_avx2},
+    [GORSQRT_AVX512] = {rows_or_spread, transposed_avx512},
+    [GORSQRT_AVX512VBMI] = {rows_or_spread, transposed_avx512},
 #endif
 #ifdef __aarch64__
     [GORSQRT_NEON] = {rows_scalar, transposed_scalar}, /* vectors of it are the compiler's default there */
