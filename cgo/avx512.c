@@ -148,6 +148,18 @@ AVX512 static __attribute__((noinline)) void rsqrt_f32_any_block(float *y, const
     }
 }
 
+/* Whether a block's x are all in its range, asked before there is a seed: for processors where that of a subnormal takes an exception's
+ * time, and behind a block where some were not. */
+AVX512 INLINE bool are_ordinary_f32s(const __m512 *x_f32x16) {
+    __m512i const least_u32x16 = _mm512_set1_epi32((127 - 100) << 23),
+                  range_u32x16 = _mm512_set1_epi32((255 - 127 + 100) << 23);
+    __m512i most_u32x16 = _mm512_setzero_si512();
+    for (int i = 0; i < F32_BLOCK; i++) {
+        most_u32x16 = _mm512_max_epu32(most_u32x16, _mm512_sub_epi32(_mm512_castps_si512(x_f32x16[i]), least_u32x16));
+    }
+    return _mm512_cmpge_epu32_mask(most_u32x16, range_u32x16) == 0;
+}
+
 /* Asks for the line of x or y that is needed AHEAD bytes later. Stores past the caches leave y alone, and Intel's other ones wait
  * for their lines. */
 AVX512 INLINE void prefetch(const void *y, const void *x, bool streaming) {
@@ -209,13 +221,16 @@ AVX512 static __attribute__((noinline)) void rsqrt_f32_rest(float *y, const floa
 
 AVX512 INLINE void rsqrt_f32_items(float *y, const void *x, size_t n, enum source from, bool streaming) {
     size_t i = 0;
+    bool wary = false;
     for (; i + F32_BLOCK * F32S <= n; i += F32_BLOCK * F32S) {
         __m512 x_f32x16[F32_BLOCK], y_f32x16[F32_BLOCK];
         for (int j = 0; j < F32_BLOCK; j++) {
             prefetch(y + i + j * F32S, (const float *)x + i + j * F32S, streaming);
             x_f32x16[j] = load_f32x16(x, i + (size_t)j * F32S, 0xffff, from);
         }
-        if (!rsqrt_f32_whole(y_f32x16, x_f32x16, false)) {
+        if (__builtin_expect(wary, 0)) wary = !are_ordinary_f32s(x_f32x16);
+        if (wary || !rsqrt_f32_whole(y_f32x16, x_f32x16, false)) {
+            wary = gorsqrt_intel;
             float block[F32_BLOCK * F32S];
             if (from != FROM_F32) {
                 for (int j = 0; j < F32_BLOCK; j++) _mm512_storeu_ps(block + j * F32S, x_f32x16[j]);
@@ -353,8 +368,9 @@ AVX512 INLINE int64_t rsqrt_f32_short_rows(char *dst, int64_t dst_row, const cha
 AVX512 void rsqrt_f32_avx512_rows(void *dst, int64_t dst_row, const void *src, int64_t src_row, int64_t src_item, int64_t rows,
                                   int64_t k) {
     /* Rows in place that all fall into the same sets of the first cache: the next rows' lines would drive out those that a block is
-     * about to write. One by one there are fewer on their way. */
-    bool const crowded = dst == src && dst_row % 4096 == 0 && k <= 2 * F32S;
+     * about to write. One by one there are fewer on their way. But Intel's loads wait for earlier stores a multiple of 4096 bytes away,
+     * and the sets of its first cache hold 12 lines, not 8. */
+    bool const crowded = !gorsqrt_intel && dst == src && dst_row % 4096 == 0 && k <= 2 * F32S;
     int64_t r = 0;
     if (src_item == 4 && !crowded) {
         switch ((k + F32S - 1) / F32S) {
@@ -479,15 +495,28 @@ AVX512 static __attribute__((noinline)) void rsqrt_f64_rest(double *y, const dou
     }
 }
 
+AVX512 INLINE bool are_ordinary_f64s(const __m512d *x_f64x8) {
+    __m512i const least_u64x8 = _mm512_set1_epi64((1023ll - 960) << 52),
+                  range_u32x16 = _mm512_set1_epi32((2047 - 1023 + 960) << 20);
+    __m512i most_u32x16 = _mm512_setzero_si512();
+    for (int i = 0; i < F64_BLOCK; i++) {
+        most_u32x16 = _mm512_max_epu32(most_u32x16, _mm512_sub_epi64(_mm512_castpd_si512(x_f64x8[i]), least_u64x8));
+    }
+    return _mm512_mask_cmpge_epu32_mask(0xaaaa, most_u32x16, range_u32x16) == 0;
+}
+
 AVX512 INLINE void rsqrt_f64_items(double *y, const double *x, size_t n, bool streaming) {
     size_t i = 0;
+    bool wary = false;
     for (; i + F64_BLOCK * F64S <= n; i += F64_BLOCK * F64S) {
         __m512d x_f64x8[F64_BLOCK], y_f64x8[F64_BLOCK];
         for (int j = 0; j < F64_BLOCK; j++) {
             prefetch(y + i + j * F64S, x + i + j * F64S, streaming);
             x_f64x8[j] = _mm512_loadu_pd(x + i + j * F64S);
         }
-        if (!rsqrt_f64_whole(y_f64x8, x_f64x8, false)) {
+        if (__builtin_expect(wary, 0)) wary = !are_ordinary_f64s(x_f64x8);
+        if (wary || !rsqrt_f64_whole(y_f64x8, x_f64x8, false)) {
+            wary = gorsqrt_intel;
             rsqrt_f64_any_block(y + i, x + i);
             continue;
         }
