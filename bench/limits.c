@@ -5,12 +5,13 @@
     "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6", "xmm7", "xmm8", "xmm9", "xmm10", "xmm11", "xmm12", "xmm13",        \
         "xmm14", "xmm15"
 
-/* The registers 0 to 7 are written, 14 and 15 are ones and read: no result is used, and none is subnormal or a nan. */
+/* The registers 0 to 9 are written, 14 and 15 are ones and read: no result is used, and none is subnormal or a nan. */
 #define ROOT(r, type, to) "vsqrtp" type " %%" r "15, %%" r to "\n"
 #define DIVISION(r, type, to) "vdivp" type " %%" r "15, %%" r "14, %%" r to "\n"
 #define SEED(r, seed, to) seed " %%" r "15, %%" r to "\n"
 #define PRODUCT(r, type, to) "vmulp" type " %%" r "15, %%" r "14, %%" r to "\n"
 #define ON_FIVE(step, r, kind) step(r, kind, "0") step(r, kind, "1") step(r, kind, "2") step(r, kind, "3") step(r, kind, "4")
+#define ON_SEVEN(step, r, kind) ON_FIVE(step, r, kind) step(r, kind, "8") step(r, kind, "9")
 #define ON_THREE(step, r, kind) step(r, kind, "0") step(r, kind, "1") step(r, kind, "2")
 
 #define LIMIT(name, isa, ones, text)                                                                                           \
@@ -57,6 +58,23 @@ LIMIT(multipliers_f64_avx512, "avx512f", ONES_F64,
 LIMIT(both_f64_avx512, "avx512f", ONES_F64,
       F64_ROOT ON_FIVE(SEED, "zmm", "vrsqrt14pd") F64_STEP F64_STEP F64_STEP F64_ROOT F64_STEP F64_STEP F64_STEP F64_ROOT
           F64_STEP F64_STEP F64_DIVISION F64_STEP F64_DIVISION F64_STEP F64_STEP F64_DIVISION F64_STEP)
+
+/* The same where Intel's processors have 2 and 1 divided, and 7 by a seed. */
+#define F32_SEVEN ON_SEVEN(PRODUCT, "zmm", "s")
+#define F64_SEVEN ON_SEVEN(PRODUCT, "zmm", "d")
+LIMIT(divider_f32_avx512_intel, "avx512f", ONES_F32, F32_ROOT F32_ROOT F32_DIVISION F32_DIVISION)
+LIMIT(multipliers_f32_avx512_intel, "avx512f", ONES_F32,
+      ON_SEVEN(SEED, "zmm", "vrsqrt14ps") F32_SEVEN F32_SEVEN F32_SEVEN F32_SEVEN F32_SEVEN F32_SEVEN F32_SEVEN F32_SEVEN)
+LIMIT(both_f32_avx512_intel, "avx512f", ONES_F32,
+      F32_ROOT ON_SEVEN(SEED, "zmm", "vrsqrt14ps")
+          F32_SEVEN F32_ROOT F32_SEVEN F32_SEVEN F32_SEVEN F32_DIVISION F32_SEVEN F32_SEVEN F32_DIVISION F32_SEVEN F32_SEVEN)
+LIMIT(divider_f64_avx512_intel, "avx512f", ONES_F64, F64_ROOT F64_DIVISION)
+LIMIT(multipliers_f64_avx512_intel, "avx512f", ONES_F64,
+      ON_SEVEN(SEED, "zmm", "vrsqrt14pd") F64_SEVEN F64_SEVEN F64_SEVEN F64_SEVEN F64_SEVEN F64_SEVEN F64_SEVEN F64_SEVEN
+          F64_SEVEN F64_SEVEN F64_SEVEN F64_SEVEN)
+LIMIT(both_f64_avx512_intel, "avx512f", ONES_F64,
+      F64_ROOT ON_SEVEN(SEED, "zmm", "vrsqrt14pd") F64_SEVEN F64_SEVEN F64_SEVEN F64_SEVEN F64_SEVEN F64_SEVEN F64_DIVISION
+          F64_SEVEN F64_SEVEN F64_SEVEN F64_SEVEN F64_SEVEN F64_SEVEN)
 
 /* avx2's f32: 3 divided, 3 by a seed and 10 multiplications. */
 LIMIT(divider_f32_avx2, "avx2", ONES_AVX2, AVX2_ROOT AVX2_ROOT AVX2_ROOT AVX2_DIVISION AVX2_DIVISION AVX2_DIVISION)

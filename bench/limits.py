@@ -8,6 +8,10 @@ items/ns; a seed and 8 multiplications take 9 cycles, 6.6 items/ns. Each root an
 multipliers. So a block of 9 vectors, 4 of them divided, takes them 64 and 61 cycles, 8.3 items/ns; of float64, 8 with 3
 divided, 75 and 77 cycles, 3.05 items/ns. AVX2's float32, 6 vectors of 8 with 3 divided, 24 and 22 cycles, 7.4 items/ns.
 
+Prediction for Intel's Emerald Rapids, where Zen 4's blocks had shown 1.86 and .60 items/ns of the divider alone and 7.15 and
+2.68 of the multipliers: of float32, 9 vectors with 2 divided take them 17.2 and 15.7 ns and some turns more, 8 items/ns; of
+float64, 8 with 1 divided, 13.4 and 20.9, 2.9 items/ns. AVX2's block is bound by the divider, 1.69 items/ns alone: 3.4.
+
 Kernels without a divider start two 512-bit operations a cycle, of which one may be a multiplication. bfloat16 by table: 23
 operations for 128 items, 11.5 cycles, 41 items/ns. But a copy in L2 reads two lines for each that it writes, at 32 bytes a
 cycle, and one goes back at the same time: 16 cycles, 29.6 items/ns. float16: 49 operations for 128 items, 12 of them
@@ -31,9 +35,11 @@ from throughput import L1, L2, L3
 
 # (dtype, tier, items of a block's divided part, of its multiplied part).
 BLOCKS = (("float32", "avx512", 64, 80), ("float64", "avx512", 24, 40), ("float32", "avx2", 24, 24))
+BLOCKS_INTEL = (("float32", "avx512", 32, 112), ("float64", "avx512", 8, 56), BLOCKS[2])
 # The docstring's, in items a nanosecond.
 PREDICTED = {("float32", "avx512"): 8.3, ("float64", "avx512"): 3.05, ("float32", "avx2"): 7.4}
-N = 103_680  # a multiple of all items of a block
+PREDICTED_INTEL = {("float32", "avx512"): 8, ("float64", "avx512"): 2.9, ("float32", "avx2"): 3.4}
+N = 725_760  # a multiple of all items of a block
 
 # Kernels without a divider: (dtype, token, items of a block).
 WITHOUT = (("bfloat16", "bf16", 128), ("float16", "f16", 128), ("complex64", "c64", 16), ("complex128", "c128", 8))
@@ -53,7 +59,9 @@ def rows(quick):
 
     library = compiled("limits.c")
     tiers = gorsqrt.show_config("dicts")["tiers"]
-    blocks = [block for block in BLOCKS if block[1] in tiers]
+    cpu = Path("/proc/cpuinfo").read_text()
+    intel = "GenuineIntel" in cpu
+    blocks = [block for block in (BLOCKS_INTEL if intel else BLOCKS) if block[1] in tiers]
     if not library or not blocks:
         sys.exit("limits: left out, since it needs a C compiler and AVX2")
 
@@ -61,16 +69,14 @@ def rows(quick):
         return lambda: function(rounds)
 
     for dtype, tier, divided, multiplied in blocks:
-        token = {"float32": "f32", "float64": "f64"}[dtype]
+        name = {"float32": "f32", "float64": "f64"}[dtype] + f"_{tier}" + "_intel" * (intel and tier == "avx512")
         parts = {"divider": divided, "multipliers": multiplied, "both": divided + multiplied}
         contenders = [
-            Contender(
-                {"dtype": dtype, "tier": tier, "unit": unit}, work(getattr(library, f"{unit}_{token}_{tier}"), N // items)
-            )
+            Contender({"dtype": dtype, "tier": tier, "unit": unit}, work(getattr(library, f"{unit}_{name}"), N // items))
             for unit, items in parts.items()
         ]
         yield from speeds(contenders, N, 5 if quick else 31)
-    if "avx512_vbmi2" in Path("/proc/cpuinfo").read_text():
+    if "avx512_vbmi2" in cpu:
         yield from rows_without(library, 5 if quick else 31)
     if "avx512" in tiers:
         yield from rows_of_moves(5 if quick else 31)

@@ -1,5 +1,7 @@
 """The tables of README.md and bench/README.md, and the plots, from the CSVs in bench/results: `python bench/report.py`.
 
+Those in bench/results/xeon are another machine's, for comparison: `python bench --results bench/results/xeon`, there.
+
 It measures nothing. Each table stands between two lines `<!-- bench/report.py: name -->`, and is written anew; the plots need
 matplotlib and are left as they are without it. The same CSVs give the same tables: a test compares them.
 """
@@ -55,9 +57,9 @@ LAYOUTS = (
 
 
 class Results:
-    """The CSVs of a folder; one that is missing is empty."""
+    """The CSVs of a folder, and of another machine's within it; one that is missing is empty."""
 
-    def __init__(self, folder):
+    def __init__(self, folder, other="xeon"):
         def rows(name):
             path = folder / f"{name}.csv"
             return list(csv.DictReader(path.read_text().splitlines())) if path.exists() else []
@@ -65,6 +67,7 @@ class Results:
         self.calls, self.throughput, self.fresh = rows("calls"), rows("throughput"), rows("fresh")
         self.layouts, self.threads, self.limits = rows("layouts"), rows("threads"), rows("limits")
         self.neon, self.gpu = rows("neon"), rows("gpu")
+        self.xeon = Results(folder / other, None) if other else None
         tiers = {row["tier"] for row in self.throughput}
         self.tiers = [tier for tier in TIERS if tier in tiers]
 
@@ -130,7 +133,22 @@ def throughput(results):
 
 
 def targets(results):
-    """All that was asked for, with what was measured."""
+    """All that was asked for, with what was measured, here and on a Xeon."""
+    header = ["work", "at least", "stretch", "measured", "reached", "gorsqrt", "the other", "in"]
+    table = list(target_lines(results))
+    if results.xeon.throughput:
+        header += ["on a Xeon", "reached"]
+        table = [[*row, *other[3:5]] for row, other in zip(table, target_lines(results.xeon), strict=True)]
+    yield from lines(header, table)
+    yield ""
+    yield caption(results.throughput)
+    if results.xeon.throughput:
+        yield ""
+        yield caption(results.xeon.throughput)
+
+
+def target_lines(results):
+    """The lines of that table for one machine."""
     best = results.tiers[0] if results.tiers else ""
 
     def line(work, asked, mine, theirs, unit="items/ns", ratio=None):
@@ -203,10 +221,7 @@ def targets(results):
                 goal = theirs / stretch[form] if form in stretch else 1 / 0.6
                 yield line(f"a call, n=1: {provider}, {form}, over {peer}", (1, goal), mine, theirs, "ns", theirs / mine)
 
-    header = ("work", "at least", "stretch", "measured", "reached", "gorsqrt", "the other", "in")
-    yield from lines(header, all_lines())
-    yield ""
-    yield caption(results.throughput)
+    return all_lines()
 
 
 def threads(results):
@@ -282,8 +297,9 @@ def limited(results):
         ]
         mine = results.speed(results.throughput, provider="gorsqrt", dtype=dtype, tier=tier, form="out=", n=L2)
         torch = results.speed(results.throughput, provider="torch", dtype=dtype, form="out=", n=L2)
+        predicted = limits.PREDICTED_INTEL if "Intel" in caption(results.limits) else limits.PREDICTED
         yield f"{dtype}, {tier}"
-        yield from map(number, (*units, limits.PREDICTED[dtype, tier], mine, mine / units[-1], units[-1] / torch))
+        yield from map(number, (*units, predicted[dtype, tier], mine, mine / units[-1], units[-1] / torch))
 
     header = ("items a ns", "divider", "multipliers", "both", "predicted", "gorsqrt, L2", "gorsqrt / both", "both / torch")
     asked = dict.fromkeys((row["dtype"], row["tier"]) for row in results.limits if row["unit"] == "divider")
@@ -341,6 +357,7 @@ TABLES = {
     "targets": targets,
     "predictions": predictions,
     "limits": limited,
+    "limits on a Xeon": lambda results: limited(results.xeon),
     "limits without a divider": without_divider,
     "limits of moves": moved,
     "threads": threads,
@@ -369,7 +386,7 @@ def main():
     results = Results(folder)
     if options.results:
         for name, table in TABLES.items():
-            if results.calls if name == "calls" else results.throughput:
+            if {"calls": results.calls, "limits on a Xeon": results.xeon.limits}.get(name, results.throughput):
                 print(f"\n{name}\n", *table(results), sep="\n")
     else:
         print(*targets(results), sep="\n")
