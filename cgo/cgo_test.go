@@ -29,19 +29,25 @@ var testedTiers = map[string]struct {
 	"neon":   {NEON, runtime.GOARCH == "arm64"},
 }
 
-// runningTiers are the names and numbers of those that this machine runs, AVX-512's also as on the other maker's processors.
+// runningTiers are the names and numbers of those that this machine runs.
 func runningTiers(yield func(string, int) bool) {
-	defer SetIntel(IsIntel())
 	for name, tier := range testedTiers {
-		for _, intel := range []bool{false, true} {
-			if !tier.runs || intel && tier.id != AVX512 && tier.id != AVX512VBMI {
+		if tier.runs && !yield(name, tier.id) {
+			return
+		}
+	}
+}
+
+// runningWays are the same, and AVX-512 once more as on the other makers' processors, for tests of the real kernels.
+func runningWays(yield func(string, int) bool) {
+	defer SetIntel(IsIntel())
+	for _, intel := range []bool{false, true} {
+		SetIntel(intel)
+		for name, tier := range runningTiers {
+			if intel && tier != AVX512 {
 				continue
 			}
-			SetIntel(intel)
-			if intel {
-				name += " of Intel"
-			}
-			if !yield(name, tier.id) {
+			if !yield(fmt.Sprintf("%s, Intel %t", name, intel), tier) {
 				return
 			}
 		}
@@ -144,7 +150,7 @@ func TestKernels(t *testing.T) {
 			t.Errorf("%s is required, but this machine does not run it", name)
 		}
 	}
-	for name, tier := range runningTiers {
+	for name, tier := range runningWays {
 		kernels := Kernels(tier)
 		t.Run(name+"/f32", func(t *testing.T) { testKernel[float32](t, kernels[F32]) })
 		t.Run(name+"/f64", func(t *testing.T) { testKernel[float64](t, kernels[F64]) })
@@ -231,7 +237,7 @@ func TestHardDivisions(t *testing.T) {
 		}
 	}
 	got := make([]float64, len(src))
-	for name, tier := range runningTiers {
+	for name, tier := range runningWays {
 		for start := range 64 {
 			Call(Kernels(tier)[F64], unsafe.Pointer(&got[start]), unsafe.Pointer(&src[start]), len(src)-start)
 			for i := start; i < len(src); i++ {
@@ -257,7 +263,7 @@ func TestTiersAgree(t *testing.T) {
 	for dtype, items := range map[int]int{F32: 2 * n, F64: n} {
 		want, got := make([]uint64, n), make([]uint64, n)
 		Call(Kernels(Scalar)[dtype], unsafe.Pointer(&want[0]), unsafe.Pointer(&src[0]), items)
-		for name, tier := range runningTiers {
+		for name, tier := range runningWays {
 			Call(Kernels(tier)[dtype], unsafe.Pointer(&got[0]), unsafe.Pointer(&src[0]), items)
 			for i := range got {
 				if got[i] != want[i] {
@@ -273,7 +279,7 @@ func TestTiersAgree(t *testing.T) {
 func TestCastingKernels(t *testing.T) {
 	random := rand.New(rand.NewPCG(7, 8))
 	src, dst := guarded(t, 1), guarded(t, 1)
-	for name, tier := range runningTiers {
+	for name, tier := range runningWays {
 		for from := range DTypes {
 			for to := range Computed {
 				if CastingKernel(tier, from, to) == 0 {

@@ -86,7 +86,10 @@ func testPlans[F float](t *testing.T, dtype int) {
 			return ordinary[F](random)
 		},
 	}
-	for name, tier := range runningTiers {
+	for name, tier := range runningWays {
+		if tier == AVX512VBMI { // AVX512 moves items, and computes these dtypes, by the same code
+			continue
+		}
 		for _, kernel := range []Kernel{Kernels(tier)[dtype], 0} {
 			for kind, x := range kinds {
 				t.Run(fmt.Sprintf("%s/%s/%t", name, kind, kernel != 0), func(t *testing.T) {
