@@ -33,7 +33,7 @@
 
 /* Vectors that are computed together, step by step, and how many of them by the divider: it and the multipliers then take nearly the
  * same time, 64 cycles beside 61 in f32 and 75 beside 77 in f64 on Zen 4, where the multipliers also lose some to integers. Intel's
- * multipliers are 3.8 and 4.5 times as fast as its divider, Zen 4's 1.8 and 1.9 times. */
+ * multipliers are 3.9 and 4.5 times as fast as its divider, Zen 4's 1.8 and 1.9 times: `python bench limits`. */
 enum {
     F32_BLOCK = 9,
     F32_DIVIDED = 4,
@@ -161,7 +161,7 @@ AVX512 INLINE bool are_ordinary_f32s(const __m512 *x_f32x16) {
 }
 
 /* Asks for the line of x or y that is needed AHEAD bytes later. Stores past the caches leave y alone, and Intel's other ones wait
- * for their lines. */
+ * for their lines. Zen 4's f32 gains nothing by it. */
 AVX512 INLINE void prefetch(const void *y, const void *x, bool streaming) {
     if (streaming) {
         __builtin_prefetch((const char *)x + AHEAD, 0, 3);
@@ -225,7 +225,7 @@ AVX512 INLINE void rsqrt_f32_items(float *y, const void *x, size_t n, enum sourc
     for (; i + F32_BLOCK * F32S <= n; i += F32_BLOCK * F32S) {
         __m512 x_f32x16[F32_BLOCK], y_f32x16[F32_BLOCK];
         for (int j = 0; j < F32_BLOCK; j++) {
-            prefetch(y + i + j * F32S, (const float *)x + i + j * F32S, streaming);
+            if (gorsqrt_intel) prefetch(y + i + j * F32S, (const float *)x + i + j * F32S, streaming);
             x_f32x16[j] = load_f32x16(x, i + (size_t)j * F32S, 0xffff, from);
         }
         if (__builtin_expect(wary, 0)) wary = !are_ordinary_f32s(x_f32x16);

@@ -38,7 +38,7 @@ func runningTiers(yield func(string, int) bool) {
 	}
 }
 
-// runningWays are the same, and AVX-512 once more as on the other makers' processors, for tests of the real kernels.
+// runningWays are the same, first as on AMD's processors and AVX-512 once more as on Intel's, for tests of what depends on that.
 func runningWays(yield func(string, int) bool) {
 	defer SetIntel(IsIntel())
 	for _, intel := range []bool{false, true} {

@@ -97,8 +97,9 @@ gorsqrt_rows_kernel rsqrt_f32_avx2_rows, rsqrt_f64_avx2_rows, rsqrt_f32_avx512_r
 /* The kernel that does the same over rows; NULL where there is none. */
 gorsqrt_rows_kernel *gorsqrt_over_rows(gorsqrt_kernel *kernel);
 
-/* Whether the processor is taken for one of Intel's, as gorsqrt_is_intel says when asked: their dividers are slower beside their multipliers
- * than AMD's, and so do less in avx512's kernels. It is set before the first call; no bit depends on it. */
+/* Whether the processor is taken for one of Intel's; gorsqrt_is_intel asks it. Their dividers are slower beside their multipliers than
+ * AMD's, and so do less in avx512's kernels; what else differs there was found by timing one, and is left alone on others. It is set
+ * before the first call; no bit depends on it. */
 extern bool gorsqrt_intel;
 bool gorsqrt_is_intel(void);
 

@@ -1,5 +1,7 @@
 #include "move.h"
 
+#include "kernels.h"
+
 #include <string.h>
 #ifdef __x86_64__
 #include <immintrin.h>
@@ -285,7 +287,7 @@ MOVER(scalar, 16, square_u32x4, 4, square_u64x2)
 MOVER(avx2, 32, square_u32x8, 4, square_u64x4)
 MOVER(avx512, 64, square_u32x16, 16, square_u64x8)
 
-/* Items of 4 bytes that follow each other, to every second place: 8 in one masked store. */
+/* Items of 4 bytes that follow each other, to every second place: 8 in one masked store. Timed on Intel's processors only. */
 TARGET_avx512 static void spread_u32s(char *to, int64_t to_row, const char *from, int64_t from_row, int64_t rows, int64_t k) {
     __m512i const twice = _mm512_setr_epi32(0, 0, 1, 1, 2, 2, 3, 3, 4, 4, 5, 5, 6, 6, 7, 7);
     for (int64_t r = 0; r < rows; r++) {
@@ -300,7 +302,7 @@ TARGET_avx512 static void spread_u32s(char *to, int64_t to_row, const char *from
 
 TARGET_avx512 static void rows_or_spread(char *to, int64_t to_row, int64_t to_item, const char *from, int64_t from_row,
                                          int64_t from_item, int64_t rows, int64_t k, int64_t size) {
-    if (size == 4 && from_item == 4 && to_item == 8) {
+    if (gorsqrt_intel && size == 4 && from_item == 4 && to_item == 8) {
         spread_u32s(to, to_row, from, from_row, rows, k);
     } else {
         rows_avx512(to, to_row, to_item, from, from_row, from_item, rows, k, size);

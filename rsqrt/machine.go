@@ -9,9 +9,9 @@ import (
 	"github.com/gorsqrt/gorsqrt/cgo"
 )
 
-// What one process may expect of the last cache where Linux doesn't tell its size, and at most: larger ones have many cores. An Intel
-// Xeon's 300 MiB, of which a guest with two cores has a small part, keep 32 MiB no better than memory does.
-const usualLastCache = 32 << 20
+// What a process may expect of the last cache at most, and where Linux doesn't tell its size: larger ones have many cores. To a guest with
+// two cores of an Intel Xeon that has 300 MiB, streaming was faster with 32 MiB already.
+const lastCacheShare = 32 << 20
 
 func init() {
 	// Six tenths of the last cache: beyond it, what is written first would be gone before it is read, and would be read in vain
@@ -20,8 +20,8 @@ func init() {
 	for _, size := range Caches() {
 		last = max(last, size)
 	}
-	if last == 0 || last > usualLastCache {
-		last = usualLastCache
+	if last == 0 || last > lastCacheShare {
+		last = lastCacheShare
 	}
 	cgo.SetStreaming(last / 10 * 6)
 	cgo.SetIntel(cgo.IsIntel())

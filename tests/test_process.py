@@ -150,7 +150,7 @@ def test_imported_twice():
 
 
 def test_somebody_elses_array_module():
-    """A file called array.py, say; where Python has its own built in, as Debian's does, only this way."""
+    """As a file called array.py would be; but Debian's Python has its own built in, which comes before any file."""
     python("""
         import ctypes, sys, types
         sys.modules["array"] = types.SimpleNamespace(array=type("array", (ctypes.c_double,), {}))
