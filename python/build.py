@@ -107,10 +107,11 @@ def build_extension() -> None:
     check_machine()
     with tempfile.TemporaryDirectory() as scratch:
         library = Path(scratch, "library.so")  # go writes a header beside it that nobody needs
-        exports = shutil.copy(ROOT / "python/exports.map", scratch)  # from there, since ldflags split at the spaces of a path
+        # From there, since ldflags split at the spaces of a path.
+        exports, start = (shutil.copy(ROOT / "python" / name, scratch) for name in ("exports.map", "start.ld"))
         run_go(
             "build", "-trimpath", "-buildmode=c-shared", f"-o={library}",
-            f"-ldflags=-s -w -extldflags=-Wl,--version-script={exports}", "./python/generated",
+            f"-ldflags=-s -w -extldflags=-Wl,--version-script={exports},-T,{start}", "./python/generated",
         )  # fmt: skip
         # Renamed into place: a process that has the old library loaded keeps it.
         shutil.copy(library, ROOT / f"{EXTENSION}.new")

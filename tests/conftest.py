@@ -88,6 +88,7 @@ SPEC = {
     1: "1.1 1.2 1.3 1.4 1.5 1.6", 2: "2.1 2.2 2.3 2.4 2.5 2.6 2.7 2.8 2.9", 3: "3.1 3.2 3.3 3.4 3.5 3.6", 4: "4",
     5: "5.1 5.2 5.3 5.4 5.5", 6: "6.1 6.2 6.3 6.4 6.5 6.6 6.7 6.8 6.9",
     7: "7.1 7.2 7.3 7.4 7.5 7.6 7.7 7.8 7.9 7.10 7.11", 8: "8.1 8.2 8.3 8.4 8.5",
+    9: "9.2",
 }  # fmt: skip
 
 # Rows that Go tests show: exact decisions of overlap against sets of addresses, and layouts that can't be decided.

@@ -4,7 +4,7 @@ package binding
 
 /*
 #cgo CFLAGS: -std=c11 -O3 -fno-fast-math -Wall -Wextra -Wno-unused-parameter -D_GNU_SOURCE
-#cgo LDFLAGS: -ldl
+#cgo LDFLAGS: -ldl -Wl,--wrap=_cgo_try_pthread_create
 #include "binding.h"
 
 #include <unistd.h>
@@ -408,8 +408,13 @@ func refused(refusal *C.gorsqrt_refusal, decide func() error) C.bool {
 	}
 	why := &rsqrt.Error{Text: err.Error()}
 	errors.As(err, &why)
-	*refusal = C.gorsqrt_refusal{C.int32_t(why.Kind), C.int32_t(why.Operand), C.CString(why.Text)}
+	*refusal = C.gorsqrt_refusal{C.int32_t(why.Kind), C.int32_t(why.Operand), cString(why.Text)}
 	return true
+}
+
+// cString is C.CString, but NULL if there is no memory: C.CString ends the process then.
+func cString(text string) *C.char {
+	return C.copied_text((*C.char)(unsafe.Pointer(unsafe.StringData(text))), C.size_t(len(text)))
 }
 
 // Fails to compile where C's numbers of the exceptions, operands and devices are not Go's.
@@ -425,8 +430,9 @@ var (
 	_ = [1]struct{}{}[C.ELSEWHERE-rsqrt.Elsewhere]
 )
 
-// recovered makes an error of a panic.
+// recovered ends every function that C calls: it makes an error of a panic.
 func recovered(err *error) {
+	collect()
 	if cause := recover(); cause != nil {
 		*err = fmt.Errorf("gorsqrt: internal error: %v", cause)
 	}

@@ -42,8 +42,14 @@ enum { RUNTIME_ERROR, TYPE_ERROR, VALUE_ERROR, OTHER_SHAPE };
 enum { NEITHER, SRC, DST };
 typedef struct {
     int32_t kind, operand;
-    char *text; /* the receiver's to free */
+    char *text; /* the receiver's to free; NULL if there is no memory for it */
 } gorsqrt_refusal;
+
+/* A copy of `length` bytes of text, by malloc; NULL if there is no memory. */
+char *copied_text(const char *text, size_t length);
+
+/* Sets an exception with a text of Go's; a MemoryError if that is NULL. */
+void raise_text(PyObject *exception, const char *text);
 
 /* fork.c: the library's Go, as C sees it. */
 
@@ -61,6 +67,8 @@ typedef struct {
     bool (*allocate)(int32_t *device, void *other, size_t bytes, uintptr_t *memory, gorsqrt_refusal *refusal);
     void (*give_back)(int32_t device, uintptr_t memory);
     bool (*order)(int32_t device, uintptr_t stream, gorsqrt_refusal *refusal);
+    /* Begins this Go, which must not be called before. False if there is no room for it: `why` says so. */
+    bool (*start)(char *why, size_t size);
     /* The settings of the Go that was. */
     bool (*take_over)(char *tier, int32_t default_dtype, int32_t threads, gorsqrt_refusal *refusal);
     char *(*gopy_config)(void);
@@ -83,16 +91,25 @@ bool go_is_in_use(const gorsqrt_go *go);
 
 void fork_install(void);
 
+/* start.c */
+
+/* Begins this library's Go, once. False if the system has too little of what Go needs: `why`, of `size` bytes, says of what. */
+bool start_go(char *why, size_t size);
+
+/* Whether there is memory for the calling thread's first call into Go; true for later calls. */
+bool start_may_enter(void);
+
 /* signals.c */
 
 enum { GO_SIGNALS = 5 };
 typedef struct sigaction signal_actions[GO_SIGNALS];
 
-/* Notes what is set, for signals_settle after Go has been loaded and has answered its first call. */
+/* Notes what is set, for signals_settle after Go has begun and has answered its first call. */
 void signals_note(signal_actions now);
 void signals_settle(const signal_actions before);
 
-/* The same for this library's own load. */
+/* The same for this library's own Go. */
+void signals_note_import(void);
 void signals_settle_import(void);
 
 /* Takes Go's handlers off. Safe in a child of fork. */

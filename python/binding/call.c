@@ -15,8 +15,8 @@ static void raise_refusal(const char *function, bool in_place, gorsqrt_refusal *
                                     [VALUE_ERROR] = PyExc_ValueError,
                                     [OTHER_SHAPE] = PyExc_RuntimeError};
     PyObject *const exception = exceptions[refusal->kind];
-    if (refusal->operand == NEITHER) {
-        PyErr_SetString(exception, refusal->text);
+    if (refusal->operand == NEITHER || refusal->text == NULL) {
+        raise_text(exception, refusal->text);
     } else {
         PyErr_Format(exception, "%s(): argument '%s' %s", function, refusal->operand == DST && !in_place ? "out" : "input",
                      refusal->text);

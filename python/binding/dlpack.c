@@ -429,7 +429,7 @@ static bool ready_on(const block *b, PyObject *stream) {
     const gorsqrt_go *const go = go_ask();
     gorsqrt_refusal refusal;
     if (go == NULL || !go->order(b->device, (uintptr_t)number, &refusal)) return go != NULL;
-    PyErr_SetString(PyExc_RuntimeError, refusal.text);
+    raise_text(PyExc_RuntimeError, refusal.text);
     free(refusal.text);
     return false;
 }

@@ -40,6 +40,7 @@ gorsqrt_go go_here = {
     .allocate = gorsqrtAllocate,
     .give_back = gorsqrtFree,
     .order = gorsqrtOrder,
+    .start = start_go,
     .take_over = gorsqrtTakeOver,
     .gopy_config = binding_Config,
     .gopy_set_tier = binding_SetTier,
@@ -56,6 +57,22 @@ gorsqrt_go *gorsqrt_go_here(void);
 
 gorsqrt_go *gorsqrt_go_here(void) {
     return &go_here;
+}
+
+char *copied_text(const char *text, size_t length) {
+    char *const copy = malloc(length + 1);
+    if (copy == NULL) return NULL;
+    memcpy(copy, text, length); /* a string of Go's, which stays for the call */
+    copy[length] = 0;
+    return copy;
+}
+
+void raise_text(PyObject *exception, const char *text) {
+    if (text) {
+        PyErr_SetString(exception, text);
+    } else {
+        PyErr_NoMemory();
+    }
 }
 
 /* Go's own C binds the threads that call it to its runtime with a key of pthreads, whose destructor enters the runtime when the
@@ -98,18 +115,22 @@ static void map_own_file(void) {
     close(fd);
 }
 
+/* Whether this library's Go has begun. */
+static bool started;
+
 /* Set in a child until it has its copy. */
 static bool lost;
 
 /* A load that is under way, or stuck for good. `why` says what failed, if anything did. */
 static bool loading;
-static char why[256];
+static char why[384];
 
 /* The loader's own word on whether it is in the middle of something; and in a child, that it will stay there for ever. */
 static const struct r_debug *loader;
 static bool torn;
 
 static void after_fork_in_child(void) {
+    if (!started) return;
     go_now->release_thread();
     signals_without_go();
     pool_forget();
@@ -159,19 +180,20 @@ static int fresh_file(void) {
     return fd;
 }
 
-/* Loads a copy into *copy, if all goes well. A thread's function: it needs no GIL. */
-static void *load(void *copy) {
+/* A copy's Go that has not begun, in this process. */
+static gorsqrt_go *unstarted;
+
+/* The Go of a copy, perhaps one that an earlier call has loaded and found no room for; NULL if that fails. */
+static gorsqrt_go *fresh_go(void) {
     /* Copies so far, in this process and its ancestors: each has a name of its own, or the loader would take the last one. */
     static int loaded;
+    if (unstarted) return unstarted;
     char name[512] = "/proc/self/fd/";
     int const fd = fresh_file();
     if (fd < 0) return NULL;
     size_t end = strlen(name);
     for (int i = 0; i < loaded && end < sizeof name - 16; i++) name[end++] = '/';
     snprintf(name + end, sizeof name - end, "%d", fd);
-
-    signal_actions before;
-    signals_note(before);
     void *const library = dlopen(name, RTLD_NOW | RTLD_LOCAL);
     close(fd);
     if (library == NULL) {
@@ -181,11 +203,24 @@ static void *load(void *copy) {
     loaded++;
     gorsqrt_go *(*const here)(void) = (gorsqrt_go * (*)(void)) dlsym(library, "gorsqrt_go_here");
     gorsqrt_go *const go = here ? here() : go_now;
-    gorsqrt_refusal refusal;
     if (go == go_now) {
         fail("dlopen", "not a fresh copy");
-    } else if (go->take_over(go_now->tier, go_now->default_dtype, gorsqrt_threads(), &refusal)) {
-        fail("settings", refusal.text);
+        return NULL;
+    }
+    return unstarted = go;
+}
+
+/* Loads a copy into *copy, if all goes well. A thread's function: it needs no GIL. */
+static void *load(void *copy) {
+    gorsqrt_go *const go = fresh_go();
+    if (go == NULL) return NULL;
+    signal_actions before;
+    signals_note(before);
+    if (!go->start(why, sizeof why)) return NULL;
+    unstarted = NULL;
+    gorsqrt_refusal refusal;
+    if (go->take_over(go_now->tier, go_now->default_dtype, gorsqrt_threads(), &refusal)) {
+        fail("settings", refusal.text ? refusal.text : "no memory");
         free(refusal.text);
     } else {
         *(gorsqrt_go **)copy = go;
@@ -237,7 +272,9 @@ const gorsqrt_go *go_ask(void) {
             why);
         return NULL;
     }
-    return go_now;
+    if (start_may_enter()) return go_now;
+    PyErr_SetString(PyExc_MemoryError, "gorsqrt: no memory for a thread's first call into Go");
+    return NULL;
 }
 
 bool go_is_in_use(const gorsqrt_go *go) {
@@ -246,29 +283,35 @@ bool go_is_in_use(const gorsqrt_go *go) {
 
 /* gopy's wrappers call these (gopy.h). */
 
+/* What a function of gopy's has answered; NULL without an exception if there was no memory for it. */
+static char *answered(char *text) {
+    if (text == NULL && !PyErr_Occurred()) PyErr_NoMemory();
+    return text;
+}
+
 char *guarded_config(void) {
     const gorsqrt_go *const go = go_ask();
-    return go ? go->gopy_config() : NULL;
+    return go ? answered(go->gopy_config()) : NULL;
 }
 
 char *guarded_set_tier(char *name) {
     const gorsqrt_go *const go = go_ask();
-    return go ? go->gopy_set_tier(name) : NULL;
+    return go ? answered(go->gopy_set_tier(name)) : NULL;
 }
 
 char *guarded_get_default_dtype(void) {
     const gorsqrt_go *const go = go_ask();
-    return go ? go->gopy_get_default_dtype() : NULL;
+    return go ? answered(go->gopy_get_default_dtype()) : NULL;
 }
 
 char *guarded_set_default_dtype(char *name) {
     const gorsqrt_go *const go = go_ask();
-    return go ? go->gopy_set_default_dtype(name) : NULL;
+    return go ? answered(go->gopy_set_default_dtype(name)) : NULL;
 }
 
 char *guarded_set_num_threads(long long threads) {
     const gorsqrt_go *const go = go_ask();
-    char *const set = go ? go->gopy_set_num_threads(threads) : NULL;
+    char *const set = go ? answered(go->gopy_set_num_threads(threads)) : NULL;
     if (set && !PyErr_Occurred()) gorsqrt_set_threads(atoi(set)); /* the workers are this library's in any case */
     return set;
 }
@@ -278,17 +321,26 @@ bool guarded_init(void) {
         PyErr_SetString(PyExc_ImportError, "gorsqrt can't be imported in a forked child process whose parent has loaded it");
         return false;
     }
-    GoPyInit(); /* answers when Go's runtime has begun, and so has taken its signals */
-    call_once_per_process();
     if (PyInterpreterState_GetID(PyInterpreterState_Get()) != 0) {
         PyErr_SetString(PyExc_ImportError, "gorsqrt can be imported in the main interpreter only");
         return false;
     }
+    if (!started) {
+        signals_note_import();
+        started = true; /* also for a child that another thread forks meanwhile */
+        started = start_go(why, sizeof why);
+        if (!started) {
+            PyErr_Format(PyExc_ImportError, "gorsqrt can't be imported: %s", why);
+            return false;
+        }
+    }
+    GoPyInit(); /* answers when Go's runtime has begun, and so has taken its signals */
+    call_once_per_process();
     return true;
 }
 
 char *guarded_install(char *module) {
-    if (!lost && go_now == &go_here) return binding_Install(module);
+    if (!lost && go_now == &go_here) return answered(binding_Install(module));
     PyErr_SetString(PyExc_RuntimeError, "gorsqrt: can't be imported a second time in a forked child process");
     return NULL;
 }

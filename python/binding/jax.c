@@ -161,7 +161,7 @@ static void *xla_rsqrt_cuda(xla_call *call) {
     dst.data = y->data;
     gorsqrt_refusal refusal;
     if (go_now->launch_into(&dst, &src, NULL, &refusal)) {
-        error = failed(call, XLA_INTERNAL, refusal.text);
+        error = failed(call, XLA_INTERNAL, refusal.text ? refusal.text : "gorsqrt: no memory");
         free(refusal.text);
     }
     return error;

@@ -70,7 +70,7 @@ block *block_new_on_device(int32_t device, void *other, int32_t dtype, int ndim,
     uintptr_t memory = 0;
     if (go == NULL || (bytes > 0 && go->allocate(&device, other, (size_t)bytes, &memory, &refusal))) {
         if (go) {
-            PyErr_SetString(PyExc_RuntimeError, refusal.text);
+            raise_text(PyExc_RuntimeError, refusal.text);
             free(refusal.text);
         }
         free(b);

@@ -1,10 +1,10 @@
-/* Signals: what Go's runtime takes when a library with it is loaded, and what it keeps. It needs its handlers of SIGSEGV, SIGBUS,
+/* Signals: what Go's runtime takes when it begins, and what it keeps. It needs its handlers of SIGSEGV, SIGBUS,
  * SIGFPE and SIGURG, and hands on what is not its own; SIGPIPE, which it takes too, is given back. */
 #include "binding.h"
 
 static const int number[GO_SIGNALS] = {SIGSEGV, SIGBUS, SIGFPE, SIGURG, SIGPIPE};
 
-/* What was set before this library was loaded. */
+/* What was set before Go began. */
 static signal_actions outside;
 
 /* Go's handlers, where it has kept them: the original's, or in a forked child its copy's. */
@@ -14,12 +14,11 @@ void signals_note(signal_actions now) {
     for (int i = 0; i < GO_SIGNALS; i++) sigaction(number[i], NULL, &now[i]);
 }
 
-/* Priorities below 65536 run ahead of Go's own constructor. */
-__attribute__((constructor(101))) static void note_outside(void) {
+void signals_note_import(void) {
     signals_note(outside);
 }
 
-/* Between a load and its settling Go hands SIGPIPE on to what was set, so nobody notices. In a child, what was set since the
+/* Between its beginning and the settling Go hands SIGPIPE on to what was set, so nobody notices. In a child, what was set since the
  * import stays above Go's handler, as in the parent. */
 void signals_settle(const signal_actions before) {
     for (int i = 0; i < GO_SIGNALS; i++) {

@@ -9,6 +9,8 @@ package main
 
 // #define Py_LIMITED_API // need full API for PyRun*
 #include <Python.h>
+char *copied_text(const char *text, size_t length);
+void raise_text(PyObject *exception, const char *text);
 typedef uint8_t bool;
 // static inline is trick for avoiding need for extra .c file
 // the following are used for build value -- switch on reflect.Kind
@@ -119,9 +121,9 @@ func complex128GoToPy(c complex128) *C.PyObject {
 // errorGoToPy converts a Go error to python-compatible C.CString
 func errorGoToPy(e error) *C.char {
 	if e != nil {
-		return C.CString(e.Error())
+		return cString(e.Error())
 	}
-	return C.CString("")
+	return cString("")
 }
 
 // --- generated code for package: gorsqrt below: ---
@@ -824,7 +826,7 @@ func Slice_string_len(handle CGoHandle) int {
 //export Slice_string_elem
 func Slice_string_elem(handle CGoHandle, _idx int) *C.char {
 	s := deptrFromHandle_Slice_string(handle)
-	return C.CString(s[_idx])
+	return cString(s[_idx])
 }
 
 //export Slice_string_subslice
@@ -1161,12 +1163,12 @@ func binding_Config() *C.char {
 
 	C.PyEval_RestoreThread(_saved_thread)
 	if __err != nil {
-		estr := C.CString(__err.Error())
-		C.PyErr_SetString(C.PyExc_RuntimeError, estr)
+		estr := cString(__err.Error())
+		C.raise_text(C.PyExc_RuntimeError, estr)
 		C.free(unsafe.Pointer(estr))
-		return C.CString("")
+		return cString("")
 	}
-	return C.CString(cret)
+	return cString(cret)
 }
 
 //export binding_GetDefaultDType
@@ -1176,12 +1178,12 @@ func binding_GetDefaultDType() *C.char {
 
 	C.PyEval_RestoreThread(_saved_thread)
 	if __err != nil {
-		estr := C.CString(__err.Error())
-		C.PyErr_SetString(C.PyExc_RuntimeError, estr)
+		estr := cString(__err.Error())
+		C.raise_text(C.PyExc_RuntimeError, estr)
 		C.free(unsafe.Pointer(estr))
-		return C.CString("")
+		return cString("")
 	}
-	return C.CString(cret)
+	return cString(cret)
 }
 
 //export binding_Install
@@ -1191,12 +1193,12 @@ func binding_Install(module *C.char) *C.char {
 
 	C.PyEval_RestoreThread(_saved_thread)
 	if __err != nil {
-		estr := C.CString(__err.Error())
-		C.PyErr_SetString(C.PyExc_RuntimeError, estr)
+		estr := cString(__err.Error())
+		C.raise_text(C.PyExc_RuntimeError, estr)
 		C.free(unsafe.Pointer(estr))
-		return C.CString("")
+		return cString("")
 	}
-	return C.CString(cret)
+	return cString(cret)
 }
 
 //export binding_SetDefaultDType
@@ -1206,12 +1208,12 @@ func binding_SetDefaultDType(name *C.char) *C.char {
 
 	C.PyEval_RestoreThread(_saved_thread)
 	if __err != nil {
-		estr := C.CString(__err.Error())
-		C.PyErr_SetString(C.PyExc_RuntimeError, estr)
+		estr := cString(__err.Error())
+		C.raise_text(C.PyExc_RuntimeError, estr)
 		C.free(unsafe.Pointer(estr))
-		return C.CString("")
+		return cString("")
 	}
-	return C.CString(cret)
+	return cString(cret)
 }
 
 //export binding_SetNumThreads
@@ -1221,12 +1223,12 @@ func binding_SetNumThreads(n C.longlong) *C.char {
 
 	C.PyEval_RestoreThread(_saved_thread)
 	if __err != nil {
-		estr := C.CString(__err.Error())
-		C.PyErr_SetString(C.PyExc_RuntimeError, estr)
+		estr := cString(__err.Error())
+		C.raise_text(C.PyExc_RuntimeError, estr)
 		C.free(unsafe.Pointer(estr))
-		return C.CString("")
+		return cString("")
 	}
-	return C.CString(cret)
+	return cString(cret)
 }
 
 //export binding_SetTier
@@ -1236,10 +1238,14 @@ func binding_SetTier(name *C.char) *C.char {
 
 	C.PyEval_RestoreThread(_saved_thread)
 	if __err != nil {
-		estr := C.CString(__err.Error())
-		C.PyErr_SetString(C.PyExc_RuntimeError, estr)
+		estr := cString(__err.Error())
+		C.raise_text(C.PyExc_RuntimeError, estr)
 		C.free(unsafe.Pointer(estr))
-		return C.CString("")
+		return cString("")
 	}
-	return C.CString(cret)
+	return cString(cret)
+}
+
+func cString(text string) *C.char {
+	return C.copied_text((*C.char)(unsafe.Pointer(unsafe.StringData(text))), C.size_t(len(text)))
 }

@@ -1,0 +1,183 @@
+/* The beginning of Go's runtime.
+ *
+ * Go would begin when this library is loaded, and it ends the process if the system refuses it memory or a thread. So its
+ * beginning is no constructor of this library (python/start.ld); start_go calls it, after it has asked the system for what Go
+ * is going to ask for. Go gets an environment of ours: variables that are meant for other programs written in Go must not steer
+ * this one, and malformed ones would end the process. */
+#include "binding.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <semaphore.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/auxv.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+
+/* What Go's runtime takes, with some room to spare; `strace` and /proc/self/status tell. */
+enum {
+    RESERVED_MIB = 1600, /* address space: 1161 of Go, the rest for the C heaps of its threads; most is never used */
+    MAPPED_MIB = 72,     /* memory that it may write to, of which it touches 4 */
+    BEGINNING = 5,       /* threads that it begins with, at most */
+    SPARE = 3,           /* threads that it may want later; see __wrap__cgo_try_pthread_create */
+    ENTERING_MIB = 8,    /* memory that a thread's first call into Go may make its heap grow by */
+};
+#define MIB ((size_t)1 << 20)
+
+/* Go's constructor, in the array that python/start.ld has made; the loader has relocated it. */
+typedef void constructor(int argc, char **argv, char **env);
+extern constructor *const gorsqrt_go_begin[] __attribute__((visibility("hidden")));
+
+/* Threads that wait to become Go's. */
+typedef struct {
+    sem_t wake;
+    void *(*run)(void *); /* NULL: end */
+    void *argument;
+} spare;
+
+static spare spares[SPARE];
+static pthread_mutex_t spares_lock = PTHREAD_MUTEX_INITIALIZER;
+static int spares_left;
+
+static void *wait_as_spare(void *argument) {
+    spare *const s = argument; /* static, or on the stack of who waits for this thread's end */
+    while (sem_wait(&s->wake) != 0) continue;
+    return s->run ? s->run(s->argument) : NULL;
+}
+
+static int create_waiting(pthread_t *thread, spare *s) {
+    s->run = NULL;
+    sem_init(&s->wake, 0, 0);
+    sigset_t all, callers;
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &callers);
+    int const failed = pthread_create(thread, NULL, wait_as_spare, s);
+    pthread_sigmask(SIG_SETMASK, &callers, NULL);
+    if (failed) sem_destroy(&s->wake);
+    return failed;
+}
+
+/* Whether the system gives so many bytes of memory, or only of addresses, at this moment. */
+static void *take(size_t bytes, int protection) {
+    void *const taken = mmap(NULL, bytes, protection, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    return taken == MAP_FAILED ? NULL : taken;
+}
+
+/* Appends " (RLIMIT_AS is 800 MiB)" and the like: the limits that this process has, of those that may have been met. */
+static void append_limits(char *why, size_t size, bool threads) {
+    static const struct {
+        int resource;
+        const char *name, *unit;
+        rlim_t scale;
+        bool of_threads;
+    } limits[] = {{RLIMIT_AS, "RLIMIT_AS", " MiB", MIB, false},
+                  {RLIMIT_DATA, "RLIMIT_DATA", " MiB", MIB, false},
+                  {RLIMIT_NPROC, "RLIMIT_NPROC", "", 1, true}};
+    const char *separator = " (";
+    for (size_t i = 0; i < sizeof limits / sizeof *limits; i++) {
+        struct rlimit limit;
+        if ((limits[i].of_threads && !threads) || getrlimit((__rlimit_resource_t)limits[i].resource, &limit) != 0 ||
+            limit.rlim_cur == RLIM_INFINITY)
+            continue;
+        size_t const end = strlen(why);
+        snprintf(why + end, size - end, "%s%s is %llu%s", separator, limits[i].name,
+                 (unsigned long long)(limit.rlim_cur / limits[i].scale), limits[i].unit);
+        separator = ", ";
+    }
+    size_t const end = strlen(why);
+    if (*separator == ',' && end + 1 < size) strcpy(why + end, ")");
+}
+
+/* Whether there is room for Go, all of it at the same time; if not, writes down what there is too little of. Leaves the spare
+ * threads waiting. */
+static bool find_room(char *why, size_t size) {
+    void *const reserved = take(RESERVED_MIB * MIB, PROT_NONE);
+    void *const mapped = reserved ? take(MAPPED_MIB * MIB, PROT_READ | PROT_WRITE) : NULL;
+    spare beginning[BEGINNING];
+    pthread_t ends[BEGINNING], spares_thread;
+    int begun = 0, waiting = 0, failed = 0;
+    while (mapped && !failed && waiting < SPARE) {
+        failed = create_waiting(&spares_thread, &spares[waiting]);
+        if (failed) break;
+        pthread_detach(spares_thread);
+        waiting++;
+    }
+    while (mapped && !failed && begun < BEGINNING) {
+        failed = create_waiting(&ends[begun], &beginning[begun]);
+        if (!failed) begun++;
+    }
+    for (int i = 0; i < begun; i++) {
+        sem_post(&beginning[i].wake);
+        pthread_join(ends[i], NULL);
+        sem_destroy(&beginning[i].wake);
+    }
+    if (mapped) munmap(mapped, MAPPED_MIB * MIB);
+    if (reserved) munmap(reserved, RESERVED_MIB * MIB);
+    if (reserved == NULL) {
+        snprintf(why, size, "Go's runtime needs %d MiB of address space, which this process does not get", RESERVED_MIB);
+    } else if (mapped == NULL) {
+        snprintf(why, size, "Go's runtime needs %d MiB of memory, which this process does not get", MAPPED_MIB);
+    } else if (failed) {
+        snprintf(why, size, "Go's runtime needs %d threads, of which this process gets %d", SPARE + BEGINNING, waiting + begun);
+    }
+    if (mapped && !failed) {
+        spares_left = SPARE;
+        return true;
+    }
+    for (int i = 0; i < waiting; i++) sem_post(&spares[i].wake); /* run is NULL: they end */
+    append_limits(why, size, mapped != NULL);
+    return false;
+}
+
+/* Every thread that Go creates later comes from here: Go ends the process if it gets none. (The linker puts this in the place of
+ * a function of runtime/cgo.) */
+int __real__cgo_try_pthread_create(pthread_t *thread, const pthread_attr_t *attributes, void *(*run)(void *), void *argument);
+int __wrap__cgo_try_pthread_create(pthread_t *thread, const pthread_attr_t *attributes, void *(*run)(void *), void *argument);
+
+int __wrap__cgo_try_pthread_create(pthread_t *thread, const pthread_attr_t *attributes, void *(*run)(void *), void *argument) {
+    if (pthread_create(thread, attributes, run, argument) == 0) return 0;
+    pthread_mutex_lock(&spares_lock);
+    spare *const s = spares_left > 0 ? &spares[--spares_left] : NULL;
+    pthread_mutex_unlock(&spares_lock);
+    if (s == NULL) return __real__cgo_try_pthread_create(thread, attributes, run, argument); /* which tries for .2 s */
+    s->run = run;
+    s->argument = argument; /* Go's, which the thread frees */
+    sem_post(&s->wake);
+    return 0;
+}
+
+/* Go's arguments, environment and auxiliary vector, as the kernel lays them out. Go keeps pointers to them. No variable but these:
+ * garbage is collected when binding.go says so, since the collector's own pace would open descriptors for its timers; and the
+ * control group is read by rsqrt/machine.go, since Go would keep its files open. */
+static const void *arguments[] = {"gorsqrt", NULL, "GOGC=off", "GOMAXPROCS=2", "GODEBUG=containermaxprocs=0,updatemaxprocs=0",
+                                  NULL,
+                                  /* The pairs of the auxiliary vector, which begin_go fills in. */
+                                  NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL};
+enum { ENVIRONMENT = 2, VECTOR = 6 };
+
+static void begin_go(void) {
+    static const unsigned long kinds[] = {AT_PAGESZ, AT_HWCAP, AT_HWCAP2, AT_RANDOM, AT_SECURE, AT_SYSINFO_EHDR};
+    const void **pair = arguments + VECTOR;
+    for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++) {
+        unsigned long const value = getauxval(kinds[i]);
+        if (value == 0) continue;
+        *pair++ = (const void *)kinds[i];
+        *pair++ = (const void *)value;
+    }
+    gorsqrt_go_begin[0](1, (char **)arguments, (char **)arguments + ENVIRONMENT);
+}
+
+bool start_go(char *why, size_t size) {
+    if (!find_room(why, size)) return false;
+    begin_go();
+    return true;
+}
+
+bool start_may_enter(void) {
+    static _Thread_local bool entered __attribute__((tls_model("initial-exec"))); /* as Go's own are */
+    if (entered) return true;
+    void *const memory = take(ENTERING_MIB * MIB, PROT_READ | PROT_WRITE);
+    if (memory) munmap(memory, ENTERING_MIB * MIB);
+    return entered = memory != NULL;
+}

@@ -1,0 +1,225 @@
+"""SPEC 9.1, 9.2: little memory, few threads, no descriptors, a hostile environment. Whatever the system refuses, gorsqrt ends no
+process: an import, a call and a call in a forked child each give a right answer, or one sentence in an exception."""
+
+import ctypes
+import json
+import os
+import resource
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+# What becomes of an import, of calls that C answers and that Go decides, of a call on a thread of its own, and of the same in a
+# forked child, twice: "fine", or the exception.
+PROGRAM = """
+import json, os, sys, threading
+
+def outcome(work):
+    try:
+        work()
+    except (ImportError, MemoryError, RuntimeError) as error:
+        return f"{type(error).__name__}: {error}"
+    return "fine"
+
+def load():
+    global gorsqrt
+    import gorsqrt
+
+def flat():
+    assert gorsqrt.rsqrt(memoryview(bytearray(b"\\0" * 6 + b"\\x10@")).cast("d"))[0] == 0.5
+
+def strided():
+    x = memoryview(bytearray(b"\\0" * 6 + b"\\x10@" + b"\\0" * 8) * 50).cast("d")[::2]
+    assert gorsqrt.rsqrt(x).tolist() == [0.5] * 50
+
+def refused():
+    try:
+        gorsqrt.rsqrt(memoryview(bytes(8)), out=bytearray(9))
+    except RuntimeError as error:
+        if "can't be resized" not in str(error) and "type" not in str(error):
+            raise
+
+def on_a_thread():
+    failed = []
+    def work():
+        try:
+            strided()
+        except BaseException as error:
+            failed.append(error)
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    if failed:
+        raise failed[0]
+
+CALLS = flat, strided, refused, on_a_thread
+result = {"import": outcome(load)}
+if result["import"] == "fine":
+    BEFORE_CALLS
+    result |= {call.__name__: outcome(call) for call in CALLS}
+    read, write = os.pipe()
+    try:
+        child = os.fork()
+    except BlockingIOError:  # the system's answer, not gorsqrt's
+        child = None
+    if child == 0:
+        said = {f"child {call.__name__} {i}": outcome(call) for i in range(2) for call in CALLS[:3]}
+        os.write(write, json.dumps(said).encode())
+        os._exit(0)
+    os.close(write)
+    if child:
+        result |= json.loads(os.read(read, 1 << 20))
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+print(json.dumps(result), flush=True)
+"""
+
+
+def outcomes(prepare=lambda: None, before_calls="pass", **environment):
+    """Runs PROGRAM after `prepare` in a fresh interpreter: its result. It must end by itself, whatever it finds."""
+    code = PROGRAM.replace("BEFORE_CALLS", before_calls)
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        preexec_fn=prepare,
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    if done.returncode == 1 and done.stderr.rstrip().endswith("MemoryError"):
+        return {"import": "MemoryError: Python's own"}
+    assert done.returncode == 0, done.stdout + done.stderr[:2000]
+    assert done.stderr == ""
+    result = json.loads(done.stdout)
+    assert not any("\n" in text for text in result.values())
+    return result
+
+
+def failures(result):
+    return {step: text for step, text in result.items() if text != "fine"}
+
+
+def limit(which, value):
+    return lambda: resource.setrlimit(which, (value, value))
+
+
+ADDRESS_SPACES = [50, 60, 80, 100, 150, 200, 300, 400, 600, 800, 1000, 1200, 1400, 1500, 1600, 1650, 1700, 1720, 1740, 1760, 1780,
+                  1800, 1850, 1900, 2000, 2200, 2500, 3000, 3200, 3400, 3500, 3600, 3800, 4000]  # fmt: skip
+
+
+@pytest.mark.spec("9.2")
+@pytest.mark.parametrize("mib", ADDRESS_SPACES)
+def test_address_space(mib):
+    result = outcomes(limit(resource.RLIMIT_AS, mib << 20))
+    for text in failures(result).values():
+        assert f"RLIMIT_AS is {mib} MiB" in text or "failed to map segment" in text or "MemoryError" in text, text
+    if mib <= 1000:
+        assert result["import"] != "fine"
+    if mib >= 2000:
+        assert not any(result[step] != "fine" for step in ("import", "flat", "strided", "refused", "on_a_thread"))
+    if mib == 4000:
+        assert failures(result) == {}
+
+
+@pytest.mark.spec("9.2")
+@pytest.mark.parametrize("mib", [10, 20, 40, 80, 120, 140, 160, 170, 175, 180, 190, 200, 220, 250, 280, 300, 320, 350, 500])
+def test_data(mib):
+    result = outcomes(limit(resource.RLIMIT_DATA, mib << 20))
+    for text in failures(result).values():
+        assert f"RLIMIT_DATA is {mib} MiB" in text or "failed to map segment" in text or "MemoryError" in text, text
+    if mib == 500:
+        assert failures(result) == {}
+
+
+def as_nobody(threads):
+    """Becomes a user of whom no other process is, with a limit of threads: root has none. Files stay readable."""
+
+    def prepare():
+        if os.geteuid() == 0:
+            libc = ctypes.CDLL(None, use_errno=True)
+            keep_capabilities, no_setuid_fixup = 28, 1 << 2  # PR_SET_SECUREBITS, SECBIT_NO_SETUID_FIXUP
+            assert libc.prctl(keep_capabilities, no_setuid_fixup, 0, 0, 0) == 0
+            for capability in (21, 24):  # CAP_SYS_ADMIN, CAP_SYS_RESOURCE: they lift the limit
+                assert libc.prctl(24, capability, 0, 0, 0) == 0  # PR_CAPBSET_DROP
+            os.setresuid(*[54321] * 3)
+        resource.setrlimit(resource.RLIMIT_NPROC, (threads, threads))
+
+    return prepare
+
+
+needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="another user's limit needs root")
+
+
+@pytest.mark.spec("9.2")
+@needs_root
+@pytest.mark.parametrize("threads", [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 12, 14, 16, 18, 20, 24, 40])
+def test_number_of_threads(threads):
+    result = outcomes(as_nobody(threads))
+    for step, text in failures(result).items():
+        assert f"RLIMIT_NPROC is {threads}" in text or "can't start new thread" in text, (step, text)
+    assert (result["import"] == "fine") == (threads > 8)
+    if threads == 40:
+        assert failures(result) == {}
+
+
+@pytest.mark.spec("9.2")
+@needs_root
+def test_number_of_threads_lowered_after_the_import():
+    """Go wants a thread now and then: it has some in reserve."""
+    busy = """if True:
+        import resource
+        resource.setrlimit(resource.RLIMIT_NPROC, (1, 1))
+        gorsqrt.set_num_threads(8)
+        big = bytearray(1 << 23)
+        for _ in range(3000):
+            strided(), refused()
+            gorsqrt.show_config("dicts")
+        for _ in range(30):
+            gorsqrt.rsqrt_(memoryview(big).cast("f"))
+    """
+    result = outcomes(as_nobody(40), busy)
+    assert failures(result) == {"on_a_thread": "RuntimeError: can't start new thread"}
+
+
+def control_group(controller, file, value):
+    """A fresh control group of version 1 or 2 with this limit; None if this machine lets nobody make one."""
+    for root in (Path("/sys/fs/cgroup", controller), Path("/sys/fs/cgroup")):
+        group = root / f"gorsqrt-test-{os.getpid()}"
+        try:
+            group.mkdir()
+            (group / file).write_text(str(value))
+        except OSError:
+            if group.is_dir():
+                group.rmdir()
+            continue
+        return group
+    return None
+
+
+@pytest.mark.spec("9.2")
+@pytest.mark.parametrize("threads", [2, 3, 5, 8, 9, 10, 12, 16, 20, 40])
+def test_pids_limit_of_a_control_group(threads):
+    group = control_group("pids", "pids.max", threads)
+    if group is None:
+        pytest.skip("this machine lets nobody make a control group")
+    try:
+        result = outcomes(lambda: (group / "cgroup.procs").write_text(str(os.getpid())))
+    finally:
+        group.rmdir()
+    assert (result["import"] == "fine") == (threads > 8)
+    if threads == 40:
+        assert failures(result) == {}
+
+
+HOSTILE = [
+    {"GOMEMLIMIT": "1G"}, {"GOMEMLIMIT": "1B"}, {"GOMEMLIMIT": ""}, {"GODEBUG": "cgocheck=2"}, {"GODEBUG": "sbrk=1"},
+    {"GODEBUG": "schedtrace=1,gctrace=1"}, {"GODEBUG": "containermaxprocs=1"}, {"GOMAXPROCS": "100000"}, {"GOMAXPROCS": "-1"},
+    {"GOMAXPROCS": "x"}, {"GOGC": "off"}, {"GOGC": "1"}, {"GOGC": "x"}, {"GOTRACEBACK": "crash"}, {"GORACE": "x"},
+]  # fmt: skip
+
+
+@pytest.mark.spec("9.2")
+@pytest.mark.parametrize("variables", HOSTILE, ids=lambda v: "".join(f"{k}={x}" for k, x in v.items()))
+def test_variables_of_other_programs_in_go(variables):
+    assert failures(outcomes(**variables)) == {}
