@@ -169,6 +169,9 @@ extern PyTypeObject *array_array_type;
 /* Whether an object is an instance of a class that somebody else has imported. Sets no exception. */
 bool is_instance(PyObject *object, const char *module, const char *name);
 
+/* A tuple of integers; NULL with an exception set. */
+PyObject *tuple_of(int length, const int64_t *integers);
+
 /* The dtype of a buffer's format, the syntax of Python's struct module, and item size; GORSQRT_DTYPES where it is none of ours. */
 int32_t format_dtype(const char *format, int64_t item_size);
 
@@ -234,8 +237,18 @@ int jax_install(PyObject *module);
 /* Whether one of jax's can be read as DLPack: 0, or -1 with an exception set. */
 int jax_needs_memory(const char *function, PyObject *array);
 
-/* result.c: fresh containers of uninitialised memory. *data is the first element and lives as long as the object. NULL with an
- * exception set. */
+/* result.c: fresh containers of uninitialised memory. */
+
+/* A fresh container, and its first element, which lives as long as the container does. Both are NULL, with an exception set, if
+ * there is none. */
+typedef struct {
+    PyObject *object;
+    void *data;
+} fresh;
+
+static inline fresh fresh_of(PyObject *object, void *data) {
+    return (fresh){object, object ? data : NULL};
+}
 
 /* The memory of a result that others look into, of any thread and whether they hold the GIL or not: one allocation that ends
  * with this header, and is freed with the last reference. */
@@ -261,16 +274,15 @@ block *block_new(int32_t dtype, int ndim, const int64_t *shape, const int64_t *s
 block *block_new_on_device(int32_t device, void *other, int32_t dtype, int ndim, const int64_t *shape, const int64_t *strides);
 
 /* A container like input's, of this layout (bytes). */
-PyObject *result_new(const operand *input, int32_t dtype, const int64_t *strides, void **data);
+fresh result_new(const operand *input, int32_t dtype, const int64_t *strides);
 
 /* What the caller gets for it, once computed: a numpy scalar for a scalar. Takes the reference over. */
 PyObject *result_finish(const operand *input, PyObject *result);
 
 /* strides may be NULL for C order, and `like` where no subclass asks for its instance. */
-PyObject *result_numpy(PyTypeObject *type, int32_t dtype, int ndim, const int64_t *shape, const int64_t *strides,
-                       PyObject *like, void **data);
-PyObject *result_array_array(int32_t dtype, int64_t n, void **data); /* of f32 or f64 */
-PyObject *result_memoryview(int32_t dtype, int ndim, const int64_t *shape, const int64_t *strides, void **data);
+fresh result_numpy(PyTypeObject *type, int32_t dtype, int ndim, const int64_t *shape, const int64_t *strides, PyObject *like);
+fresh result_array_array(int32_t dtype, int64_t n); /* of f32 or f64 */
+fresh result_memoryview(int32_t dtype, int ndim, const int64_t *shape, const int64_t *strides);
 
 int result_install(void);
 
@@ -326,8 +338,8 @@ int torch_take(operand *o, bool written);
 /* Counts a write into an ordinary tensor, as autograd wants to know. */
 void torch_written(PyObject *object);
 
-/* A fresh tensor on the CPU, or on the CUDA device of an index that is not negative; strides in elements. As result_new. */
-PyObject *torch_result(int32_t index, int32_t dtype, int ndim, const int64_t *shape, const int64_t *strides, void **data);
+/* A fresh tensor on the CPU, or on the CUDA device of an index that is not negative; strides in elements. */
+fresh torch_result(int32_t index, int32_t dtype, int ndim, const int64_t *shape, const int64_t *strides);
 
 /* What gorsqrt/torch.py makes of a call with a tensor that is not ordinary. out: NULL where there is none. */
 PyObject *torch_call(bool in_place, PyObject *input, PyObject *out);

@@ -65,6 +65,14 @@ static PyObject *launch_fresh(operand *x, int32_t dtype, const int64_t *strides)
     return result;
 }
 
+/* A fresh array like x in the CPU's memory, with its result. NULL with an exception set. */
+static PyObject *compute_fresh(const operand *x, int32_t dtype, const int64_t *strides, const gorsqrt_plan *plan) {
+    fresh const y = result_new(x, dtype, strides);
+    if (y.object == NULL || run(plan, y.data, x->array.data) == 0) return y.object;
+    Py_DECREF(y.object);
+    return NULL;
+}
+
 PyObject *call_fresh(PyObject *input, container in) {
     operand x;
     PyObject *result = NULL;
@@ -75,7 +83,6 @@ PyObject *call_fresh(PyObject *input, container in) {
         int64_t strides[GORSQRT_MAX_NDIM];
         int32_t dtype;
         gorsqrt_refusal refusal;
-        void *data = NULL;
         const gorsqrt_go *const go = go_ask(); /* last: taking an operand may run Python code, and that may fork */
         if (go == NULL) {
             result = NULL;
@@ -86,9 +93,8 @@ PyObject *call_fresh(PyObject *input, container in) {
         } else if (x.array.device == CUDA) {
             result = launch_fresh(&x, dtype, strides);
         } else {
-            result = result_new(&x, dtype, strides, &data);
+            result = compute_fresh(&x, dtype, strides, &plan);
         }
-        if (data && run(&plan, data, x.array.data) < 0) Py_CLEAR(result);
         if (result) result = result_finish(&x, result);
     }
     operand_release(&x);

@@ -86,12 +86,8 @@ static PyObject *memory_interface(PyObject *self, void *closure) {
         PyErr_SetString(PyExc_AttributeError, "__cuda_array_interface__ has no typestr for bfloat16; DLPack has");
         return NULL;
     }
-    PyObject *shape = PyTuple_New(b->ndim), *strides = PyTuple_New(b->ndim), *interface = NULL;
-    for (int d = 0; shape && strides && d < b->ndim; d++) {
-        PyTuple_SetItem(shape, d, PyLong_FromLongLong(b->shape[d]));
-        PyTuple_SetItem(strides, d, PyLong_FromLongLong(b->strides[d]));
-    }
-    if (shape && strides && !PyErr_Occurred()) {
+    PyObject *shape = tuple_of(b->ndim, b->shape), *strides = shape ? tuple_of(b->ndim, b->strides) : NULL, *interface = NULL;
+    if (strides) {
         interface = Py_BuildValue("{sOsOsss(KO)sisi}", "shape", shape, "strides", strides, "typestr", typestr[b->dtype], "data",
                                   (unsigned long long)(uintptr_t)b->data, Py_False, "stream", LEGACY_STREAM, "version", 3);
     }
@@ -153,17 +149,14 @@ PyObject *cuda_result(const operand *input, int32_t dtype, const int64_t *stride
     const gorsqrt_array *const a = &input->array;
     if (input->container == TORCH_TENSOR || input->container == TORCH_KERNEL) {
         int64_t elements[GORSQRT_MAX_NDIM];
-        void *data;
         for (int d = 0; d < a->ndim; d++) elements[d] = strides[d] / gorsqrt_item_size[dtype];
-        return torch_result(a->index, dtype, a->ndim, a->shape, elements, &data);
+        return torch_result(a->index, dtype, a->ndim, a->shape, elements).object;
     }
     if (!is_instance(input->object, "cupy", "ndarray")) return memory_new(input, dtype, strides);
     PyObject *descr = numpy_descr_for(dtype);
     PyObject *adapter = descr ? PyImport_ImportModule("gorsqrt.cupy") : NULL;
-    PyObject *steps = adapter ? PyTuple_New(a->ndim) : NULL;
-    PyObject *result = NULL;
-    for (int d = 0; steps && d < a->ndim; d++) PyTuple_SetItem(steps, d, PyLong_FromLongLong(strides[d]));
-    if (steps && !PyErr_Occurred()) result = PyObject_CallMethod(adapter, "empty", "OOO", input->object, descr, steps);
+    PyObject *steps = adapter ? tuple_of(a->ndim, strides) : NULL;
+    PyObject *result = steps ? PyObject_CallMethod(adapter, "empty", "OOO", input->object, descr, steps) : NULL;
     Py_XDECREF(steps);
     Py_XDECREF(adapter);
     return result;

@@ -70,26 +70,25 @@ static void plain_release(plain *p) {
     if (p->view.obj) PyBuffer_Release(&p->view);
 }
 
-static PyObject *like_plain(const plain *p, void **data) {
-    if (p->container == NUMPY_ARRAY) return result_numpy(numpy.array_type, p->dtype, p->ndim, p->shape, NULL, NULL, data);
-    if (p->container == ARRAY_ARRAY) return result_array_array(p->dtype, p->n, data);
+static fresh like_plain(const plain *p) {
+    if (p->container == NUMPY_ARRAY) return result_numpy(numpy.array_type, p->dtype, p->ndim, p->shape, NULL, NULL);
+    if (p->container == ARRAY_ARRAY) return result_array_array(p->dtype, p->n);
     int64_t strides[GORSQRT_MAX_NDIM], step = p->container == BUFFER ? gorsqrt_item_size[p->dtype] : 1;
     for (int d = p->ndim - 1; d >= 0; d--) {
         strides[d] = step;
         step *= p->shape[d] > 1 ? p->shape[d] : 1;
     }
-    return p->container == BUFFER ? result_memoryview(p->dtype, p->ndim, p->shape, strides, data)
-                                  : torch_result(-1, p->dtype, p->ndim, p->shape, strides, data);
+    return p->container == BUFFER ? result_memoryview(p->dtype, p->ndim, p->shape, strides)
+                                  : torch_result(-1, p->dtype, p->ndim, p->shape, strides);
 }
 
 PyObject *express_fresh(PyObject *input) {
     plain x;
     if (!plain_take(&x, input, false)) return NULL;
-    void *data;
-    PyObject *result = like_plain(&x, &data);
-    if (result && run_plain(x.dtype, x.n, data, x.data) < 0) Py_CLEAR(result);
+    fresh y = like_plain(&x);
+    if (y.object && run_plain(x.dtype, x.n, y.data, x.data) < 0) Py_CLEAR(y.object);
     plain_release(&x);
-    return result;
+    return y.object;
 }
 
 PyObject *express_in_place(PyObject *input) {

@@ -190,6 +190,19 @@ static int take_numpy_scalar(operand *o) {
 
 /* Numpy's array interface, version 3, and CUDA's, versions 2 and 3: a dict of shape, typestr, data and perhaps strides. */
 
+PyObject *tuple_of(int length, const int64_t *integers) {
+    PyObject *tuple = PyTuple_New(length);
+    for (int i = 0; tuple && i < length; i++) {
+        PyObject *integer = PyLong_FromLongLong(integers[i]);
+        if (integer) {
+            PyTuple_SetItem(tuple, i, integer);
+        } else {
+            Py_CLEAR(tuple);
+        }
+    }
+    return tuple;
+}
+
 /* Reads a tuple of integers into places. Its length, or -1 with an exception set. */
 static int read_tuple(const char *name, PyObject *tuple, int64_t *places) {
     Py_ssize_t const length = PyTuple_Check(tuple) ? PyTuple_Size(tuple) : -1;

@@ -150,14 +150,13 @@ static void memory_dealloc(PyObject *self) {
     Py_DECREF(type);
 }
 
-static PyObject *memory_new(int32_t dtype, int ndim, const int64_t *shape, const int64_t *strides, void **data) {
+static fresh memory_new(int32_t dtype, int ndim, const int64_t *shape, const int64_t *strides) {
     block *b = block_new(dtype, ndim, shape, strides);
-    if (b == NULL) return NULL;
     allocfunc const allocate = (allocfunc)PyType_GetSlot(memory_type, Py_tp_alloc);
-    memory *m = (memory *)allocate(memory_type, 0);
+    memory *m = b ? (memory *)allocate(memory_type, 0) : NULL;
     if (m == NULL) {
-        block_drop(b);
-        return NULL;
+        if (b) block_drop(b);
+        return fresh_of(NULL, NULL);
     }
     m->block = b;
     m->c_contiguous = m->f_contiguous = true;
@@ -172,20 +171,19 @@ static PyObject *memory_new(int32_t dtype, int ndim, const int64_t *shape, const
         step = (int64_t)((uint64_t)step * (uint64_t)shape[d]); /* means nothing where the block is empty */
     }
     if (b->bytes == 0) m->c_contiguous = m->f_contiguous = true;
-    *data = b->data;
-    return (PyObject *)m;
+    return fresh_of((PyObject *)m, b->data);
 }
 
-PyObject *result_memoryview(int32_t dtype, int ndim, const int64_t *shape, const int64_t *strides, void **data) {
+fresh result_memoryview(int32_t dtype, int ndim, const int64_t *shape, const int64_t *strides) {
     if (format[dtype] == NULL) {
         PyErr_SetString(PyExc_TypeError,
                         "rsqrt(): a memoryview can't have dtype bfloat16; give an out, or choose another default");
-        return NULL;
+        return fresh_of(NULL, NULL);
     }
-    PyObject *m = memory_new(dtype, ndim, shape, strides, data);
-    PyObject *view = m ? PyMemoryView_FromObject(m) : NULL;
-    Py_XDECREF(m);
-    return view;
+    fresh const m = memory_new(dtype, ndim, shape, strides);
+    PyObject *view = m.object ? PyMemoryView_FromObject(m.object) : NULL;
+    Py_XDECREF(m.object);
+    return fresh_of(view, m.data); /* which the view keeps */
 }
 
 /* array.array(code, [0]) per dtype, of the type that it was made by: repeating it is the way to an array of n elements without
@@ -195,67 +193,101 @@ static struct {
     PyObject *array;
 } one_element[GORSQRT_COMPUTED];
 
-PyObject *result_array_array(int32_t dtype, int64_t n, void **data) {
+fresh result_array_array(int32_t dtype, int64_t n) {
     if (one_element[dtype].type != array_array_type) {
         PyObject *one = PyObject_CallFunction((PyObject *)array_array_type, "s[d]", format[dtype], 0.0);
-        if (one == NULL) return NULL;
+        if (one == NULL) return fresh_of(NULL, NULL);
         Py_XDECREF(one_element[dtype].array);
         one_element[dtype].array = one;
         one_element[dtype].type = array_array_type;
     }
     PyObject *array = PySequence_Repeat(one_element[dtype].array, n);
     Py_buffer view;
-    if (array == NULL || PyObject_GetBuffer(array, &view, PyBUF_SIMPLE) < 0) {
+    if (array == NULL || PyObject_GetBuffer(array, &view, PyBUF_CONTIG | PyBUF_FORMAT) < 0) {
         Py_XDECREF(array);
-        return NULL;
+        return fresh_of(NULL, NULL);
+    }
+    /* The class may be anybody's who calls a module `array`. */
+    bool const fits = Py_IS_TYPE(array, array_array_type) && view.ndim == 1 && view.len == n * gorsqrt_item_size[dtype] &&
+                      view.itemsize == gorsqrt_item_size[dtype] && format_dtype(view.format, view.itemsize) == dtype;
+    void *const data = view.buf;
+    PyBuffer_Release(&view);
+    if (!fits) {
+        PyErr_Format(PyExc_TypeError, "rsqrt(): %R times %zd is not an array of so many items; give an out",
+                     one_element[dtype].array, (Py_ssize_t)n);
+        Py_CLEAR(array);
     }
     /* Nobody else has seen the array, so nobody can resize it before the call returns. */
-    *data = view.buf;
-    PyBuffer_Release(&view);
-    return array;
+    return fresh_of(array, data);
 }
 
-PyObject *result_numpy(PyTypeObject *type, int32_t dtype, int ndim, const int64_t *shape, const int64_t *strides,
-                       PyObject *like, void **data) {
+/* Whether an array of a subclass is still what it was made as: its __array_finalize__ may have changed it. If not, an exception is
+ * set. */
+static bool is_as_made(PyObject *object, PyObject *descr, int ndim, const int64_t *shape, const int64_t *strides) {
+    const numpy_array *const a = (const numpy_array *)object;
+    bool same = a->nd == ndim && a->descr == descr;
+    for (int d = 0; same && d < ndim; d++) {
+        same = a->dimensions[d] == shape[d] && (strides == NULL || a->strides[d] == strides[d]);
+    }
+    if (!same) {
+        PyErr_Format(PyExc_TypeError,
+                     "rsqrt(): __array_finalize__ of %R changes a result's shape, strides or dtype; give an out",
+                     (PyObject *)Py_TYPE(object));
+    }
+    return same;
+}
+
+/* Gives numpy its handler of memory back, in exchange for ours. An exception that is set stays. */
+static int restore_handler(PyObject *theirs) {
+    PyObject *type, *value, *traceback;
+    PyErr_Fetch(&type, &value, &traceback);
+    PyObject *const ours = numpy.set_handler(theirs);
+    int const failed = ours == NULL ? -1 : 0;
+    Py_XDECREF(ours);
+    if (type) PyErr_Restore(type, value, traceback); /* in place of a new one */
+    return failed;
+}
+
+fresh result_numpy(PyTypeObject *type, int32_t dtype, int ndim, const int64_t *shape, const int64_t *strides, PyObject *like) {
     PyObject *descr = numpy_descr_for(dtype);
-    if (descr == NULL) return NULL;
+    if (descr == NULL) return fresh_of(NULL, NULL);
     int64_t bytes = gorsqrt_item_size[dtype];
     for (int d = 0; d < ndim; d++) {
         if (__builtin_mul_overflow(bytes, shape[d], &bytes)) bytes = 0; /* too large: numpy says so */
     }
     PyObject *others = NULL;
-    if (bytes >= POOLED && numpy.set_handler && (others = numpy.set_handler(numpy.pooled)) == NULL) return NULL;
+    if (bytes >= POOLED && numpy.set_handler && (others = numpy.set_handler(numpy.pooled)) == NULL) return fresh_of(NULL, NULL);
     PyObject *array = numpy.new_from_descr(type, Py_NewRef(descr), ndim, shape, strides, NULL, 0, like);
     if (others) {
-        PyObject *ours = numpy.set_handler(others);
-        if (ours == NULL) Py_CLEAR(array);
-        Py_XDECREF(ours);
+        if (restore_handler(others) < 0) {
+            Py_CLEAR(array);               /* for want of memory, some of which this gives back */
+            (void)restore_handler(others); /* or all later arrays would have ours */
+        }
         Py_DECREF(others);
     }
-    if (array) *data = ((numpy_array *)array)->data;
-    return array;
+    if (array && type != numpy.array_type && !is_as_made(array, descr, ndim, shape, strides)) Py_CLEAR(array);
+    return fresh_of(array, array ? ((const numpy_array *)array)->data : NULL);
 }
 
-PyObject *result_new(const operand *input, int32_t dtype, const int64_t *strides, void **data) {
+fresh result_new(const operand *input, int32_t dtype, const int64_t *strides) {
     const gorsqrt_array *a = &input->array;
     switch (input->container) {
         case NUMPY_ARRAY: {
             PyTypeObject *type = Py_TYPE(input->object);
-            return result_numpy(type, dtype, a->ndim, a->shape, strides, type == numpy.array_type ? NULL : input->object, data);
+            return result_numpy(type, dtype, a->ndim, a->shape, strides, type == numpy.array_type ? NULL : input->object);
         }
         case TORCH_TENSOR:
         case TORCH_KERNEL: {
             int64_t steps[GORSQRT_MAX_NDIM];
             for (int d = 0; d < a->ndim; d++) steps[d] = strides[d] / gorsqrt_item_size[dtype];
-            return torch_result(-1, dtype, a->ndim, a->shape, steps, data);
+            return torch_result(-1, dtype, a->ndim, a->shape, steps);
         }
-        case NUMPY_SCALAR: return result_numpy(numpy.array_type, dtype, 0, NULL, NULL, NULL, data);
+        case NUMPY_SCALAR: return result_numpy(numpy.array_type, dtype, 0, NULL, NULL, NULL);
         case ARRAY_ARRAY:
-            if ((dtype == GORSQRT_F32 || dtype == GORSQRT_F64) && a->ndim == 1)
-                return result_array_array(dtype, a->shape[0], data);
-            return result_memoryview(dtype, a->ndim, a->shape, strides, data); /* no type code for the others */
-        case ARRAY_API: return memory_new(dtype, a->ndim, a->shape, strides, data);
-        default: return result_memoryview(dtype, a->ndim, a->shape, strides, data);
+            if ((dtype == GORSQRT_F32 || dtype == GORSQRT_F64) && a->ndim == 1) return result_array_array(dtype, a->shape[0]);
+            return result_memoryview(dtype, a->ndim, a->shape, strides); /* no type code for the others */
+        case ARRAY_API: return memory_new(dtype, a->ndim, a->shape, strides);
+        default: return result_memoryview(dtype, a->ndim, a->shape, strides);
     }
 }
 

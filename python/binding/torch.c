@@ -327,17 +327,13 @@ void torch_written(PyObject *object) {
     if (!inference) api.bump_version(tensor); /* those have no version */
 }
 
-/* torch.empty_strided, called as in Python. */
+/* torch.empty_strided, called as in Python; strides in elements. */
 static PyObject *empty_by_python(int32_t index, int32_t dtype, int ndim, const int64_t *shape, const int64_t *strides) {
-    PyObject *sizes = PyTuple_New(ndim), *steps = PyTuple_New(ndim), *result = NULL;
-    for (int d = 0; sizes && steps && d < ndim; d++) {
-        PyTuple_SetItem(sizes, d, PyLong_FromLongLong(shape[d]));
-        PyTuple_SetItem(steps, d, PyLong_FromLongLong(strides[d]));
-    }
+    PyObject *sizes = tuple_of(ndim, shape), *steps = sizes ? tuple_of(ndim, strides) : NULL;
     PyObject *device = index < 0 ? PyUnicode_FromString("cpu") : PyUnicode_FromFormat("cuda:%d", (int)index);
     PyObject *options = device ? Py_BuildValue("{sOsO}", "dtype", dtype_object[dtype], "device", device) : NULL;
-    PyObject *arguments = sizes && steps ? PyTuple_Pack(2, sizes, steps) : NULL;
-    if (options && arguments && !PyErr_Occurred()) result = PyObject_Call(empty_strided, arguments, options);
+    PyObject *arguments = steps && options ? PyTuple_Pack(2, sizes, steps) : NULL;
+    PyObject *result = arguments ? PyObject_Call(empty_strided, arguments, options) : NULL;
     Py_XDECREF(arguments);
     Py_XDECREF(options);
     Py_XDECREF(device);
@@ -346,30 +342,46 @@ static PyObject *empty_by_python(int32_t index, int32_t dtype, int ndim, const i
     return result;
 }
 
+/* Where the memory of such a tensor is, which may be anybody's who has put a function in torch.empty_strided's place. NULL with an
+ * exception set if it is not what was asked for. */
+static fresh checked(PyObject *object, int32_t index, int32_t dtype, int ndim, const int64_t *shape, const int64_t *strides) {
+    if (PyType_IsSubtype(Py_TYPE(object), torch_tensor)) {
+        operand o;
+        const gorsqrt_array *const a = &o.array;
+        bool fits = operand_take(&o, object, TORCH_KERNEL, true) == 0 && a->dtype == dtype && a->ndim == ndim &&
+                    a->device == (index < 0 ? CPU : CUDA);
+        for (int d = 0; fits && d < ndim; d++) {
+            fits = a->shape[d] == shape[d] && a->strides[d] == strides[d] * gorsqrt_item_size[dtype];
+        }
+        void *const data = fits ? a->data : NULL; /* the tensor's */
+        operand_release(&o);
+        if (fits) return fresh_of(object, data);
+    }
+    if (!PyErr_Occurred()) PyErr_SetString(PyExc_RuntimeError, "rsqrt(): torch.empty_strided answers with another tensor");
+    Py_DECREF(object);
+    return fresh_of(NULL, NULL);
+}
+
 /* The result is torch's in every respect: its allocator's, whose blocks are aligned to 64 bytes, and its own to resize. */
-PyObject *torch_result(int32_t index, int32_t dtype, int ndim, const int64_t *shape, const int64_t *strides, void **data) {
+fresh torch_result(int32_t index, int32_t dtype, int ndim, const int64_t *shape, const int64_t *strides) {
     PyObject *result = NULL;
+    void *data;
     handle tensor;
     int32_t const device = index < 0 ? cpu : cuda;
     if (api.to_pyobject && api.empty_strided(ndim, shape, strides, number_of[dtype], device, index, &tensor) == 0) {
-        if (api.get_data(tensor, data) || api.to_pyobject(tensor, NULL, &result)) result = NULL;
+        if (api.get_data(tensor, &data) || api.to_pyobject(tensor, NULL, &result)) result = NULL;
         api.delete_tensor(tensor);
-        if (result && device == cuda) return result;
-        if (result) {
+        if (result && device == cpu) {
             int64_t bytes = gorsqrt_item_size[dtype];
             for (int d = 0; d < ndim; d++) bytes *= shape[d];
-            pool_prepare(*data, (size_t)bytes);
-            return result;
+            pool_prepare(data, (size_t)bytes);
         }
+        if (result) return fresh_of(result, data);
         PyErr_Clear();
     }
     /* Also where that failed, so that the error is torch's. */
     result = empty_by_python(index, dtype, ndim, shape, strides);
-    PyObject *address = result ? PyObject_CallMethod(result, "data_ptr", NULL) : NULL;
-    if (address) *data = PyLong_AsVoidPtr(address);
-    if (address == NULL || PyErr_Occurred()) Py_CLEAR(result);
-    Py_XDECREF(address);
-    return result;
+    return result ? checked(result, index, dtype, ndim, shape, strides) : fresh_of(NULL, NULL);
 }
 
 /* For gorsqrt/_torch_door.py and gorsqrt/torch.py. */
