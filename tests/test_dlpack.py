@@ -296,8 +296,9 @@ BAD = [
     ({"strides": (-(2**63),)}, BufferError, "shape and strides are too large"),
     ({"data": 0}, BufferError, "data is NULL"),
     ({"byte_offset": 2**64 - 1}, BufferError, "byte_offset is too large"),
-    ({"data": 8, "strides": (-16,)}, BufferError, "byte_offset is too large"),
-    ({"data": 2**64 - 16}, BufferError, "byte_offset is too large"),
+    ({"data": 8}, BufferError, "data is no address of so many items"),
+    ({"data": 2**13, "strides": (-(2**13),)}, BufferError, "data is no address of so many items"),
+    ({"data": 2**64 - 16}, BufferError, "data is no address of so many items"),
     ({"major": 2}, BufferError, "version 2.0 is not supported; 1.x is"),
     ({"major": 0}, BufferError, "version 0.0 is not supported; 1.x is"),
     ({"capsule": 5}, BufferError, "must return a capsule, not <class 'int'>"),
@@ -634,7 +635,8 @@ def test_consumers_that_outlive_the_interpreter():
         pointer = ctypes.pythonapi.PyCapsule_GetPointer
         pointer.restype, pointer.argtypes = ctypes.c_void_p, (ctypes.py_object, ctypes.c_char_p)
         address = pointer(capsule, b"dltensor")
-        ctypes.pythonapi.PyCapsule_SetName(ctypes.py_object(capsule), b"used_dltensor")
+        used = b"used_dltensor"  # which the capsule keeps the address of
+        ctypes.pythonapi.PyCapsule_SetName(ctypes.py_object(capsule), used)
         deleter = ctypes.c_void_p.from_address(address + 56).value  # after a tensor of 48 bytes and the context
         at_end = ctypes.CDLL(None).__cxa_atexit
         at_end.argtypes = ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p

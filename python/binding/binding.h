@@ -137,6 +137,9 @@ typedef enum {
 void call_once_per_process(void);
 int call_install(const char *module, const char *rsqrt_doc, const char *rsqrt_inplace_doc);
 
+/* Raises what Go refused a call of this function with, and frees the text. In place the destination is the input. */
+void refusal_raise(const char *function, bool in_place, gorsqrt_refusal *refusal);
+
 /* Calls that Go decides, of arguments that have been recognised; in place out is the input. NULL with an exception set; call_into
  * answers with out, or with None where that is a kernel's tensor of another shape and nothing else is wrong. */
 PyObject *call_fresh(PyObject *input, container in);
@@ -160,14 +163,19 @@ int run_plain(int32_t dtype, int64_t n, void *dst, const void *src);
 /* Which container an object is, without an effect on it. NOT_AN_ARRAY also with an exception set. */
 container recognise(PyObject *object);
 
-/* An attribute of a module that somebody else has imported; NULL where there is none, without an exception. */
+/* Questions to objects, which may run anybody's code: only an AttributeError is a no, every other exception is the answer. */
+
+/* 1 or 0; -1 with an exception set. */
+int has_attribute(PyObject *object, const char *name);
+
+/* An attribute of a module that somebody else has imported; NULL if there is none, or with an exception set. */
 PyObject *imported(const char *module, const char *attribute);
 
 /* array.array, once somebody else has imported its module. */
 extern PyTypeObject *array_array_type;
 
-/* Whether an object is an instance of a class that somebody else has imported. Sets no exception. */
-bool is_instance(PyObject *object, const char *module, const char *name);
+/* Whether an object is an instance of a class that somebody else has imported: 1 or 0; -1 with an exception set. */
+int is_instance(PyObject *object, const char *module, const char *name);
 
 /* A tuple of integers; NULL with an exception set. */
 PyObject *tuple_of(int length, const int64_t *integers);
@@ -195,14 +203,34 @@ typedef struct {
 int operand_take(operand *o, PyObject *object, container container, bool written);
 void operand_release(operand *o);
 
-/* Names an element type that has no kernel: str(type). 0, or -1 with an exception set. */
+/* PyBuffer_Release, which keeps the exception that is set, if any. */
+void release_buffer(Py_buffer *view);
+
+/* Names an element type that has no kernel: str(type). 0, or -1 with an exception set, which may have been set before. */
 int operand_name_type(operand *o, PyObject *type);
 
-/* Fills in an operand from the attribute of this name, a dict as numpy's array interface has it. As operand_take. */
-int operand_take_interface(operand *o, const char *name);
+/* Fills in an operand from the attribute of this name, a dict as numpy's array interface has it, of this dtype or, if that is
+ * GORSQRT_DTYPES, of the one that the dict names. As operand_take. */
+int operand_take_interface(operand *o, const char *name, int32_t dtype);
+
+/* An item of that dict, borrowed; NULL if there is none, or with an exception set. */
+PyObject *operand_interface_item(const operand *o, const char *key);
 
 /* Strides for an operand that came without; false where they overflow. */
 bool operand_c_order(operand *o, int64_t item_size);
+
+/* How many bytes an array's items take, and how far they reach from its first one: `low` is at most 0, `high` at least 0. */
+typedef struct {
+    int64_t bytes, low, high;
+} extent;
+
+/* Measures an array of a dtype of ours by the shape and strides that somebody else's object gave: what is wrong with them, or
+ * NULL. Of an array without items the extent is 0. */
+const char *operand_measure(const gorsqrt_array *a, extent *e);
+
+/* Sets the address of the first item, which somebody else's object gave: what is wrong with it, or NULL. It is NULL or beyond the
+ * first page afterwards: Go ends a process that holds a pointer into that. */
+const char *operand_place(gorsqrt_array *a, const extent *e, const void *data);
 
 /* dlpack.c. dlpack_take is operand_take for what has __dlpack__, and dlpack_release calls the deleter, if there is one to call,
  * and keeps the exception that is set, if any. Of what is on a CUDA device dlpack_take finds out only where: dlpack_is_closed
@@ -327,7 +355,8 @@ typedef struct {
     bool on_cuda;
 } torch_look;
 
-/* Whether a tensor may be read, or also written, without torch's dispatcher; if so, looks at it. Sets no exception. */
+/* Whether a tensor may be read, or also written, without torch's dispatcher; if so, looks at it. False also with an exception
+ * set. */
 bool torch_is_ordinary(PyObject *object, bool written, torch_look *t);
 
 bool torch_is_contiguous(const torch_look *t);
@@ -367,8 +396,8 @@ typedef struct {
 enum { NUMPY_C_CONTIGUOUS = 0x1, NUMPY_WRITEABLE = 0x400 };
 
 typedef struct {
-    PyTypeObject *array_type, *generic_type; /* NULL until numpy is found */
-    PyObject *descr[GORSQRT_COMPUTED];       /* see numpy_descr_for */
+    PyTypeObject *array_type, *generic_type, *descr_type; /* NULL until numpy is found */
+    PyObject *descr[GORSQRT_COMPUTED];                    /* see numpy_descr_for */
     PyObject *(*new_from_descr)(PyTypeObject *, PyObject *, int, const Py_ssize_t *, const Py_ssize_t *, void *, int,
                                 PyObject *);
     PyObject *(*scalar)(void *, PyObject *, PyObject *);
@@ -379,11 +408,14 @@ typedef struct {
 
 extern numpy_api numpy;
 
-/* Whether numpy is there; looks for it if it was not. Sets no exception. */
-bool numpy_find(void);
+/* Whether numpy is there; looks for it if it was not. 1 or 0; -1 with an exception set. */
+int numpy_find(void);
 
-/* The dtype of a numpy descriptor; GORSQRT_DTYPES where it is none of ours. */
+/* The dtype of a numpy descriptor; GORSQRT_DTYPES if it is none of ours, also with an exception set. */
 int32_t numpy_dtype(PyObject *descr);
+
+/* The same of somebody's attribute `dtype`, which may be of any class. */
+int32_t numpy_dtype_of(PyObject *dtype);
 
 /* numpy's descriptor of a computed dtype, borrowed; NULL with an exception set where numpy has none (bfloat16). */
 PyObject *numpy_descr_for(int32_t dtype);

@@ -8,15 +8,16 @@ static PyObject *name_input, *name_out;
 
 /* Everything else: Go decides. */
 
-/* Raises what Go refused with. In place the destination is the input. */
-static void raise_refusal(const char *function, bool in_place, gorsqrt_refusal *refusal) {
+void refusal_raise(const char *function, bool in_place, gorsqrt_refusal *refusal) {
     PyObject *const exceptions[] = {[RUNTIME_ERROR] = PyExc_RuntimeError,
                                     [TYPE_ERROR] = PyExc_TypeError,
                                     [VALUE_ERROR] = PyExc_ValueError,
                                     [OTHER_SHAPE] = PyExc_RuntimeError};
     PyObject *const exception = exceptions[refusal->kind];
-    if (refusal->operand == NEITHER || refusal->text == NULL) {
-        raise_text(exception, refusal->text);
+    if (refusal->text == NULL) {
+        PyErr_NoMemory();
+    } else if (refusal->operand == NEITHER) {
+        PyErr_SetString(exception, refusal->text);
     } else {
         PyErr_Format(exception, "%s(): argument '%s' %s", function, refusal->operand == DST && !in_place ? "out" : "input",
                      refusal->text);
@@ -57,9 +58,15 @@ static PyObject *launch_fresh(operand *x, int32_t dtype, const int64_t *strides)
     if (result == NULL) return NULL;
     operand y;
     gorsqrt_refusal refusal;
-    const gorsqrt_go *const go = operand_take(&y, result, recognise(result), true) < 0 ? NULL : go_ask();
+    container const to = recognise(result);
+    if (to == NOT_AN_ARRAY) {
+        if (!PyErr_Occurred()) PyErr_SetString(PyExc_TypeError, "rsqrt(): the allocator of 'input' gives no array");
+        Py_DECREF(result);
+        return NULL;
+    }
+    const gorsqrt_go *const go = operand_take(&y, result, to, true) < 0 ? NULL : go_ask();
     bool const refused = go && launch(go, &y, x, &refusal);
-    if (refused) raise_refusal("rsqrt", false, &refusal);
+    if (refused) refusal_raise("rsqrt", false, &refusal);
     if (go == NULL || refused) Py_CLEAR(result);
     operand_release(&y);
     return result;
@@ -87,7 +94,7 @@ PyObject *call_fresh(PyObject *input, container in) {
         if (go == NULL) {
             result = NULL;
         } else if (go->decide_fresh(&plan, strides, &dtype, &x.array, &refusal)) {
-            raise_refusal("rsqrt", false, &refusal);
+            refusal_raise("rsqrt", false, &refusal);
         } else if (in == JAX_ARRAY) {
             result = jax_compute(&x, dtype);
         } else if (x.array.device == CUDA) {
@@ -127,7 +134,7 @@ PyObject *call_into(const char *function, bool in_place, PyObject *input, contai
                     free(refusal.text);
                     result = torch_call(in_place, input, out); /* resizes it */
                 } else {
-                    raise_refusal(function, in_place, &refusal);
+                    refusal_raise(function, in_place, &refusal);
                 }
             } else {
                 if (there || run(&plan, y.array.data, x.array.data) == 0) result = Py_NewRef(out);
@@ -213,7 +220,7 @@ static int read_arguments(arguments *a, const char *function, bool takes_out, Py
     return 0;
 }
 
-/* Whether an argument is torch's business. */
+/* Whether an argument is torch's business; true also with an exception set. */
 static bool is_torchs(PyObject *object, container container, bool written) {
     torch_look unused;
     return container == TORCH_TENSOR && !torch_is_ordinary(object, written, &unused);
@@ -237,7 +244,8 @@ static PyObject *rsqrt(PyObject *module, PyObject *const *args, Py_ssize_t nargs
     /* numpy and array.array may have been found only now; of tensors the lane has said all that it knows. */
     if (!tried || a.in != TORCH_TENSOR) result = a.out ? express_out(a.input, a.out) : express_fresh(a.input);
     if (result || PyErr_Occurred()) return result;
-    if (is_torchs(a.input, a.in, false) || (a.out && is_torchs(a.out, a.to, true))) return torch_call(false, a.input, a.out);
+    if (is_torchs(a.input, a.in, false) || (a.out && is_torchs(a.out, a.to, true)))
+        return PyErr_Occurred() ? NULL : torch_call(false, a.input, a.out);
     return a.out ? call_into("rsqrt", false, a.input, a.in, a.out, a.to) : call_fresh(a.input, a.in);
 }
 
@@ -250,7 +258,7 @@ static PyObject *rsqrt_inplace(PyObject *module, PyObject *const *args, Py_ssize
     if (read_arguments(&a, "rsqrt_", false, args, nargs, kwnames) < 0) return NULL;
     result = express_in_place(a.input);
     if (result || PyErr_Occurred()) return result;
-    if (is_torchs(a.input, a.in, true)) return torch_call(true, a.input, NULL);
+    if (is_torchs(a.input, a.in, true)) return PyErr_Occurred() ? NULL : torch_call(true, a.input, NULL);
     return call_into("rsqrt_", true, a.input, a.in, a.input, a.in);
 }
 

@@ -12,17 +12,8 @@ static int take_cupy(operand *o) {
     int failed = place && PyArg_ParseTuple(place, "OiK", &dtype, &o->array.index, &stream) ? 0 : -1;
     if (!failed) {
         o->array.stream = stream;
-        o->array.dtype = numpy_dtype(dtype);
-        PyObject *strides = PyDict_GetItemString(o->owned, "strides");
-        if (o->array.dtype != GORSQRT_DTYPES) {
-            if ((strides == NULL || strides == Py_None) && !operand_c_order(o, gorsqrt_item_size[o->array.dtype])) {
-                PyErr_SetString(PyExc_ValueError, "__cuda_array_interface__: the shape is too large");
-                failed = -1;
-            }
-        } else {
-            Py_CLEAR(o->owned); /* the dict, which has the type's name as a typestr */
-            failed = operand_name_type(o, dtype);
-        }
+        o->array.dtype = numpy_dtype_of(dtype);
+        if (o->array.dtype == GORSQRT_DTYPES) failed = operand_name_type(o, dtype);
     }
     Py_XDECREF(place);
     return failed;
@@ -30,8 +21,8 @@ static int take_cupy(operand *o) {
 
 /* The stream of the interface's version 3. 0, or -1 with an exception set. */
 static int read_stream(operand *o) {
-    PyObject *stream = PyDict_GetItemString(o->owned, "stream");
-    if (stream == NULL || stream == Py_None) return 0;
+    PyObject *stream = operand_interface_item(o, "stream");
+    if (stream == NULL || stream == Py_None) return PyErr_Occurred() ? -1 : 0;
     bool const number = PyLong_Check(stream);
     o->array.stream = number ? PyLong_AsUnsignedLongLong(stream) : 0;
     if (PyErr_Occurred()) {
@@ -44,15 +35,13 @@ static int read_stream(operand *o) {
 }
 
 int cuda_take(operand *o) {
+    static const char name[] = "__cuda_array_interface__";
     o->array.device = CUDA;
     o->array.launches = 1;
-    if (operand_take_interface(o, "__cuda_array_interface__") < 0) return -1;
-    enum { PAGE = 4096 }; /* Go ends a process that holds a pointer into the first one */
-    if (o->array.data && (uintptr_t)o->array.data < PAGE) {
-        PyErr_Format(PyExc_ValueError, "__cuda_array_interface__: %p is no address of device memory", o->array.data);
-        return -1;
-    }
-    return is_instance(o->object, "cupy", "ndarray") ? take_cupy(o) : read_stream(o);
+    int const is_cupys = is_instance(o->object, "cupy", "ndarray");
+    if (is_cupys == 0) return operand_take_interface(o, name, GORSQRT_DTYPES) < 0 ? -1 : read_stream(o);
+    if (is_cupys < 0 || take_cupy(o) < 0) return -1;
+    return o->array.dtype == GORSQRT_DTYPES ? 0 : operand_take_interface(o, name, o->array.dtype);
 }
 
 /* A result of ours: what it is, others find out by DLPack or the interface. */
@@ -152,8 +141,9 @@ PyObject *cuda_result(const operand *input, int32_t dtype, const int64_t *stride
         for (int d = 0; d < a->ndim; d++) elements[d] = strides[d] / gorsqrt_item_size[dtype];
         return torch_result(a->index, dtype, a->ndim, a->shape, elements).object;
     }
-    if (!is_instance(input->object, "cupy", "ndarray")) return memory_new(input, dtype, strides);
-    PyObject *descr = numpy_descr_for(dtype);
+    int const is_cupys = is_instance(input->object, "cupy", "ndarray");
+    if (is_cupys == 0) return memory_new(input, dtype, strides);
+    PyObject *descr = is_cupys > 0 ? numpy_descr_for(dtype) : NULL;
     PyObject *adapter = descr ? PyImport_ImportModule("gorsqrt.cupy") : NULL;
     PyObject *steps = adapter ? tuple_of(a->ndim, strides) : NULL;
     PyObject *result = steps ? PyObject_CallMethod(adapter, "empty", "OOO", input->object, descr, steps) : NULL;

@@ -73,7 +73,8 @@ static int32_t where(int32_t device_type) {
 /* Asks the object for its device, if it can be asked; the tensor will say it too. Nothing else is asked of what is refused for
  * where it is. */
 static int ask_device(operand *o) {
-    if (!PyObject_HasAttrString((PyObject *)Py_TYPE(o->object), "__dlpack_device__")) return 0;
+    int const can = has_attribute((PyObject *)Py_TYPE(o->object), "__dlpack_device__");
+    if (can <= 0) return can;
     PyObject *device = PyObject_CallMethod(o->object, "__dlpack_device__", NULL);
     if (device == NULL) return -1;
     if (!PyTuple_Check(device) || PyTuple_Size(device) != 2) {
@@ -154,40 +155,25 @@ static int name_type(operand *o, const dl_tensor *t) {
     return failed;
 }
 
-/* Reads shape and strides, of an element type that has a kernel. What is wrong with them, or NULL. */
+/* Reads shape, strides and address, of an element type that has a kernel. What is wrong with them, or NULL. */
 static const char *read_layout(operand *o, const dl_tensor *t) {
-    gorsqrt_array *const a = &o->array;
-    int64_t const size = gorsqrt_item_size[a->dtype];
-    int64_t bytes = size, low = 0, high = size;
-    bool none = false, fits = true;
+    int64_t const size = gorsqrt_item_size[o->array.dtype];
     if (t->ndim > 0 && t->shape == NULL) return "shape is NULL";
-    a->shape = t->shape;
+    bool fits = true;
     for (int d = 0; d < t->ndim; d++) {
-        if (t->shape[d] < 0) return "a length is negative";
-        none |= t->shape[d] == 0;
+        o->shape[d] = t->shape[d];
+        if (t->strides) fits &= !__builtin_mul_overflow(t->strides[d], size, &o->strides[d]);
     }
-    for (int d = 0; d < t->ndim && !none; d++) fits &= !__builtin_mul_overflow(bytes, t->shape[d], &bytes);
-    if (t->strides == NULL) {
-        fits &= operand_c_order(o, size);
-    } else {
-        for (int d = 0; d < t->ndim; d++) fits &= !__builtin_mul_overflow(t->strides[d], size, &o->strides[d]);
-    }
-    for (int d = 0; d < t->ndim && fits && !none; d++) {
-        int64_t reach;
-        fits = !__builtin_mul_overflow(t->shape[d] - 1, o->strides[d], &reach);
-        int64_t *const end = reach < 0 ? &low : &high;
-        fits = fits && !__builtin_add_overflow(*end, reach, end);
-    }
+    if (t->strides == NULL) fits = operand_c_order(o, size);
+    extent e;
+    const char *const flaw = operand_measure(&o->array, &e);
+    if (flaw) return flaw;
     if (!fits) return "shape and strides are too large";
-    if (none) return NULL;
-    if (t->data == NULL) return "data is NULL";
-    /* The first byte and the last one must have addresses. */
-    uint64_t first;
-    if (__builtin_add_overflow((uintptr_t)t->data, t->byte_offset, &first) || first < -(uint64_t)low ||
-        first > UINT64_MAX - (uint64_t)high) {
-        return "byte_offset is too large";
-    }
-    return NULL;
+    if (e.bytes > 0 && t->data == NULL) return "data is NULL";
+    /* The producer keeps this memory in place until the deleter is called. */
+    uintptr_t const first = (uintptr_t)t->data + t->byte_offset;
+    if (e.bytes > 0 && first < t->byte_offset) return "byte_offset is too large";
+    return operand_place(&o->array, &e, (void *)first);
 }
 
 /* Asked for no stream, a producer lets the tensor be used on the legacy default one. */
@@ -213,11 +199,6 @@ static int read_tensor(operand *o, const dl_tensor *t, uintptr_t stream) {
         PyErr_Format(PyExc_BufferError, "__dlpack__: %s", flaw);
         return -1;
     }
-    /* The producer keeps this memory in place until the deleter is called. Go ends a process that holds a pointer into the first
-     * page, where no array without items needs one. */
-    a->data = (void *)((uintptr_t)t->data + t->byte_offset);
-    enum { PAGE = 4096 };
-    if ((uintptr_t)a->data < PAGE) a->data = NULL;
     return 0;
 }
 
@@ -429,8 +410,7 @@ static bool ready_on(const block *b, PyObject *stream) {
     const gorsqrt_go *const go = go_ask();
     gorsqrt_refusal refusal;
     if (go == NULL || !go->order(b->device, (uintptr_t)number, &refusal)) return go != NULL;
-    raise_text(PyExc_RuntimeError, refusal.text);
-    free(refusal.text);
+    refusal_raise("__dlpack__", false, &refusal);
     return false;
 }
 

@@ -13,6 +13,16 @@ typedef struct {
     Py_buffer view; /* held until plain_release where view.obj is set */
 } plain;
 
+/* Counts the items. False if they are more than can be, or a length is negative: that needs a decision. */
+static bool count(plain *p) {
+    int64_t const most = INT64_MAX / gorsqrt_item_size[p->dtype];
+    p->n = 1;
+    for (int d = 0; d < p->ndim; d++) {
+        if (p->shape[d] < 0 || __builtin_mul_overflow(p->n, p->shape[d], &p->n)) return false;
+    }
+    return p->n <= most;
+}
+
 /* Whether the object is one of the containers that this lane knows, and plain; if so, plain_release must follow. Sets no
  * exception. */
 static bool plain_take(plain *p, PyObject *object, bool written) {
@@ -27,9 +37,7 @@ static bool plain_take(plain *p, PyObject *object, bool written) {
         p->shape = a->dimensions;
         p->read_only = !(a->flags & NUMPY_WRITEABLE);
         p->container = NUMPY_ARRAY;
-        p->n = 1;
-        for (int d = 0; d < a->nd; d++) p->n *= a->dimensions[d];
-        return true;
+        return count(p);
     }
     if (type == torch_tensor || type == torch_parameter) {
         torch_look t;
@@ -51,14 +59,15 @@ static bool plain_take(plain *p, PyObject *object, bool written) {
             return false;
         }
         p->dtype = format_dtype(p->view.format, p->view.itemsize);
-        if (p->dtype >= GORSQRT_COMPUTED || p->view.ndim > GORSQRT_MAX_NDIM || !PyBuffer_IsContiguous(&p->view, 'C')) {
+        p->ndim = p->view.ndim;
+        p->shape = p->view.shape;
+        /* A memoryview repeats what its exporter says. */
+        if (p->dtype >= GORSQRT_COMPUTED || p->ndim > GORSQRT_MAX_NDIM || !PyBuffer_IsContiguous(&p->view, 'C') || !count(p) ||
+            p->view.len != p->n * gorsqrt_item_size[p->dtype] || (p->view.buf == NULL && p->n > 0)) {
             PyBuffer_Release(&p->view);
             return false;
         }
         p->data = p->view.buf;
-        p->ndim = p->view.ndim;
-        p->shape = p->view.shape;
-        p->n = p->view.len / p->view.itemsize;
         p->read_only = p->view.readonly;
         p->container = type == array_array_type ? ARRAY_ARRAY : BUFFER;
         return true;
@@ -67,7 +76,7 @@ static bool plain_take(plain *p, PyObject *object, bool written) {
 }
 
 static void plain_release(plain *p) {
-    if (p->view.obj) PyBuffer_Release(&p->view);
+    if (p->view.obj) release_buffer(&p->view);
 }
 
 static fresh like_plain(const plain *p) {
@@ -76,7 +85,8 @@ static fresh like_plain(const plain *p) {
     int64_t strides[GORSQRT_MAX_NDIM], step = p->container == BUFFER ? gorsqrt_item_size[p->dtype] : 1;
     for (int d = p->ndim - 1; d >= 0; d--) {
         strides[d] = step;
-        step *= p->shape[d] > 1 ? p->shape[d] : 1;
+        step =
+            (int64_t)((uint64_t)step * (uint64_t)(p->shape[d] > 1 ? p->shape[d] : 1)); /* means nothing if there are no items */
     }
     return p->container == BUFFER ? result_memoryview(p->dtype, p->ndim, p->shape, strides)
                                   : torch_result(-1, p->dtype, p->ndim, p->shape, strides);

@@ -5,59 +5,94 @@
 
 PyTypeObject *array_array_type;
 
-/* Whether a type is array.array or a subclass. The module is looked up again for every other type but memoryview, since it may
- * be imported late or anew. */
-static bool is_array_array(PyTypeObject *type) {
-    if (array_array_type && PyType_IsSubtype(type, array_array_type)) return true;
-    if (type == &PyMemoryView_Type) return false;
-    PyObject *found = imported("array", "array");
-    bool const fits =
-        found && PyType_Check(found) && PyObject_HasAttrString(found, "typecode"); /* not somebody's own array.py */
-    if (fits && found != (PyObject *)array_array_type) {
-        Py_XDECREF((PyObject *)array_array_type);
-        array_array_type = (PyTypeObject *)Py_NewRef(found);
+int has_attribute(PyObject *object, const char *name) {
+    PyObject *value = PyObject_GetAttrString(object, name);
+    if (value == NULL) {
+        if (!PyErr_ExceptionMatches(PyExc_AttributeError)) return -1;
+        PyErr_Clear();
+        return 0;
     }
-    Py_XDECREF(found);
-    return fits && PyType_IsSubtype(type, array_array_type);
+    Py_DECREF(value);
+    return 1;
 }
 
-bool is_instance(PyObject *object, const char *module, const char *name) {
+int is_instance(PyObject *object, const char *module, const char *name) {
     PyObject *class = imported(module, name);
-    int const is = class ? PyObject_IsInstance(object, class) : 0;
-    if (is < 0) PyErr_Clear();
-    Py_XDECREF(class);
-    return is > 0;
+    if (class == NULL) return PyErr_Occurred() ? -1 : 0;
+    int const is = PyObject_IsInstance(object, class);
+    Py_DECREF(class);
+    return is;
+}
+
+/* Whether a type is array.array or a subclass: 1 or 0; -1 with an exception set. The module is looked up again for every other
+ * type but memoryview, since it may be imported late or anew. */
+static int is_array_array(PyTypeObject *type) {
+    if (array_array_type && PyType_IsSubtype(type, array_array_type)) return 1;
+    if (type == &PyMemoryView_Type) return 0;
+    PyObject *found = imported("array", "array");
+    if (found == NULL) return PyErr_Occurred() ? -1 : 0;
+    /* Somebody may have put a subclass in its place: the class that C has made is the one below object. */
+    PyTypeObject *own = PyType_Check(found) ? (PyTypeObject *)found : &PyBaseObject_Type, *base;
+    while ((base = PyType_GetSlot(own, Py_tp_base)) != NULL && base != &PyBaseObject_Type) own = base;
+    int fits = has_attribute((PyObject *)own, "typecode"); /* not somebody's own array.py */
+    if (fits > 0 && own != array_array_type) {
+        Py_XDECREF((PyObject *)array_array_type);
+        array_array_type = (PyTypeObject *)Py_NewRef((PyObject *)own);
+    }
+    if (fits > 0) fits = PyType_IsSubtype(type, array_array_type);
+    Py_DECREF(found);
+    return fits;
 }
 
 /* Of the type, as with other protocols, and also of the object: a type may have it for those of its objects that are in CUDA
- * memory. */
-static bool is_cuda_array(PyObject *object) {
-    return PyObject_HasAttrString((PyObject *)Py_TYPE(object), "__cuda_array_interface__") &&
-           PyObject_HasAttrString(object, "__cuda_array_interface__");
+ * memory. 1 or 0; -1 with an exception set. */
+static int is_cuda_array(PyObject *object) {
+    int const has = has_attribute((PyObject *)Py_TYPE(object), "__cuda_array_interface__");
+    return has > 0 ? has_attribute(object, "__cuda_array_interface__") : has;
+}
+
+/* The container of an object that has no buffer and is nobody's known class, and whose type has __dlpack__ or not. */
+static container recognise_protocol(PyObject *object, bool buffer, bool dlpack) {
+    PyObject *const type = (PyObject *)Py_TYPE(object);
+    int has = dlpack ? has_attribute(type, "__array_namespace__") : 0;
+    if (has > 0) {
+        has = is_cuda_array(object);
+        if (has >= 0) return has ? CUDA_ARRAY : ARRAY_API;
+    }
+    if (has < 0) return NOT_AN_ARRAY;
+    if (buffer) return BUFFER;
+    has = torch_tensor ? has_attribute(type, "__torch_function__") : 0;
+    if (has != 0) return has < 0 ? NOT_AN_ARRAY : TORCH_TENSOR;
+    has = has_attribute(type, "__array_interface__");
+    if (has != 0) return has < 0 ? NOT_AN_ARRAY : ARRAY_INTERFACE;
+    has = is_cuda_array(object);
+    if (has != 0) return has < 0 ? NOT_AN_ARRAY : CUDA_ARRAY;
+    return dlpack ? DLPACK : NOT_AN_ARRAY;
 }
 
 container recognise(PyObject *object) {
     PyTypeObject *type = Py_TYPE(object);
-    if (numpy_find()) {
+    int is = numpy_find();
+    if (is < 0) return NOT_AN_ARRAY;
+    if (is) {
         if (type == numpy.array_type || PyType_IsSubtype(type, numpy.array_type)) return NUMPY_ARRAY;
         if (PyType_IsSubtype(type, numpy.generic_type)) return NUMPY_SCALAR;
     }
     bool const buffer = PyObject_CheckBuffer(object);
-    int const tensor = buffer ? 0 : torch_is_tensor(type);
-    if (tensor != 0) return tensor < 0 ? NOT_AN_ARRAY : TORCH_TENSOR;
+    is = buffer ? 0 : torch_is_tensor(type);
+    if (is != 0) return is < 0 ? NOT_AN_ARRAY : TORCH_TENSOR;
     /* Of the type, not the object: a class that has the attribute is no array, and neither is what answers to every name. */
-    bool const dlpack = type != &PyMemoryView_Type && PyObject_HasAttrString((PyObject *)type, "__dlpack__");
-    if (buffer && !dlpack) return is_array_array(type) ? ARRAY_ARRAY : BUFFER;
+    int const dlpack = type == &PyMemoryView_Type ? 0 : has_attribute((PyObject *)type, "__dlpack__");
+    if (dlpack < 0) return NOT_AN_ARRAY;
+    if (buffer && !dlpack) {
+        is = is_array_array(type);
+        return is < 0 ? NOT_AN_ARRAY : is ? ARRAY_ARRAY : BUFFER;
+    }
     if (PyType_Check(object)) return NOT_AN_ARRAY;
     if (type == cuda_memory) return DEVICE_MEMORY;
-    if (is_instance(object, "jax", "Array")) return JAX_ARRAY;
-    if (dlpack && PyObject_HasAttrString((PyObject *)type, "__array_namespace__"))
-        return is_cuda_array(object) ? CUDA_ARRAY : ARRAY_API;
-    if (buffer) return BUFFER;
-    if (torch_tensor && PyObject_HasAttrString((PyObject *)type, "__torch_function__")) return TORCH_TENSOR;
-    if (PyObject_HasAttrString((PyObject *)type, "__array_interface__")) return ARRAY_INTERFACE;
-    if (is_cuda_array(object)) return CUDA_ARRAY;
-    return dlpack ? DLPACK : NOT_AN_ARRAY;
+    is = is_instance(object, "jax", "Array");
+    if (is != 0) return is < 0 ? NOT_AN_ARRAY : JAX_ARRAY;
+    return recognise_protocol(object, buffer, dlpack);
 }
 
 /* The signed, unsigned and floating-point dtypes by the size of an item. */
@@ -97,7 +132,7 @@ int32_t kind_dtype(char kind, int64_t item_size) {
 }
 
 int32_t format_dtype(const char *format, int64_t item_size) {
-    if (format == NULL) return GORSQRT_U8;
+    if (format == NULL) return unsigned_dtype(item_size == 1 ? 1 : 0);
     if (*format == '@' || *format == '=' || *format == '<') format++;
     bool const complex = *format == 'Z';
     if (complex) format++;
@@ -114,16 +149,17 @@ int32_t format_dtype(const char *format, int64_t item_size) {
         case 'I':
         case 'L':
         case 'Q': return complex ? GORSQRT_DTYPES : unsigned_dtype(item_size);
-        case 'e':
-        case 'f':
-        case 'd': return complex ? complex_dtype(item_size) : float_dtype(item_size);
-        case 'F':
-        case 'D': return complex ? GORSQRT_DTYPES : complex_dtype(item_size); /* newer CPythons' letters */
+        case 'e': return !complex && item_size == 2 ? GORSQRT_F16 : GORSQRT_DTYPES;
+        case 'f': return item_size != (complex ? 8 : 4) ? GORSQRT_DTYPES : complex ? GORSQRT_C64 : GORSQRT_F32;
+        case 'd': return item_size != (complex ? 16 : 8) ? GORSQRT_DTYPES : complex ? GORSQRT_C128 : GORSQRT_F64;
+        case 'F': return !complex && item_size == 8 ? GORSQRT_C64 : GORSQRT_DTYPES; /* newer CPythons' letters */
+        case 'D': return !complex && item_size == 16 ? GORSQRT_C128 : GORSQRT_DTYPES;
         default: return GORSQRT_DTYPES;
     }
 }
 
 int operand_name_type(operand *o, PyObject *type) {
+    if (PyErr_Occurred()) return -1;
     o->owned = PyObject_Str(type);
     o->array.type = o->owned ? PyUnicode_AsUTF8AndSize(o->owned, NULL) : NULL;
     return o->array.type ? 0 : -1;
@@ -138,33 +174,84 @@ bool operand_c_order(operand *o, int64_t item_size) {
     return true;
 }
 
+const char *operand_measure(const gorsqrt_array *a, extent *e) {
+    int64_t const size = gorsqrt_item_size[a->dtype];
+    bool none = false, fits = true;
+    *e = (extent){0, 0, 0};
+    if (a->ndim > 0 && a->shape == NULL) return "shape is NULL";
+    for (int d = 0; d < a->ndim; d++) {
+        if (a->shape[d] < 0) return "a length is negative";
+        none |= a->shape[d] == 0;
+    }
+    if (none) return NULL;
+    e->bytes = e->high = size;
+    for (int d = 0; d < a->ndim && fits; d++) {
+        int64_t reach;
+        fits = !__builtin_mul_overflow(e->bytes, a->shape[d], &e->bytes) &&
+               !__builtin_mul_overflow(a->shape[d] - 1, a->strides[d], &reach);
+        int64_t *const end = fits && reach < 0 ? &e->low : &e->high;
+        fits = fits && !__builtin_add_overflow(*end, reach, end);
+    }
+    return fits ? NULL : "shape and strides are too large";
+}
+
+const char *operand_place(gorsqrt_array *a, const extent *e, const void *data) {
+    enum { PAGE = 4096 };
+    uintptr_t const first = (uintptr_t)data;
+    a->data = first < PAGE ? NULL : (void *)data; /* the owner's, who keeps it in place while the operand is held */
+    if (e->bytes == 0) return NULL;
+    if (data == NULL) return "data is NULL";
+    bool const fits = a->data && first > -(uint64_t)e->low && first <= UINT64_MAX - (uint64_t)e->high;
+    return fits ? NULL : "data is no address of so many items";
+}
+
+/* Checks what an exporter has answered; false with an exception set. */
+static bool check_buffer(operand *o) {
+    const Py_buffer *const view = &o->view;
+    if (view->ndim < 0 || (view->ndim > 0 && view->shape == NULL) || view->suboffsets) {
+        PyErr_SetString(PyExc_BufferError, "the buffer has no shape, or suboffsets, which were not asked for");
+        return false;
+    }
+    if (o->array.dtype == GORSQRT_DTYPES || view->ndim > GORSQRT_MAX_NDIM) return true; /* refused later, and never read */
+    if (view->strides == NULL && !operand_c_order(o, view->itemsize)) {                 /* ctypes among others */
+        PyErr_SetString(PyExc_ValueError, "the buffer's shape is too large");
+        return false;
+    }
+    extent e;
+    const char *flaw = operand_measure(&o->array, &e);
+    if (flaw == NULL && e.bytes != view->len) flaw = "its length is not that of its items";
+    if (flaw == NULL) flaw = operand_place(&o->array, &e, view->buf);
+    if (flaw) PyErr_Format(PyExc_BufferError, "the buffer can't be read: %s", flaw);
+    return flaw == NULL;
+}
+
 static int take_buffer(operand *o) {
     /* Strides but no suboffsets; the exporter keeps the memory in place until the view is released. */
     if (PyObject_GetBuffer(o->object, &o->view, PyBUF_RECORDS_RO) < 0) return -1;
-    o->array.data = o->view.buf;
+    o->array.data = NULL;
     o->array.shape = o->view.shape;
     o->array.strides = o->view.strides;
     o->array.ndim = o->view.ndim;
     o->array.read_only = o->view.readonly;
     o->array.dtype = format_dtype(o->view.format, o->view.itemsize);
     o->array.type = o->view.format ? o->view.format : "B";
-    if (o->view.strides == NULL && o->view.ndim <= GORSQRT_MAX_NDIM) { /* ctypes among others */
-        if (!operand_c_order(o, o->view.itemsize)) {
-            PyErr_SetString(PyExc_ValueError, "the buffer's shape is too large");
-            return -1;
-        }
-    }
-    return 0;
+    return check_buffer(o) ? 0 : -1;
+}
+
+/* Shape and strides of an operand whose object may change its own while the other operand is taken, which may run anybody's code.
+ * More than there are places for is refused later, and never read. */
+static void copy_layout(operand *o, int ndim, const int64_t *shape, const int64_t *strides) {
+    o->array.ndim = ndim;
+    if (ndim > GORSQRT_MAX_NDIM) return;
+    memcpy(o->shape, shape, (size_t)ndim * sizeof *shape);
+    memcpy(o->strides, strides, (size_t)ndim * sizeof *strides);
 }
 
 static int take_numpy_array(operand *o) {
-    /* numpy's own fields: they hold while the caller keeps the array and the GIL is ours; the plan, which outlasts that, has
-     * copies. */
+    /* The memory is the array's, and the caller keeps that; numpy refuses to resize it meanwhile, unless told not to look. */
     const numpy_array *a = (const numpy_array *)o->object;
     o->array.data = a->data;
-    o->array.shape = a->dimensions;
-    o->array.strides = a->strides;
-    o->array.ndim = a->nd;
+    copy_layout(o, a->nd, a->dimensions, a->strides);
     o->array.read_only = !(a->flags & NUMPY_WRITEABLE);
     o->array.dtype = numpy_dtype(a->descr);
     return o->array.dtype == GORSQRT_DTYPES ? operand_name_type(o, a->descr) : 0;
@@ -230,51 +317,48 @@ static int32_t typestr_dtype(const char *typestr, Py_ssize_t length) {
     return kind_dtype(typestr[1], size);
 }
 
-/* Whether every item lies within a buffer of `length` bytes whose first item is at `skip`. */
-static bool lies_within(const gorsqrt_array *a, int64_t skip, int64_t length) {
-    int64_t low = skip, high;
-    if (skip < 0 || skip > length) return false;
-    if (a->dtype == GORSQRT_DTYPES) return true; /* refused later, and never read */
-    for (int d = 0; d < a->ndim; d++) {
-        if (a->shape[d] == 0) return true;
-    }
-    if (__builtin_add_overflow(skip, gorsqrt_item_size[a->dtype], &high)) return false;
-    for (int d = 0; d < a->ndim; d++) {
-        int64_t reach;
-        if (__builtin_mul_overflow(a->shape[d] - 1, a->strides[d], &reach)) return false;
-        int64_t *const end = reach < 0 ? &low : &high;
-        if (__builtin_add_overflow(*end, reach, end)) return false;
-    }
-    return low >= 0 && high <= length;
+/* Whether all of an extent lies within a buffer of `length` bytes whose first item is at `skip`. */
+static bool lies_within(const extent *e, int64_t skip, int64_t length) {
+    int64_t low, high;
+    return skip >= 0 && skip <= length && !__builtin_add_overflow(skip, e->low, &low) &&
+           !__builtin_add_overflow(skip, e->high, &high) && low >= 0 && high <= length;
 }
 
 /* Where the memory is: (address, read-only), or an object with a buffer, which is held until the operand is released. */
-static int read_interface_data(operand *o, const char *name, PyObject *data, PyObject *offset) {
+static int read_interface_data(operand *o, const char *name, const extent *e, PyObject *data, PyObject *offset) {
+    const char *flaw;
     if (data && PyTuple_Check(data) && PyTuple_Size(data) == 2) {
         /* The object promises that its memory stays while it lives, and the caller keeps it alive. */
-        o->array.data = PyLong_AsVoidPtr(PyTuple_GetItem(data, 0));
+        void *const address = PyLong_AsVoidPtr(PyTuple_GetItem(data, 0));
         if (PyErr_Occurred()) return -1;
         int const read_only = PyObject_IsTrue(PyTuple_GetItem(data, 1));
+        if (read_only < 0) return -1;
         o->array.read_only = read_only;
-        return read_only < 0 ? -1 : 0;
+        flaw = operand_place(&o->array, e, address);
+    } else {
+        bool const device = o->array.device != CPU; /* which has no buffers */
+        if (data == NULL || device || !PyObject_CheckBuffer(data)) {
+            PyErr_Format(PyExc_ValueError, "%s: data must be an address and a flag%s", name, device ? "" : ", or a buffer");
+            return -1;
+        }
+        int64_t const skip = offset ? PyLong_AsLongLong(offset) : 0;
+        if (PyErr_Occurred() || PyObject_GetBuffer(data, &o->view, PyBUF_SIMPLE) < 0) return -1;
+        o->array.read_only = o->view.readonly;
+        flaw = lies_within(e, skip, o->view.len) ? operand_place(&o->array, e, (char *)o->view.buf + skip)
+                                                 : "shape and strides reach beyond the buffer";
     }
-    bool const device = o->array.device != CPU; /* which has no buffers */
-    if (data == NULL || device || !PyObject_CheckBuffer(data)) {
-        PyErr_Format(PyExc_ValueError, "%s: data must be an address and a flag%s", name, device ? "" : ", or a buffer");
-        return -1;
-    }
-    int64_t const skip = offset ? PyLong_AsLongLong(offset) : 0;
-    if (PyErr_Occurred() || PyObject_GetBuffer(data, &o->view, PyBUF_SIMPLE) < 0) return -1;
-    if (!lies_within(&o->array, skip, o->view.len)) {
-        PyErr_Format(PyExc_ValueError, "%s: shape and strides reach beyond the buffer", name);
-        return -1;
-    }
-    o->array.data = (char *)o->view.buf + skip;
-    o->array.read_only = o->view.readonly;
-    return 0;
+    if (flaw) PyErr_Format(PyExc_ValueError, "%s: %s", name, flaw);
+    return flaw ? -1 : 0;
 }
 
-int operand_take_interface(operand *o, const char *name) {
+PyObject *operand_interface_item(const operand *o, const char *key) {
+    PyObject *name = PyUnicode_FromString(key);
+    PyObject *item = name ? PyDict_GetItemWithError(o->owned, name) : NULL;
+    Py_XDECREF(name);
+    return item;
+}
+
+int operand_take_interface(operand *o, const char *name, int32_t dtype) {
     PyObject *given = PyObject_GetAttrString(o->object, name);
     if (given == NULL) return -1;
     if (!PyDict_Check(given)) {
@@ -283,41 +367,46 @@ int operand_take_interface(operand *o, const char *name) {
         return -1;
     }
     /* A copy, which nobody else can change: its items are borrowed while numbers are read, which may run anybody's code. */
-    PyObject *interface = o->owned = PyDict_Copy(given);
+    o->owned = PyDict_Copy(given);
     Py_DECREF(given);
-    if (interface == NULL) return -1;
-    PyObject *shape = PyDict_GetItemString(interface, "shape"), *typestr = PyDict_GetItemString(interface, "typestr");
-    PyObject *strides = PyDict_GetItemString(interface, "strides"), *mask = PyDict_GetItemString(interface, "mask");
-    if (shape == NULL || typestr == NULL || !PyUnicode_Check(typestr) || (mask && mask != Py_None)) {
+    if (o->owned == NULL) return -1;
+    enum { SHAPE, TYPESTR, STRIDES, MASK, DATA, OFFSET, ITEMS };
+    static const char *const key[ITEMS] = {"shape", "typestr", "strides", "mask", "data", "offset"};
+    PyObject *item[ITEMS];
+    for (int i = 0; i < ITEMS; i++) {
+        item[i] = operand_interface_item(o, key[i]);
+        if (item[i] == NULL && PyErr_Occurred()) return -1;
+    }
+    PyObject *const strides = item[STRIDES] == Py_None ? NULL : item[STRIDES];
+    if (item[SHAPE] == NULL || item[TYPESTR] == NULL || !PyUnicode_Check(item[TYPESTR]) ||
+        (item[MASK] && item[MASK] != Py_None)) {
         PyErr_Format(PyExc_ValueError, "%s must have a shape and a typestr, and no mask", name);
         return -1;
     }
-    int const ndim = read_tuple(name, shape, o->shape);
-    if (ndim < 0) return -1;
-    o->array.ndim = ndim;
-    o->array.shape = o->shape;
-    for (int d = 0; d < ndim; d++) {
-        if (o->shape[d] < 0) {
-            PyErr_Format(PyExc_ValueError, "%s: a length is negative", name);
-            return -1;
-        }
-    }
+    o->array.ndim = read_tuple(name, item[SHAPE], o->shape);
+    if (o->array.ndim < 0) return -1;
     Py_ssize_t length;
-    o->array.type = PyUnicode_AsUTF8AndSize(typestr, &length); /* lives in the dict, which is owned */
+    o->array.type = PyUnicode_AsUTF8AndSize(item[TYPESTR], &length); /* lives in the dict, which is owned */
     if (o->array.type == NULL) return -1;
-    o->array.dtype = typestr_dtype(o->array.type, length);
-    if (strides && strides != Py_None) {
+    o->array.dtype = dtype == GORSQRT_DTYPES ? typestr_dtype(o->array.type, length) : dtype;
+    bool const known = o->array.dtype != GORSQRT_DTYPES; /* if not, it is refused later, and never read */
+    if (strides) {
         int const entries = read_tuple(name, strides, o->strides);
-        if (entries >= 0 && entries != ndim) PyErr_Format(PyExc_ValueError, "%s: strides and shape differ in length", name);
-        if (entries != ndim) return -1;
-        o->array.strides = o->strides;
-    } else {
-        if (!operand_c_order(o, o->array.dtype == GORSQRT_DTYPES ? 1 : gorsqrt_item_size[o->array.dtype])) {
-            PyErr_Format(PyExc_ValueError, "%s: the shape is too large", name);
-            return -1;
+        if (entries >= 0 && entries != o->array.ndim) {
+            PyErr_Format(PyExc_ValueError, "%s: strides and shape differ in length", name);
         }
+        if (entries != o->array.ndim) return -1;
+    } else if (!operand_c_order(o, known ? gorsqrt_item_size[o->array.dtype] : 1)) {
+        PyErr_Format(PyExc_ValueError, "%s: the shape is too large", name);
+        return -1;
     }
-    return read_interface_data(o, name, PyDict_GetItemString(interface, "data"), PyDict_GetItemString(interface, "offset"));
+    extent e = {0, 0, 0};
+    const char *const flaw = known ? operand_measure(&o->array, &e) : NULL;
+    if (flaw) {
+        PyErr_Format(PyExc_ValueError, "%s: %s", name, flaw);
+        return -1;
+    }
+    return read_interface_data(o, name, &e, item[DATA], item[OFFSET]);
 }
 
 int operand_take(operand *o, PyObject *object, container container, bool written) {
@@ -326,6 +415,7 @@ int operand_take(operand *o, PyObject *object, container container, bool written
     o->view.obj = NULL;
     o->owned = NULL;
     o->managed = NULL;
+    o->versioned = false;
     o->array.because = NULL;
     o->array.data = NULL;
     o->array.ndim = 0;
@@ -343,7 +433,7 @@ int operand_take(operand *o, PyObject *object, container container, bool written
         case DEVICE_MEMORY: return cuda_take_memory(o);
         case TORCH_TENSOR:
         case TORCH_KERNEL: return torch_take(o, written);
-        case ARRAY_INTERFACE: return operand_take_interface(o, "__array_interface__");
+        case ARRAY_INTERFACE: return operand_take_interface(o, "__array_interface__", GORSQRT_DTYPES);
         case DLPACK:
         case ARRAY_API: return dlpack_take(o, written);
         case JAX_ARRAY: return jax_take(o);
@@ -351,8 +441,19 @@ int operand_take(operand *o, PyObject *object, container container, bool written
     }
 }
 
+void release_buffer(Py_buffer *view) {
+    if (!PyErr_Occurred()) {
+        PyBuffer_Release(view);
+        return;
+    }
+    PyObject *type, *value, *traceback;
+    PyErr_Fetch(&type, &value, &traceback); /* an exporter may run Python code, which must not see our exception */
+    PyBuffer_Release(view);
+    PyErr_Restore(type, value, traceback);
+}
+
 void operand_release(operand *o) {
-    if (o->view.obj) PyBuffer_Release(&o->view);
+    if (o->view.obj) release_buffer(&o->view);
     dlpack_release(o);
     Py_CLEAR(o->owned);
 }

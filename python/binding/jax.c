@@ -161,7 +161,7 @@ static void *xla_rsqrt_cuda(xla_call *call) {
     dst.data = y->data;
     gorsqrt_refusal refusal;
     if (go_now->launch_into(&dst, &src, NULL, &refusal)) {
-        error = failed(call, XLA_INTERNAL, refusal.text ? refusal.text : "gorsqrt: no memory");
+        error = failed(call, XLA_INTERNAL, refusal.text ? refusal.text : "gorsqrt: out of memory");
         free(refusal.text);
     }
     return error;
@@ -201,12 +201,10 @@ int jax_take(operand *o) {
     o->array.because = "jax arrays are immutable";
     /* Either numpy's, with ml_dtypes' among them, or jax's own for random keys. */
     PyObject *dtype = PyObject_GetAttrString(o->object, "dtype");
-    PyObject *numpys = dtype ? imported("numpy", "dtype") : NULL;
-    int const known = numpys ? PyObject_IsInstance(dtype, numpys) : 0;
-    o->array.dtype = known > 0 ? numpy_dtype(dtype) : GORSQRT_DTYPES;
-    int const failed = dtype == NULL || known < 0 ? -1 : o->array.dtype == GORSQRT_DTYPES ? operand_name_type(o, dtype) : 0;
-    Py_XDECREF(numpys);
-    Py_XDECREF(dtype);
+    if (dtype == NULL) return -1;
+    o->array.dtype = numpy_dtype_of(dtype);
+    int const failed = o->array.dtype == GORSQRT_DTYPES ? operand_name_type(o, dtype) : 0;
+    Py_DECREF(dtype);
     return failed;
 }
 
@@ -219,7 +217,9 @@ PyObject *jax_compute(const operand *o, int32_t dtype) {
 }
 
 int jax_needs_memory(const char *function, PyObject *array) {
-    if (!PyObject_HasAttrString((PyObject *)Py_TYPE(array), "__dlpack_device__")) {
+    int const has_memory = has_attribute((PyObject *)Py_TYPE(array), "__dlpack_device__");
+    if (has_memory < 0) return -1;
+    if (!has_memory) {
         PyErr_Format(PyExc_RuntimeError,
                      "%s(): argument 'input' is a jax array without memory, as jax traces it; call without out", function);
         return -1;

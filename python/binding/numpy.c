@@ -8,6 +8,7 @@ numpy_api numpy;
 /* The entries of numpy's _ARRAY_API table that are used, by number; from numpy's __multiarray_api.h. */
 enum {
     ARRAY_TYPE = 2,
+    DESCR_TYPE = 3,
     GENERIC_TYPE = 10,
     DESCR_FROM_TYPE = 45,
     SCALAR = 60,
@@ -76,41 +77,48 @@ PyObject *imported(const char *module_name, const char *attribute) {
     PyObject *value = module ? PyObject_GetAttrString(module, attribute) : NULL;
     Py_XDECREF(module);
     Py_XDECREF(name);
-    PyErr_Clear();
+    /* A module that loads itself at its first use, and can't, is not there. */
+    if (module && value == NULL && (PyErr_ExceptionMatches(PyExc_AttributeError) || PyErr_ExceptionMatches(PyExc_ImportError)))
+        PyErr_Clear();
     return value;
 }
 
-bool numpy_find(void) {
-    if (numpy.array_type) return true;
-    PyObject *capsule = imported("numpy._core.multiarray", "_ARRAY_API");
-    if (capsule == NULL) capsule = imported("numpy.core.multiarray", "_ARRAY_API");
-    if (capsule == NULL) return false;
-    /* The table is static data of numpy's extension module, which is never unloaded. */
-    void **table = PyCapsule_GetPointer(capsule, NULL);
-    Py_DECREF(capsule);
-    if (table == NULL) {
-        PyErr_Clear();
-        return false;
-    }
+/* Takes what is needed out of numpy's table. False with an exception set. */
+static bool read_table(void **table) {
     PyObject *(*descr_from_type)(int) = (PyObject * (*)(int)) table[DESCR_FROM_TYPE];
     for (int number = 0; number < NUMPY_TYPES; number++) {
         int const dtype = dtype_of[number];
-        if (dtype < GORSQRT_COMPUTED) numpy.descr[dtype] = descr_from_type(number);
+        if (dtype >= GORSQRT_COMPUTED || numpy.descr[dtype]) continue;
+        numpy.descr[dtype] = descr_from_type(number);
+        if (numpy.descr[dtype] == NULL) return false;
+    }
+    unsigned (*const feature_version)(void) = (unsigned (*)(void))table[FEATURE_VERSION];
+    if (feature_version() >= 0xf && numpy.pooled == NULL) {
+        numpy.pooled = PyCapsule_New(&pooled_handler, "mem_handler", NULL);
+        if (numpy.pooled == NULL) return false;
+        numpy.set_handler = (PyObject * (*)(PyObject *)) table[SET_HANDLER];
     }
     numpy.from_scalar = (PyObject * (*)(PyObject *, PyObject *)) table[FROM_SCALAR];
     numpy.scalar = (PyObject * (*)(void *, PyObject *, PyObject *)) table[SCALAR];
     numpy.new_from_descr =
         (PyObject * (*)(PyTypeObject *, PyObject *, int, const Py_ssize_t *, const Py_ssize_t *, void *, int, PyObject *))
             table[NEW_FROM_DESCR];
-    unsigned (*const feature_version)(void) = (unsigned (*)(void))table[FEATURE_VERSION];
-    if (feature_version() >= 0xf) {
-        numpy.pooled = PyCapsule_New(&pooled_handler, "mem_handler", NULL);
-        if (numpy.pooled) numpy.set_handler = (PyObject * (*)(PyObject *)) table[SET_HANDLER];
-        PyErr_Clear();
-    }
     numpy.generic_type = table[GENERIC_TYPE];
+    numpy.descr_type = table[DESCR_TYPE];
     numpy.array_type = table[ARRAY_TYPE];
     return true;
+}
+
+int numpy_find(void) {
+    if (numpy.array_type) return 1;
+    PyObject *capsule = imported("numpy._core.multiarray", "_ARRAY_API");
+    if (capsule == NULL && !PyErr_Occurred()) capsule = imported("numpy.core.multiarray", "_ARRAY_API");
+    if (capsule == NULL) return PyErr_Occurred() ? -1 : 0;
+    /* The table is static data of numpy's extension module, which is never unloaded. Somebody's own numpy may have another. */
+    bool const is = PyCapsule_IsValid(capsule, NULL);
+    void **table = is ? PyCapsule_GetPointer(capsule, NULL) : NULL;
+    Py_DECREF(capsule);
+    return !is ? 0 : read_table(table) ? 1 : -1;
 }
 
 /* bfloat16 is known by its Python type: its number is given out at run time, and its character stands for others too. */
@@ -119,6 +127,10 @@ static int32_t bfloat16(PyObject *descr) {
     if (bfloat16_type == NULL || ((const numpy_descr *)descr)->typeobj != bfloat16_type) return GORSQRT_DTYPES;
     if (numpy.descr[GORSQRT_BF16] == NULL) numpy.descr[GORSQRT_BF16] = Py_NewRef(descr);
     return GORSQRT_BF16;
+}
+
+int32_t numpy_dtype_of(PyObject *dtype) {
+    return numpy.descr_type && PyObject_TypeCheck(dtype, numpy.descr_type) ? numpy_dtype(dtype) : GORSQRT_DTYPES;
 }
 
 int32_t numpy_dtype(PyObject *descr) {
@@ -130,8 +142,8 @@ int32_t numpy_dtype(PyObject *descr) {
 PyObject *numpy_descr_for(int32_t dtype) {
     if (numpy.descr[dtype]) return numpy.descr[dtype];
     PyObject *type = imported("ml_dtypes", "bfloat16");
-    PyObject *dtype_class = imported("numpy", "dtype");
-    if (type && dtype_class) numpy.descr[dtype] = PyObject_CallFunctionObjArgs(dtype_class, type, NULL);
+    PyObject *dtype_class = type ? imported("numpy", "dtype") : NULL;
+    if (dtype_class) numpy.descr[dtype] = PyObject_CallFunctionObjArgs(dtype_class, type, NULL);
     Py_XDECREF(type);
     Py_XDECREF(dtype_class);
     if (numpy.descr[dtype] == NULL && !PyErr_Occurred()) {

@@ -69,10 +69,7 @@ block *block_new_on_device(int32_t device, void *other, int32_t dtype, int ndim,
     gorsqrt_refusal refusal;
     uintptr_t memory = 0;
     if (go == NULL || (bytes > 0 && go->allocate(&device, other, (size_t)bytes, &memory, &refusal))) {
-        if (go) {
-            raise_text(PyExc_RuntimeError, refusal.text);
-            free(refusal.text);
-        }
+        if (go) refusal_raise("rsqrt", false, &refusal);
         free(b);
         return NULL;
     }
@@ -293,8 +290,10 @@ fresh result_new(const operand *input, int32_t dtype, const int64_t *strides) {
 
 PyObject *result_finish(const operand *input, PyObject *result) {
     /* Of a library that is nobody's else here on a CUDA device too. */
-    bool const lent = Py_IS_TYPE(result, cuda_memory) && input->container != DEVICE_MEMORY &&
-                      PyObject_HasAttrString((PyObject *)Py_TYPE(input->object), "__array_namespace__");
+    bool const ours = Py_IS_TYPE(result, cuda_memory) && input->container != DEVICE_MEMORY;
+    int const lent = ours ? has_attribute((PyObject *)Py_TYPE(input->object), "__array_namespace__") : 0;
+    if (lent < 0) Py_CLEAR(result);
+    if (result == NULL) return NULL;
     if (lent || (input->container == ARRAY_API && input->array.device == CPU)) {
         PyObject *adapter = PyImport_ImportModule("gorsqrt.array_api");
         PyObject *array = adapter ? PyObject_CallMethod(adapter, "like", "OO", input->object, result) : NULL;

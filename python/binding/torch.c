@@ -112,8 +112,8 @@ static void *loaded(const char *name) {
     return dlopen(name, RTLD_LAZY | RTLD_NOLOAD);
 }
 
-/* Finds torch's functions and its numbers of the dtypes. False where this torch lacks one that is needed. */
-static bool find_functions(void) {
+/* Finds torch's functions and its numbers of the dtypes. 1, 0 if this torch lacks one that is needed, -1 with an exception set. */
+static int find_functions(void) {
     void *const library = loaded("libtorch_cpu.so");
     c10 = loaded("libc10.so");
     bool found = library && c10;
@@ -122,7 +122,7 @@ static bool find_functions(void) {
         memcpy(functions[i].place, &function, sizeof function);
         found = function || functions[i].optional;
     }
-    if (!found) return false;
+    if (!found) return 0;
     void *const on_cuda = loaded("libtorch_cuda.so");
     void *const current_stream = on_cuda ? dlsym(on_cuda, "aoti_torch_get_current_cuda_stream") : NULL;
     memcpy(&api.current_stream, &current_stream, sizeof current_stream);
@@ -136,29 +136,31 @@ static bool find_functions(void) {
         if (number == NULL) continue; /* a dtype that this torch lacks */
         number_of[t] = number();
         if (number_of[t] >= 0 && number_of[t] < NUMBERS) dtype_of[number_of[t]] = (int8_t)t;
-        if (t < GORSQRT_COMPUTED) dtype_object[t] = imported("torch", dtype_name[t]);
+        if (t < GORSQRT_COMPUTED && dtype_object[t] == NULL) dtype_object[t] = imported("torch", dtype_name[t]);
+        if (PyErr_Occurred()) return -1;
     }
-    return true;
+    return 1;
 }
 
 /* Finds torch, once it is whole. 1, 0 where there is none, -1 with an exception set. */
 static int find(void) {
-    PyObject *tensor = imported("torch", "Tensor"), *parameter = imported("torch.nn.parameter", "Parameter");
-    get_default_dtype = imported("torch", "get_default_dtype");
-    empty_strided = imported("torch", "empty_strided");
-    int found = tensor && parameter && get_default_dtype && empty_strided;
+    PyObject *tensor = imported("torch", "Tensor"), *parameter = NULL;
+    if (tensor) parameter = imported("torch.nn.parameter", "Parameter");
+    if (parameter && get_default_dtype == NULL) get_default_dtype = imported("torch", "get_default_dtype");
+    if (parameter && get_default_dtype && empty_strided == NULL) empty_strided = imported("torch", "empty_strided");
+    int found = PyErr_Occurred() ? -1 : parameter && get_default_dtype && empty_strided;
     /* In a forked child the loader may be out of order for good: who has a Go, or gets one, may use it. */
-    if (found && go_ask() == NULL) found = -1;
+    if (found == 1 && go_ask() == NULL) found = -1;
+    int const functions_found = found == 1 ? find_functions() : 0;
+    if (functions_found < 0) found = -1;
     if (found == 1) {
-        known = find_functions();
+        known = functions_found;
         torch_parameter = (PyTypeObject *)parameter;
         torch_tensor = (PyTypeObject *)tensor;
         return 1;
     }
     Py_XDECREF(tensor);
     Py_XDECREF(parameter);
-    Py_CLEAR(get_default_dtype);
-    Py_CLEAR(empty_strided);
     return found;
 }
 
@@ -184,17 +186,20 @@ static bool look(torch_look *t, handle tensor, bool written) {
 /* What is ordinary. */
 
 /* Lets _torch_door.py find out what the door needs. Where it can't now, since a mode or transform is active, the next call asks
- * again. Sets no exception. */
+ * again, and so it does after Ctrl-C, or if memory or the stack was too small: that exception stays set. */
 static void open_door(const char *which, PyObject *tensor) {
     PyObject *module = PyImport_ImportModule("gorsqrt._torch_door");
     PyObject *done = module ? PyObject_CallMethod(module, which, tensor ? "O" : NULL, tensor) : NULL;
-    if (done == NULL) door.shut = true;
-    PyErr_Clear();
+    if (done == NULL && PyErr_ExceptionMatches(PyExc_Exception) && !PyErr_ExceptionMatches(PyExc_MemoryError) &&
+        !PyErr_ExceptionMatches(PyExc_RecursionError)) {
+        door.shut = true;
+        PyErr_Clear();
+    }
     Py_XDECREF(done);
     Py_XDECREF(module);
 }
 
-/* Whether a tensor with these keys is ordinary and on a CUDA device, as is_plain asks. */
+/* Whether a tensor with these keys is ordinary and on a CUDA device, as is_plain asks. False also with an exception set. */
 static bool is_plain_on_cuda(PyObject *object, uint64_t keys, bool written, bool inference) {
     if (api.current_stream == NULL || (thread_keys()[1] & door.autocast_cuda)) return false;
     if (!door.cuda_open) {
@@ -206,7 +211,7 @@ static bool is_plain_on_cuda(PyObject *object, uint64_t keys, bool written, bool
     return keys == door.cuda_keys || (keys == door.cuda_inference_keys && (!written || inference));
 }
 
-/* Whether a tensor is ordinary but for a gradient that is to be recorded, perhaps. */
+/* Whether a tensor is ordinary but for a gradient that is to be recorded, perhaps. False also with an exception set. */
 static bool is_plain(PyObject *object, bool written, bool *on_cuda) {
     PyTypeObject *const type = Py_TYPE(object);
     if (type != torch_tensor && type != torch_parameter) return false;
@@ -295,11 +300,6 @@ int torch_take(operand *o, bool written) {
     }
     o->array.data = t.data;
     o->array.ndim = (int32_t)t.ndim;
-    o->array.shape = t.shape;
-    if (device == cuda && t.ndim <= GORSQRT_MAX_NDIM) { /* a launch is decided without the GIL */
-        memcpy(o->shape, t.shape, (size_t)t.ndim * sizeof *t.shape);
-        o->array.shape = o->shape;
-    }
     o->array.dtype = t.dtype;
     o->array.read_only = 0;
     if (t.n > 0 && t.data == NULL) {
@@ -313,7 +313,18 @@ int torch_take(operand *o, bool written) {
         return failed;
     }
     if (t.ndim <= GORSQRT_MAX_NDIM) {
-        for (int64_t d = 0; d < t.ndim; d++) o->strides[d] = t.strides[d] * gorsqrt_item_size[t.dtype];
+        /* Copies: a launch is decided without the GIL, and taking the other operand may run anybody's code. */
+        bool fits = true;
+        for (int64_t d = 0; d < t.ndim; d++) {
+            o->shape[d] = t.shape[d];
+            /* a dimension of one item or none may have any stride */
+            fits &= !__builtin_mul_overflow(t.strides[d], gorsqrt_item_size[t.dtype], &o->strides[d]) || t.shape[d] < 2;
+        }
+        extent e;
+        if (!fits || operand_measure(&o->array, &e)) {
+            PyErr_SetString(PyExc_RuntimeError, "gorsqrt: a tensor's shape and strides are too large");
+            return -1;
+        }
     }
     if (t.dtype >= GORSQRT_COMPUTED) o->array.default_dtype = torchs_default_dtype();
     return PyErr_Occurred() ? -1 : 0;
@@ -449,7 +460,8 @@ static PyObject *into_py(PyObject *module, PyObject *args) {
 static PyObject *is_plain_py(PyObject *module, PyObject *tensor) {
     (void)module;
     bool on_cuda;
-    return PyBool_FromLong(is_plain(tensor, false, &on_cuda));
+    bool const is = is_plain(tensor, false, &on_cuda);
+    return PyErr_Occurred() ? NULL : PyBool_FromLong(is);
 }
 
 PyObject *torch_call(bool in_place, PyObject *input, PyObject *out) {
