@@ -120,6 +120,7 @@ typedef enum {
     NOT_AN_ARRAY,
     NUMPY_ARRAY,
     NUMPY_SCALAR,
+    OVERRIDES_UFUNC, /* numpy's, of a class with an __array_ufunc__ of its own: what its values mean, only that knows */
     ARRAY_ARRAY,
     BUFFER,
     ARRAY_INTERFACE,
@@ -410,6 +411,16 @@ extern numpy_api numpy;
 
 /* Whether numpy is there; looks for it if it was not. 1 or 0; -1 with an exception set. */
 int numpy_find(void);
+
+/* Whether a subclass of ndarray or generic has an __array_ufunc__ that is not ndarray's: 1 or 0; -1 with an exception set. */
+int numpy_overrides(PyTypeObject *type);
+
+/* Raises a TypeError that refuses such an argument. */
+void numpy_refuse(const char *function, const char *argument, PyObject *object);
+
+/* What numpy's functions do once they have written to `out`, an ndarray: a masked one has the mask of `input` from now on. 0, or -1
+ * with an exception set. */
+int numpy_written(PyObject *out, PyObject *input);
 
 /* The dtype of a numpy descriptor; GORSQRT_DTYPES if it is none of ours, also with an exception set. */
 int32_t numpy_dtype(PyObject *descr);

@@ -139,6 +139,7 @@ PyObject *call_into(const char *function, bool in_place, PyObject *input, contai
             } else {
                 if (there || run(&plan, y.array.data, x.array.data) == 0) result = Py_NewRef(out);
                 if (to == TORCH_TENSOR) torch_written(out);
+                if (to == NUMPY_ARRAY && result && numpy_written(out, input) < 0) Py_CLEAR(result);
             }
         }
         operand_release(&x);
@@ -167,6 +168,17 @@ static void not_an_array(const char *function, const char *argument, const char 
     Py_XDECREF(full);
     Py_XDECREF(module);
     Py_XDECREF(name);
+}
+
+/* The container of an argument; NOT_AN_ARRAY with an exception set if it is not taken. */
+static container recognised(const char *function, const char *argument, const char *position, PyObject *object) {
+    container const found = recognise(object);
+    if (found == OVERRIDES_UFUNC) {
+        numpy_refuse(function, argument, object);
+        return NOT_AN_ARRAY;
+    }
+    if (found == NOT_AN_ARRAY && !PyErr_Occurred()) not_an_array(function, argument, position, object);
+    return found;
 }
 
 typedef struct {
@@ -203,14 +215,8 @@ static int read_arguments(arguments *a, const char *function, bool takes_out, Py
         PyErr_Format(PyExc_TypeError, "%s() missing 1 required positional arguments: \"input\"", function);
         return -1;
     }
-    if ((a->in = recognise(a->input)) == NOT_AN_ARRAY) {
-        if (!PyErr_Occurred()) not_an_array(function, "input", nargs == 1 ? " (position 1)" : "", a->input);
-        return -1;
-    }
-    if (a->out && (a->to = recognise(a->out)) == NOT_AN_ARRAY) {
-        if (!PyErr_Occurred()) not_an_array(function, "out", "", a->out);
-        return -1;
-    }
+    if ((a->in = recognised(function, "input", nargs == 1 ? " (position 1)" : "", a->input)) == NOT_AN_ARRAY) return -1;
+    if (a->out && (a->to = recognised(function, "out", "", a->out)) == NOT_AN_ARRAY) return -1;
     if (unexpected) {
         PyErr_Format(PyExc_TypeError,
                      twice ? "%s() got multiple values for argument '%U'" : "%s() got an unexpected keyword argument '%U'",

@@ -75,8 +75,13 @@ container recognise(PyObject *object) {
     int is = numpy_find();
     if (is < 0) return NOT_AN_ARRAY;
     if (is) {
-        if (type == numpy.array_type || PyType_IsSubtype(type, numpy.array_type)) return NUMPY_ARRAY;
-        if (PyType_IsSubtype(type, numpy.generic_type)) return NUMPY_SCALAR;
+        if (type == numpy.array_type) return NUMPY_ARRAY;
+        bool const array = PyType_IsSubtype(type, numpy.array_type);
+        if (array || PyType_IsSubtype(type, numpy.generic_type)) {
+            /* numpy's own scalars are not made by a class statement, and have none. */
+            is = array || PyType_HasFeature(type, Py_TPFLAGS_HEAPTYPE) ? numpy_overrides(type) : 0;
+            return is < 0 ? NOT_AN_ARRAY : is ? OVERRIDES_UFUNC : array ? NUMPY_ARRAY : NUMPY_SCALAR;
+        }
     }
     bool const buffer = PyObject_CheckBuffer(object);
     is = buffer ? 0 : torch_is_tensor(type);

@@ -121,6 +121,54 @@ int numpy_find(void) {
     return !is ? 0 : read_table(table) ? 1 : -1;
 }
 
+int numpy_overrides(PyTypeObject *type) {
+    static PyObject *name; /* held for ever */
+    if (name == NULL) name = PyUnicode_InternFromString("__array_ufunc__");
+    PyObject *of_type = name ? PyObject_GetAttr((PyObject *)type, name) : NULL;
+    if (of_type == NULL) {
+        if (!PyErr_ExceptionMatches(PyExc_AttributeError)) return -1;
+        PyErr_Clear();
+        return 0; /* a scalar */
+    }
+    PyObject *own = PyObject_GetAttr((PyObject *)numpy.array_type, name);
+    int const overrides = own ? of_type != own : -1;
+    Py_XDECREF(own);
+    Py_DECREF(of_type);
+    return overrides;
+}
+
+void numpy_refuse(const char *function, const char *argument, PyObject *object) {
+    PyObject *type = (PyObject *)Py_TYPE(object);
+    PyObject *own = PyObject_GetAttrString(type, "__array_ufunc__");
+    if (own == NULL) return;
+    PyErr_Format(
+        PyExc_TypeError, "%s(): argument '%s' is of %R, whose %s; pass the plain values, np.asarray(x)", function, argument,
+        type, own == Py_None ? "__array_ufunc__ is None: it takes part in no ufunc" : "own __array_ufunc__ would not be asked");
+    Py_DECREF(own);
+}
+
+int numpy_written(PyObject *out, PyObject *input) {
+    PyTypeObject *const type = Py_TYPE(out);
+    if (type == numpy.array_type) return 0;
+    PyObject *masked = imported("numpy.ma", "MaskedArray");
+    bool const is_masked = masked && PyType_Check(masked) && PyType_IsSubtype(type, (PyTypeObject *)masked);
+    bool const has_mask = is_masked && PyType_IsSubtype(Py_TYPE(input), (PyTypeObject *)masked);
+    Py_XDECREF(masked);
+    if (!is_masked) return PyErr_Occurred() ? -1 : 0;
+    /* Its own mask, as numpy's are after that: to mask an item of one later masks none of the other. */
+    PyObject *source = has_mask ? Py_NewRef(input) : PyObject_GetAttrString(out, "data");
+    PyObject *module = source ? PyImport_ImportModule("numpy.ma") : NULL;
+    PyObject *shared = module ? PyObject_CallMethod(module, "getmaskarray", "O", source) : NULL;
+    PyObject *mask = shared ? PyObject_CallMethod(shared, "copy", NULL) : NULL;
+    int const failed = mask == NULL || PyObject_SetAttrString(out, "_mask", mask) < 0 ||
+                       PyObject_SetAttrString(out, "_sharedmask", Py_False) < 0;
+    Py_XDECREF(mask);
+    Py_XDECREF(shared);
+    Py_XDECREF(module);
+    Py_XDECREF(source);
+    return failed ? -1 : 0;
+}
+
 /* bfloat16 is known by its Python type: its number is given out at run time, and its character stands for others too. */
 static int32_t bfloat16(PyObject *descr) {
     if (bfloat16_type == NULL) bfloat16_type = (PyTypeObject *)imported("ml_dtypes", "bfloat16");

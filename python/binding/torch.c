@@ -438,6 +438,10 @@ static PyObject *open_cuda_py(PyObject *module, PyObject *args) {
 static container recognise_for_kernel(PyObject *object) {
     container const found = recognise(object);
     if (found == TORCH_TENSOR) return TORCH_KERNEL;
+    if (found == OVERRIDES_UFUNC) {
+        numpy_refuse("rsqrt", "input", object);
+        return NOT_AN_ARRAY;
+    }
     if (found == NOT_AN_ARRAY && !PyErr_Occurred()) PyErr_SetString(PyExc_TypeError, "gorsqrt: a kernel was given no array");
     return found;
 }
