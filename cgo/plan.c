@@ -9,7 +9,7 @@
 
 enum {
     ITEM = 16,       /* bytes of the largest item */
-    TILE = 512,      /* of those in a tile, what is in flight between two stages: two are 16 KiB, half of the smallest L1 */
+    TILE = 512,      /* of those in a tile, which holds items between two stages: two are 16 KiB, half of the smallest L1 */
     FAR_TILE = 64,   /* items in a tile where each comes from a line of its own: the next lines come while these are computed */
     SHORT_ROW = 12,  /* contiguous rows below this, that are apart, go through tiles with others */
     SHORT_RUN = 256, /* contiguous runs below this are gathered into tiles rather than computed one by one */
@@ -22,7 +22,12 @@ enum {
      * long ones. */
     BLOCK_ROWS = 64,
     BLOCK_ROW = 1152, /* bytes of src's items in one */
+
+    LINE = 64,          /* bytes of a cache line, which scratch memory is aligned to */
+    ON_STACK = 4 << 10, /* bytes of scratch memory that the caller's stack has room for: it may be 32 KiB in all */
 };
+
+_Static_assert(2 * TILE * ITEM + BLOCK_ROWS * BLOCK_ROW <= WORKERS_SCRATCH, "helpers have scratch memory for every plan");
 
 int64_t gorsqrt_streaming_from = INT64_MAX;
 
@@ -55,14 +60,6 @@ static void cursor_advance(cursor *at, int d, int64_t k) {
         at->index[d] = 0;
         k = 1;
     }
-}
-
-/* How many items, counted from the last dimension, lie one after the other; *outer is the first dimension that is not in it. */
-static int64_t contiguous_run(const gorsqrt_plan *plan, const int64_t *strides, int64_t size, int *outer) {
-    int64_t run = 1;
-    *outer = plan->ndim - 1;
-    for (; *outer >= 0 && strides[*outer] == run * size; --*outer) run *= plan->shape[*outer];
-    return run;
 }
 
 /* The next rows of k items from where the cursor stands, together at most n: as many whole ones as there are, or one, of which this
@@ -112,7 +109,16 @@ static void move_tile(cursor *at, char *memory, char *tile, bool gather, int64_t
     }
 }
 
-/* A plan under way. Its units are what it may be cut into: items, or where src is turned, blocks. */
+/* One side of a plan by its contiguous runs. */
+typedef struct {
+    int64_t run; /* items */
+    int outer;   /* the first dimension that is not in a run */
+    bool direct; /* stages read or write the runs where they are; else items go through a tile */
+} side;
+
+/* A plan under way. Its units are what it may be cut into: items, or where src is turned, blocks.
+ *
+ * Each thread brings scratch memory of its own: two tiles, and after them the block, if src is turned. */
 typedef struct {
     const gorsqrt_plan *plan;
     char *dst;
@@ -122,6 +128,9 @@ typedef struct {
     bool streaming;
     gorsqrt_kernel *first;          /* the first stage, or what does the same with streaming stores or */
     gorsqrt_rows_kernel *over_rows; /* the only stage over rows of dst that are contiguous, or NULL */
+    side from, to;                  /* if there are no blocks */
+    int64_t tile_items, tile;       /* the most items that go through a tile at once, and a tile's bytes */
+    int64_t scratch;                /* bytes */
 } job;
 
 /* Without tiles: copies items, where there is no stage, which may be the same one many times; or computes them over rows. */
@@ -148,11 +157,11 @@ static void run_rows(const job *j, int64_t begin, int64_t end) {
 
 /* Applies the stages to n contiguous items at `in`, of which the last goes to `out`, or to a tile where that is NULL. It answers
  * where the result is. `in` may be the first tile. */
-static const char *compute(const job *j, char *out, const char *in, int64_t n, char (*tiles)[TILE * ITEM]) {
+static const char *compute(const job *j, char *out, const char *in, int64_t n, char *tiles) {
     const gorsqrt_plan *const plan = j->plan;
-    int spare = in == tiles[0];
+    int spare = in == tiles;
     for (int s = 0; s < plan->stages; s++) {
-        char *const to = out && s == plan->stages - 1 ? out : tiles[spare];
+        char *const to = out && s == plan->stages - 1 ? out : tiles + spare * j->tile;
         (s == 0 ? j->first : plan->stage[s])(to, in, (size_t)n);
         in = to;
         spare = !spare;
@@ -164,34 +173,20 @@ static int64_t magnitude(int64_t x) {
     return x < 0 ? -x : x;
 }
 
-/* How many items of a plan fit into a tile at every stage. */
-static int64_t tile_items(const gorsqrt_plan *plan) {
-    int64_t const item = plan->src_size > plan->dst_size ? plan->src_size : plan->dst_size;
-    return plan->stages > 1 ? TILE : TILE * ITEM / item;
-}
-
-/* Where a side's runs are long, stages read or write them in place; else it goes through a tile, which where every item comes from a
- * line of its own is small, so that the next lines come while it is computed. */
-static void run_items(const job *j, int64_t begin, int64_t end) {
+/* A direct side's runs are read or written in place; the other side's items go through a tile. */
+static void run_items(const job *j, int64_t begin, int64_t end, char *tiles) {
     const gorsqrt_plan *const plan = j->plan;
-    int src_outer, dst_outer;
-    int64_t const src_run = contiguous_run(plan, plan->src_strides, plan->src_size, &src_outer);
-    int64_t const dst_run = contiguous_run(plan, plan->dst_strides, plan->dst_size, &dst_outer);
-    bool const src_direct = src_run >= SHORT_RUN || src_run == plan->n;
-    bool const dst_direct = dst_run >= SHORT_RUN || dst_run == plan->n;
-    bool const far = !src_direct && plan->ndim > 0 && magnitude(plan->src_strides[plan->ndim - 1]) >= 64;
-    int64_t most = src_direct && dst_direct && plan->stages == 1 ? end - begin : tile_items(plan);
-    if (far && most > FAR_TILE) most = FAR_TILE;
+    bool const src_direct = j->from.direct, dst_direct = j->to.direct;
+    int64_t const src_run = j->from.run, dst_run = j->to.run;
 
     /* A direct side's cursor stays at the start of a run, and the items into it are counted apart. */
     int64_t src_in = src_direct ? begin % src_run : 0, dst_in = dst_direct ? begin % dst_run : 0;
     cursor from, to;
     cursor_place(&from, plan, plan->src_strides, plan->src_offset, begin - src_in);
     cursor_place(&to, plan, plan->dst_strides, plan->dst_offset, begin - dst_in);
-    _Alignas(64) char tiles[2][TILE * ITEM];
 
     for (int64_t at = begin, n; at < end; at += n) {
-        n = end - at < most ? end - at : most;
+        n = end - at < j->tile_items ? end - at : j->tile_items;
         if (src_direct && n > src_run - src_in) n = src_run - src_in;
         if (dst_direct && n > dst_run - dst_in) n = dst_run - dst_in;
         const char *in = j->src + from.offset + src_in * plan->src_size;
@@ -200,11 +195,11 @@ static void run_items(const job *j, int64_t begin, int64_t end) {
             src_in += n;
             if (src_in == src_run) {
                 src_in = 0;
-                cursor_advance(&from, src_outer, 1);
+                cursor_advance(&from, j->from.outer, 1);
             }
         } else {
-            move_tile(&from, (char *)j->src, tiles[0], true, n, plan->src_size);
-            in = tiles[0];
+            move_tile(&from, (char *)j->src, tiles, true, n, plan->src_size);
+            in = tiles;
         }
         if (!dst_direct) {
             move_tile(&to, j->dst, (char *)compute(j, NULL, in, n, tiles), false, n, plan->dst_size);
@@ -214,7 +209,7 @@ static void run_items(const job *j, int64_t begin, int64_t end) {
         dst_in += n;
         if (dst_in == dst_run) {
             dst_in = 0;
-            cursor_advance(&to, dst_outer, 1);
+            cursor_advance(&to, j->to.outer, 1);
         }
     }
 }
@@ -272,7 +267,7 @@ static void prefetch_columns(const char *from, int64_t from_column, int64_t colu
 
 /* Walks blocks along the dimension j->rows, which src's neighbours lie along: a block is turned on its way into a tile, then its rows are
  * computed, and while they are, the lines of the next block come. */
-static void run_blocks(const job *j, int64_t begin, int64_t end) {
+static void run_blocks(const job *j, int64_t begin, int64_t end, char *tiles) {
     const gorsqrt_plan *const plan = j->plan;
     int const last = plan->ndim - 1;
     int64_t const src_size = plan->src_size, dst_size = plan->dst_size, most_columns = block_columns(plan);
@@ -281,7 +276,7 @@ static void run_blocks(const job *j, int64_t begin, int64_t end) {
     cut const by_row = cut_rows(j), by_column = cut_columns(j);
     int64_t const down = cut_pieces(by_row), across = cut_pieces(by_column);
     const gorsqrt_mover *const mover = &gorsqrt_movers[plan->tier];
-    _Alignas(64) char block[BLOCK_ROWS * BLOCK_ROW], tiles[2][TILE * ITEM];
+    char *const block = tiles + 2 * j->tile;
 
     for (int64_t unit = begin; unit < end; unit++) {
         int64_t const row = cut_begin(by_row, unit % down), rows = cut_end(by_row, unit % down) - row;
@@ -307,7 +302,7 @@ static void run_blocks(const job *j, int64_t begin, int64_t end) {
         bool const dense = dst_column == dst_size && dst_row == columns * dst_size;
         bool const single = dst_column == dst_size && columns > most_columns / 2;
         bool const direct = plan->stages > 0 && (dense || single || j->streaming);
-        int64_t const group = direct && !dense ? 1 : tile_items(plan) / columns;
+        int64_t const group = direct && !dense ? 1 : j->tile_items / columns;
         bool const ahead = src_row == src_size && unit % down + 1 < down;
         for (int64_t r = 0, asked = 0, n; r < rows; r += n) {
             n = rows - r < group ? rows - r : group;
@@ -321,6 +316,42 @@ static void run_blocks(const job *j, int64_t begin, int64_t end) {
             asked = upto;
         }
     }
+}
+
+/* The bytes of the widest item that may go through a tile. */
+static int64_t widest_item(const gorsqrt_plan *plan) {
+    if (plan->stages > 1) return ITEM;
+    return plan->src_size > plan->dst_size ? plan->src_size : plan->dst_size;
+}
+
+static side look_at_runs(const gorsqrt_plan *plan, const int64_t *strides, int64_t size) {
+    side s = {.run = 1, .outer = plan->ndim - 1};
+    for (; s.outer >= 0 && strides[s.outer] == s.run * size; s.outer--) s.run *= plan->shape[s.outer];
+    s.direct = s.run >= SHORT_RUN || s.run == plan->n;
+    return s;
+}
+
+/* Gives a plan tiles for at most so many items at once, and a block of so many bytes. */
+static void size_scratch(job *j, int tiles, int64_t most, int64_t block) {
+    int64_t const item = widest_item(j->plan), items = TILE * ITEM / item;
+    j->tile_items = items < most ? items : most;
+    j->tile = tiles == 0 ? 0 : (j->tile_items * item + LINE - 1) / LINE * LINE;
+    j->scratch = (tiles > 1 ? 2 : 1) * j->tile + block;
+}
+
+/* The tiles of a plan without blocks: if every item of src comes from a line of its own they are small, so that the next lines come
+ * while one is computed. */
+static void size_tiles(job *j) {
+    const gorsqrt_plan *const plan = j->plan;
+    j->from = look_at_runs(plan, plan->src_strides, plan->src_size);
+    j->to = look_at_runs(plan, plan->dst_strides, plan->dst_size);
+    int const tiles = !j->from.direct + plan->stages - 1 + !j->to.direct;
+    if (tiles == 0) {
+        j->tile_items = plan->n;
+        return;
+    }
+    bool const far = !j->from.direct && magnitude(plan->src_strides[plan->ndim - 1]) >= LINE;
+    size_scratch(j, tiles, far && plan->n > FAR_TILE ? FAR_TILE : plan->n, 0);
 }
 
 /* By blocks where some dimension's neighbours are nearer to each other in src than the last one's, and both are long enough. */
@@ -339,6 +370,7 @@ static job prepare(const gorsqrt_plan *plan, void *dst, const void *src) {
         j.units = plan->n / by_row.length / by_column.length * cut_pieces(by_row) * cut_pieces(by_column);
         j.unit_items = (by_row.length < by_row.most ? by_row.length : by_row.most) *
                        (by_column.length < by_column.most ? by_column.length : by_column.most);
+        size_scratch(&j, 2, j.unit_items, j.unit_items * plan->src_size);
     }
     if (plan->stages == 0) return j;
     j.first = plan->stage[0];
@@ -358,36 +390,45 @@ static job prepare(const gorsqrt_plan *plan, void *dst, const void *src) {
     } else if (by_rows) {
         j.over_rows = gorsqrt_over_rows(j.first);
     }
+    if (j.rows < 0 && !j.over_rows) size_tiles(&j);
     return j;
 }
 
 /* Not inlined, so that no arithmetic can be moved across the change of mode. */
-__attribute__((noinline)) static void run_units(const job *j, int64_t begin, int64_t end) {
+__attribute__((noinline)) static void run_units(const job *j, int64_t begin, int64_t end, char *scratch) {
     if (j->rows >= 0) {
-        run_blocks(j, begin, end);
+        run_blocks(j, begin, end, scratch);
     } else if (j->plan->stages == 0 || j->over_rows) {
         run_rows(j, begin, end);
     } else {
-        run_items(j, begin, end);
+        run_items(j, begin, end, scratch);
     }
     if (j->streaming) gorsqrt_streamed();
 }
 
 /* Any two ranges may run at the same time on different threads. */
-static void run(const void *context, int64_t begin, int64_t end) {
+static void run(const void *context, int64_t begin, int64_t end, void *scratch) {
     bool const foreign = mode_is_foreign();
     fp_mode const callers = mode_get();
     if (foreign) mode_set(FP_MODE_DEFAULT);
-    run_units(context, begin, end);
+    run_units(context, begin, end, scratch);
     if (foreign) mode_set(callers);
 }
 
+/* Writes nothing if there is no memory. */
 static enum gorsqrt_outcome run_all(const gorsqrt_plan *plan, void *dst, const void *src, bool (*interrupted)(void *),
                                     void *context) {
     job const j = prepare(plan, dst, src);
     int64_t const chunk = j.unit_items < CHUNK ? CHUNK / j.unit_items : 1;
     int64_t const bytes = plan->n * (plan->src_size + plan->dst_size);
-    return workers_run(run, &j, j.units, chunk, bytes, interrupted, context) ? GORSQRT_DONE : GORSQRT_INTERRUPTED;
+    _Alignas(LINE) char near[ON_STACK];
+    /* Both are this thread's alone, until the call returns. */
+    char *const far = j.scratch > ON_STACK ? malloc((size_t)j.scratch + LINE) : NULL;
+    if (j.scratch > ON_STACK && far == NULL) return GORSQRT_NO_MEMORY;
+    char *const scratch = far ? far + (-(uintptr_t)far % LINE) : near;
+    bool const done = workers_run(run, &j, scratch, j.units, chunk, bytes, interrupted, context);
+    if (far) free(far);
+    return done ? GORSQRT_DONE : GORSQRT_INTERRUPTED;
 }
 
 /* How many items of src there are, those apart that a stride of 0 repeats. */

@@ -9,6 +9,7 @@
 #include <signal.h>
 #include <stdatomic.h>
 #include <stddef.h>
+#include <stdlib.h>
 #include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
@@ -20,7 +21,7 @@ enum {
     WORTH_AWAKE = 1 << 20,  /* bytes read and written from which a helper that is awake is a gain: 60 µs of f32 */
     WORTH_ASLEEP = 1 << 23, /* and one that must be woken, which takes 10 to 40 µs */
     PATIENCE = 4,           /* smaller calls alone, after which helpers are woken all the same: there will be more of them */
-    STACK = 256 << 10,      /* a plan's tiles are 88 KiB */
+    STACK = 256 << 10,      /* a task's frames, each at most 8 KiB, and the thread-local variables of all that is loaded */
     OPEN = 1 << 30,         /* of `state`: helpers may come in; below it, how many are in */
 };
 
@@ -51,6 +52,7 @@ static struct {
 /* The helpers as the kernel knows them, and where it may run them: not where the caller does, which has woken them last. */
 static struct {
     _Atomic pid_t thread; /* 0 until it runs */
+    void *scratch;        /* allocated when it is first started, and never freed */
     int avoids;           /* a processor, or -1; this and the rest are changed by the call that has taken `shared` */
     cpu_set_t all, others;
 } helpers[MOST_THREADS];
@@ -78,7 +80,7 @@ static int64_t now_us(void) {
 }
 
 /* Takes a chunk from the front or the back and runs it. False where none is left. */
-static bool run_chunk(const call *c, bool from_back) {
+static bool run_chunk(const call *c, bool from_back, void *scratch) {
     _Atomic uint64_t *const left = (_Atomic uint64_t *)&c->left;
     uint64_t seen = atomic_load_explicit(left, memory_order_relaxed);
     uint64_t front, back;
@@ -89,7 +91,7 @@ static bool run_chunk(const call *c, bool from_back) {
     } while (!atomic_compare_exchange_weak_explicit(left, &seen, from_back ? seen - (UINT64_C(1) << 32) : seen + 1,
                                                     memory_order_relaxed, memory_order_relaxed));
     int64_t const begin = (int64_t)(from_back ? back - 1 : front) * c->chunk;
-    c->task(c->work, begin, c->units - begin < c->chunk ? c->units : begin + c->chunk);
+    c->task(c->work, begin, c->units - begin < c->chunk ? c->units : begin + c->chunk, scratch);
     return true;
 }
 
@@ -103,7 +105,7 @@ static bool help(int number, int64_t until_us) {
     } while (!atomic_compare_exchange_weak(&shared.state, &seen, seen + 1));
     const call *const c = atomic_load(&shared.current);
     bool more = true;
-    while (more && now_us() < until_us) more = run_chunk(c, true);
+    while (more && now_us() < until_us) more = run_chunk(c, true, helpers[number].scratch);
     /* The last one out of a closed call wakes its caller. */
     if (atomic_fetch_sub(&shared.state, 1) == 1) futex_wake(&shared.state, 1);
     return more;
@@ -169,6 +171,8 @@ static void start_helpers(void) {
     pthread_sigmask(SIG_SETMASK, &all, &callers);
     for (; shared.helpers < wanted; shared.helpers++) {
         pthread_t thread;
+        void **const scratch = &helpers[shared.helpers].scratch;
+        if (*scratch == NULL && (*scratch = aligned_alloc(64, WORKERS_SCRATCH)) == NULL) break;
         atomic_store(&helpers[shared.helpers].thread, 0);
         helpers[shared.helpers].avoids = -1;
         if (pthread_create(&thread, &attributes, helper, (void *)(intptr_t)shared.helpers) != 0) break;
@@ -216,8 +220,8 @@ static void dismiss_helpers(void) {
     atomic_store(&shared.taken, false);
 }
 
-bool workers_run(workers_task *task, const void *work, int64_t units, int64_t chunk, int64_t bytes, bool (*interrupted)(void *),
-                 void *context) {
+bool workers_run(workers_task *task, const void *work, void *scratch, int64_t units, int64_t chunk, int64_t bytes,
+                 bool (*interrupted)(void *), void *context) {
     while (units / chunk >= INT32_MAX) chunk *= 2;
     call c = {task, work, units, chunk, (uint64_t)((units + chunk - 1) / chunk) << 32};
     int const forks = shared.forks;
@@ -225,7 +229,7 @@ bool workers_run(workers_task *task, const void *work, int64_t units, int64_t ch
     if (worth) atomic_fetch_add_explicit(&shared.callers, 1, memory_order_relaxed);
     bool const helped = worth && ask_helpers(&c, bytes);
     bool stopped = false;
-    while (!stopped && run_chunk(&c, false)) {
+    while (!stopped && run_chunk(&c, false, scratch)) {
         bool const more = (uint32_t)c.left != c.left >> 32;
         stopped = more && interrupted && interrupted(context);
     }

@@ -12,13 +12,16 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-/* The units begin … end-1 of a piece of work. */
-typedef void workers_task(const void *work, int64_t begin, int64_t end);
+/* Bytes of the scratch memory that each helper has, aligned to 64. */
+enum { WORKERS_SCRATCH = 96 << 10 };
+
+/* The units begin … end-1 of a piece of work, with scratch memory of the thread that runs them: the caller's or a helper's. */
+typedef void workers_task(const void *work, int64_t begin, int64_t end, void *scratch);
 
 /* Runs all units of the work, `chunk` at a time. Between two chunks the caller asks `interrupted` (may be NULL) and stops where
  * that answers true: false is then the answer, as in a child that `interrupted` has forked off. Helpers are asked in where so many bytes are worth it. */
-bool workers_run(workers_task *task, const void *work, int64_t units, int64_t chunk, int64_t bytes, bool (*interrupted)(void *),
-                 void *context);
+bool workers_run(workers_task *task, const void *work, void *scratch, int64_t units, int64_t chunk, int64_t bytes,
+                 bool (*interrupted)(void *), void *context);
 
 /* How many threads may work on one call, the caller's among them: 1 until set. */
 void gorsqrt_set_threads(int threads);

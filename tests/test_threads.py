@@ -191,3 +191,73 @@ def test_beside_torchs_openmp():
     for _ in range(20):
         torch.rsqrt(tensor)  # its workers spin for a while now
         assert rsqrt(x).tobytes() == expected
+
+
+@pytest.mark.spec("9.3")
+def test_small_stacks():
+    """Every container, layout and pair of dtypes on threads of 32 KiB, on every tier, beside the same on the main thread."""
+    code = """
+import array, ctypes, itertools, threading
+import ml_dtypes, numpy as np
+import gorsqrt
+from gorsqrt import _gorsqrt, rsqrt, rsqrt_
+def square(dtype, n):
+    return (np.arange(n * n).reshape(n, n) % 97 + 1).astype(dtype)
+dtypes = "float16 float32 float64 complex64 complex128 bool int8 uint8 int16 uint16 int32 uint32 int64 uint64".split()
+dtypes.append(ml_dtypes.bfloat16)
+layouts = {
+    "transposed": lambda x: x.T,
+    "turned": lambda x: x.T[::-1],
+    "strided": lambda x: x[:, ::2],
+    "strided and turned": lambda x: x[::3, ::-5],
+    "far": lambda x: x[:, 0],
+    "permuted": lambda x: x[:256].reshape(8, 32, -1).transpose(2, 0, 1),
+    "rows": lambda x: x[:, :100],
+    "broadcast": lambda x: np.broadcast_to(x[:, :1], x.shape),
+    "contiguous": lambda x: x,
+}
+def calls():
+    for dtype in dtypes:
+        big = square(dtype, 400)
+        for view in layouts.values():
+            x = view(big)
+            y = rsqrt(x)
+            yield y
+            out = np.zeros(x.shape[::-1], y.dtype).T
+            yield rsqrt(x, out=out)
+        if big.dtype.kind not in "biu":
+            yield rsqrt_(big[::2, 1:])
+            yield rsqrt_(big.copy().T)
+    f = square("float32", 400)
+    for to in ("float16", "float64", "complex64", "complex128", ml_dtypes.bfloat16):
+        for view in layouts.values():
+            x = view(f)
+            yield rsqrt(x, out=np.zeros(x.shape, to))
+            yield rsqrt(x, out=np.zeros((*x.shape, 2), to)[..., 0])
+    z = square("complex64", 400)
+    yield rsqrt(z.view("float32")[:, ::2], out=z)  # through a temporary
+    yield np.asarray(rsqrt(array.array("d", range(1, 5000))))
+    yield np.asarray(rsqrt(memoryview(bytearray(8 * 10000)).cast("d")))
+    yield np.asarray(rsqrt((ctypes.c_float * 70000)(2)))
+    yield rsqrt(np.float64(2))
+    yield rsqrt(np.ones(1 << 20, "float32"))  # with helpers
+    yield rsqrt(np.ones((1 << 10, 1 << 10), "float32").T, out=np.zeros((1 << 10, 1 << 10), "float32"))
+def run(into):
+    try:
+        into.extend(np.asarray(y).tobytes() for y in calls())
+    except BaseException as error:
+        into.append(error)
+gorsqrt.set_num_threads(3)
+for tier in gorsqrt.show_config("dicts")["tiers"]:
+    _gorsqrt.binding_SetTier(tier)
+    expected, got = [], []
+    run(expected)
+    threading.stack_size(32768)
+    thread = threading.Thread(target=run, args=(got,))
+    thread.start()
+    thread.join()
+    threading.stack_size(0)
+    assert got == expected and len(got) > 300, (tier, got[-1])
+"""
+    done = run(code)
+    assert done.returncode == 0, (done.returncode, done.stderr)
