@@ -1,0 +1,92 @@
+"""Reference counts: a call of any form leaves each object as often referred to as it was, whether it answers or raises.
+
+In a debug build of CPython (`make refcounts`) all references that it counts are compared too, and its assertions look on.
+"""
+
+import gc
+import subprocess
+import sys
+
+import pytest
+from call_forms import GROUPS, outcome
+
+CALLS = 50
+
+
+def watched():
+    """All objects that there are now."""
+    found, ahead = {}, gc.get_objects()
+    while ahead:
+        objects = {id(o): o for o in ahead if id(o) not in found}
+        found |= objects
+        ahead = gc.get_referents(*objects.values())
+    return list(found.values())
+
+
+def references(objects):
+    """How many references to them there are. The cache of types' attributes has some, to names, and is emptied."""
+    gc.collect()
+    sys._clear_type_cache()
+    return sum(map(sys.getrefcount, objects))
+
+
+def blocks(_):
+    """How many blocks Python's allocator has given out: what has been made since, and is not in anybody's list."""
+    gc.collect()
+    return sys.getallocatedblocks()
+
+
+def all_references(_):
+    """All that this build of CPython counts: none, or those of what is built for it, which numpy is not."""
+    gc.collect()
+    sys._clear_type_cache()
+    return getattr(sys, "gettotalrefcount", int)()
+
+
+def lost(count, objects, calls):
+    """How much more there is after CALLS rounds of the calls, less what counting itself leaves."""
+    marks = [count(objects)]
+    for rounds in (0, CALLS):
+        for _ in range(rounds):
+            for call in calls:
+                outcome(call)
+        marks.append(count(objects))
+    return marks[2] - marks[1] - (marks[1] - marks[0])
+
+
+def loses(count, objects, calls):
+    """Whether calls leave something each time: caches and freelists are filled up after some rounds."""
+    return all(abs(lost(count, objects, calls)) >= CALLS // 2 for _ in range(6))
+
+
+def those_that_lose(count, objects, forms):
+    """The forms that leave something, asked one by one only if all of them together do."""
+    if not loses(count, objects, forms.values()):
+        return []
+    return [form for form, call in forms.items() if loses(count, objects, [call])]
+
+
+def main(group):
+    forms = GROUPS[group]()
+    kept = []
+    losing = {references: lambda: kept.append(None), blocks: lambda: kept.append(object())}
+    for call in forms.values():
+        outcome(call)
+    objects = watched()
+    for count in [references, blocks] + [all_references] * (group == "plain"):
+        print(count.__name__, those_that_lose(count, objects, forms))
+    for count, lose in losing.items():
+        print(count.__name__, those_that_lose(count, objects, {"does not": list, "loses": lose}))
+
+
+@pytest.mark.parametrize("group", GROUPS)
+def test_every_form_leaves_every_count_as_it_was(group):
+    """And a call that loses something, a reference to None or a fresh object, is found."""
+    done = subprocess.run([sys.executable, "-W", "ignore", __file__, group], capture_output=True, text=True, timeout=500)
+    assert done.returncode == 0, done.stderr
+    expected = ["references []", "blocks []"] + ["all_references []"] * (group == "plain")
+    assert done.stdout.splitlines() == [*expected, "references ['loses']", "blocks ['loses']"]
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])
