@@ -1,7 +1,10 @@
-/* What moving takes where an array's items lie apart, with no arithmetic. */
+/* What moving takes if an array's items lie apart, with no arithmetic; for x86-64 with AVX-512. */
+#ifdef __x86_64__
 #include "../cgo/move.c"
 
 #include <stdlib.h>
+
+bool gorsqrt_intel = false; /* move.c asks for it; the moves below are the same on every processor */
 
 enum { ROWS = 64, COLUMNS = 128 }; /* of a block: the fastest of all from 16 to 256 and from 32 to 1024 */
 
@@ -43,3 +46,4 @@ int reading_lines(const char *from, long n) {
     }
     return sum;
 }
+#endif

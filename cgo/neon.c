@@ -314,8 +314,10 @@ void rsqrt_c64_neon(void *dst, const void *src, size_t n) {
         float32x4x2_t const first = vld2q_f32(from), last = vld2q_f32(from + 8);
         parts_f32 z[2] = {{(i32s)first.val[0], (i32s)first.val[1]}, {(i32s)last.val[0], (i32s)last.val[1]}};
         rsqrt_f32s(z);
-        vst2q_f32(to, (float32x4x2_t){{(float32x4_t)z[0].re, (float32x4_t)z[0].im}});
-        vst2q_f32(to + 8, (float32x4x2_t){{(float32x4_t)z[1].re, (float32x4_t)z[1].im}});
+        float32x4x2_t const head = {{(float32x4_t)z[0].re, (float32x4_t)z[0].im}}; /* named: vst2q is a macro in clang */
+        float32x4x2_t const back = {{(float32x4_t)z[1].re, (float32x4_t)z[1].im}};
+        vst2q_f32(to, head);
+        vst2q_f32(to + 8, back);
         if (rest < 8) memcpy(y + 2 * i, tail, 2 * rest * sizeof *y);
     }
 }
@@ -336,8 +338,10 @@ void rsqrt_c128_neon(void *dst, const void *src, size_t n) {
         float64x2x2_t const first = vld2q_f64(from), last = vld2q_f64(from + 4);
         parts_f64 z[2] = {{(i64s)first.val[0], (i64s)first.val[1]}, {(i64s)last.val[0], (i64s)last.val[1]}};
         rsqrt_f64s(z);
-        vst2q_f64(to, (float64x2x2_t){{(float64x2_t)z[0].re, (float64x2_t)z[0].im}});
-        vst2q_f64(to + 4, (float64x2x2_t){{(float64x2_t)z[1].re, (float64x2_t)z[1].im}});
+        float64x2x2_t const head = {{(float64x2_t)z[0].re, (float64x2_t)z[0].im}}; /* named: vst2q is a macro in clang */
+        float64x2x2_t const back = {{(float64x2_t)z[1].re, (float64x2_t)z[1].im}};
+        vst2q_f64(to, head);
+        vst2q_f64(to + 4, back);
         if (rest < 4) memcpy(y + 2 * i, tail, 2 * rest * sizeof *y);
     }
 }

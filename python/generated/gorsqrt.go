@@ -4,7 +4,7 @@ package main
 
 /*
 
-#cgo CFLAGS: -w -D_GNU_SOURCE
+#cgo CFLAGS: -w -std=gnu11 -D_GNU_SOURCE
 #include <stdlib.h>
 
 // #define Py_LIMITED_API // need full API for PyRun*
