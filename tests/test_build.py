@@ -153,6 +153,54 @@ def test_no_home(home, monkeypatch):
     assert [environment[name] for name in ("GOCACHE", "GOMODCACHE")] == [f"{ROOT}/.go/gocache", f"{ROOT}/.go/gomodcache"]
 
 
+# The environment that make works in.
+
+
+def make_venv(folder, python=sys.base_prefix + "/bin/python3"):
+    """What `make venv` says in a folder."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("MAKE")}
+    command = ["make", "--no-print-directory", "-C", folder, "venv", f"PYTHON={python}"]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    return done.returncode, done.stdout + done.stderr
+
+
+def test_venv_is_made_anew(tmp_path):
+    """Where it was made for another folder or another Python, or does not run; and then only."""
+    first, second = tmp_path / "first", tmp_path / "second"
+    first.mkdir()
+    shutil.copy(ROOT / "Makefile", first)
+    assert make_venv(first) == (0, "")
+    assert make_venv(first) == (0, "")
+    first.rename(second)
+    anew = ".venv is made anew: it is of another Python or folder than "
+    for harm in (
+        lambda: None,
+        (second / ".venv/bin/python").unlink,
+        lambda: (second / ".venv/of").write_text("3 10 /usr /tmp\n"),
+    ):
+        harm()
+        code, said = make_venv(second)
+        assert code == 0
+        assert said.startswith(anew)
+        assert said.count("\n") == 1
+        assert make_venv(second) == (0, "")
+    done = subprocess.run([second / ".venv/bin/uv", "--version"], capture_output=True, text=True)
+    assert done.stdout.startswith("uv ")
+
+
+def test_venv_of_an_old_python(tmp_path):
+    """Refused, and the environment that was there stays."""
+    shutil.copy(ROOT / "Makefile", tmp_path)
+    script(
+        tmp_path, "python", f"exec {sys.executable} -c \"import sys; sys.version_info, sys.version = (3, 10, 1), '3.10.1'; $2\""
+    )
+    (tmp_path / ".venv").mkdir()
+    code, said = make_venv(tmp_path, tmp_path / "python")
+    assert code != 0
+    assert said.startswith("gorsqrt needs CPython 3.11 or newer, as in make PYTHON=python3.14: this is 3.10.1\n")
+    assert (tmp_path / ".venv").exists()
+
+
 # The build's refusals: one sentence each.
 
 

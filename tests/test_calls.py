@@ -5,6 +5,7 @@ import ctypes
 import io
 import mmap
 import re
+import sys
 import warnings
 from collections import deque
 from multiprocessing import shared_memory
@@ -446,7 +447,7 @@ UNSUPPORTED = [
     (np.zeros(3, "V4"), "|V4"),
     (np.zeros(3, "m8[s]"), "timedelta64[s]"),
     (np.bytes_(b"abc"), "|S3"),
-    (array.array("u", "abc"), "w"),
+    (array.array("w" if sys.version_info >= (3, 13) else "u", "abc"), "w"),
 ]
 
 
