@@ -113,8 +113,11 @@ func Execute(plan *Plan, dst, src unsafe.Pointer) error {
 	return nil
 }
 
-// SetThreads says how many threads may work on one plan, the caller's among them.
-func SetThreads(n int) { C.gorsqrt_set_threads(C.int(n)) }
+// MostThreads is the largest number that SetThreads sets.
+const MostThreads = int(C.WORKERS_MOST)
+
+// SetThreads says how many threads may work on one plan, the caller's among them: at least 1, at most MostThreads.
+func SetThreads(n int) { C.gorsqrt_set_threads(C.int(max(1, min(n, MostThreads)))) }
 
 // Threads is the number that SetThreads has set, 1 before.
 func Threads() int { return int(C.gorsqrt_threads()) }

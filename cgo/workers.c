@@ -15,7 +15,6 @@
 #include <unistd.h>
 
 enum {
-    MOST_THREADS = 256,
     SPIN_US = 50,           /* what a helper waits awake for the next call: longer costs others the core */
     GIVE_WAY_US = 500,      /* after which a helper lets others run, so as not to be stopped for them within a chunk */
     WORTH_AWAKE = 1 << 20,  /* bytes read and written from which a helper that is awake is a gain: 60 µs of f32 */
@@ -38,15 +37,15 @@ typedef struct {
 static struct {
     _Atomic(const call *) current;
     _Atomic uint32_t state;
-    _Atomic uint32_t calls; /* counts the calls that asked for help: what helpers sleep on */
-    _Atomic int asleep;     /* helpers */
-    _Atomic bool taken;     /* by a call */
-    _Atomic int processor;  /* that the call which has taken this began on */
-    _Atomic int callers;    /* calls under way that are worth a helper which is awake */
-    _Atomic int threads;    /* the setting */
-    int helpers;            /* started; changed by the call that has taken this */
-    int alone;              /* how many calls have gone alone since helpers slept, likewise */
-    int forks;              /* from which this process has come, counted in the child */
+    _Atomic uint32_t calls;   /* counts the calls that asked for help, and changes of the setting: what helpers sleep on */
+    _Atomic int asleep;       /* helpers that do */
+    _Atomic bool taken;       /* by a call */
+    _Atomic int processor;    /* that the call which has taken this began on */
+    _Atomic int callers;      /* calls under way that are worth a helper which is awake */
+    _Atomic uint32_t threads; /* the setting: what helpers beyond it sleep on */
+    int helpers;              /* started; changed by the call that has taken this */
+    int alone;                /* how many calls have gone alone since helpers slept, likewise */
+    int forks;                /* from which this process has come, counted in the child */
 } shared = {.threads = 1};
 
 /* The helpers as the kernel knows them, and where it may run them: not where the caller does, which has woken them last. */
@@ -55,7 +54,7 @@ static struct {
     void *scratch;        /* allocated when it is first started, and never freed */
     int avoids;           /* a processor, or -1; this and the rest are changed by the call that has taken `shared` */
     cpu_set_t all, others;
-} helpers[MOST_THREADS];
+} helpers[WORKERS_MOST];
 
 static void futex_wait(_Atomic uint32_t *word, uint32_t seen) {
     syscall(SYS_futex, word, FUTEX_WAIT_PRIVATE, seen, NULL, NULL, 0);
@@ -95,26 +94,37 @@ static bool run_chunk(const call *c, bool from_back, void *scratch) {
     return true;
 }
 
+/* How many helpers the setting has room for. */
+static int room(void) {
+    return (int)atomic_load(&shared.threads) - 1;
+}
+
 /* Works on the current call, if one is open and the setting has room for this helper. True where it has left some, as it was to
  * stop at this time. */
 static bool help(int number, int64_t until_us) {
-    if (number >= atomic_load(&shared.threads) - 1) return false;
+    if (number >= room()) return false;
     uint32_t seen = atomic_load(&shared.state);
     do {
         if (!(seen & OPEN)) return false;
     } while (!atomic_compare_exchange_weak(&shared.state, &seen, seen + 1));
     const call *const c = atomic_load(&shared.current);
     bool more = true;
-    while (more && now_us() < until_us) more = run_chunk(c, true, helpers[number].scratch);
+    while (more && number < room() && now_us() < until_us) more = run_chunk(c, true, helpers[number].scratch);
     /* The last one out of a closed call wakes its caller. */
     if (atomic_fetch_sub(&shared.state, 1) == 1) futex_wake(&shared.state, 1);
-    return more;
+    return more && number < room();
+}
+
+/* Helpers that are started, and that the setting has room for. The call has taken `shared`. */
+static int helpers_in_use(void) {
+    int const most = room();
+    return shared.helpers < most ? shared.helpers : most;
 }
 
 /* The kernel likes to wake a thread where its waker runs, and lets it wait there for milliseconds while other processors are
  * idle. So the caller's is taken from those that helpers may run on; two microseconds for each, when the caller has moved. */
 static void keep_away(int processor) {
-    for (int i = 0; i < shared.helpers; i++) {
+    for (int i = 0; i < helpers_in_use(); i++) {
         pid_t const thread = atomic_load(&helpers[i].thread);
         cpu_set_t now, *const all = &helpers[i].all, *const others = &helpers[i].others;
         if (thread == 0 || helpers[i].avoids == processor || sched_getaffinity(thread, sizeof now, &now) != 0) continue;
@@ -127,6 +137,15 @@ static void keep_away(int processor) {
     }
 }
 
+/* Waits until the setting has room for a helper, apart from those that calls wake. */
+static void sleep_apart(int number) {
+    for (;;) {
+        uint32_t const threads = atomic_load(&shared.threads);
+        if (number < (int)threads - 1) return;
+        futex_wait(&shared.threads, threads);
+    }
+}
+
 static void *helper(void *argument) {
     int const number = (int)(intptr_t)argument;
     atomic_store(&helpers[number].thread, (pid_t)syscall(SYS_gettid));
@@ -136,6 +155,7 @@ static void *helper(void *argument) {
         uint32_t seen = atomic_load(&shared.calls);
         int64_t until = 0;
         for (int turn = 0; seen == done; turn++) {
+            sleep_apart(number);
             relax();
             if (turn % 64 == 63) {
                 int64_t const now = now_us();
@@ -160,7 +180,7 @@ static void *helper(void *argument) {
 
 /* Starts helpers up to the setting. Fewer are no error: the caller does what they don't. */
 static void start_helpers(void) {
-    int const wanted = atomic_load(&shared.threads) - 1;
+    int const wanted = room();
     if (shared.helpers >= wanted) return;
     sigset_t all, callers;
     sigfillset(&all);
@@ -183,13 +203,14 @@ static void start_helpers(void) {
 
 /* Opens the call to the helpers, if it is worth that and nobody else has them. */
 static bool ask_helpers(const call *c, int64_t bytes) {
-    int const threads = atomic_load_explicit(&shared.threads, memory_order_relaxed);
+    int const threads = (int)atomic_load_explicit(&shared.threads, memory_order_relaxed);
     if (atomic_load_explicit(&shared.callers, memory_order_relaxed) >= threads || (uint64_t)c->left >> 32 < 2) return false;
     if (atomic_exchange(&shared.taken, true)) return false;
     start_helpers();
-    bool const all_asleep = atomic_load(&shared.asleep) == shared.helpers;
+    int const in_use = helpers_in_use();
+    bool const all_asleep = atomic_load(&shared.asleep) >= in_use;
     bool const wake = bytes >= WORTH_ASLEEP || (all_asleep && ++shared.alone > PATIENCE);
-    if (shared.helpers == 0 || (all_asleep && !wake)) {
+    if (in_use == 0 || (all_asleep && !wake)) {
         atomic_store(&shared.taken, false);
         return false;
     }
@@ -201,7 +222,7 @@ static bool ask_helpers(const call *c, int64_t bytes) {
     atomic_fetch_add(&shared.calls, 1);
     if (wake && atomic_load(&shared.asleep) > 0) {
         keep_away(processor);
-        futex_wake(&shared.calls, threads - 1);
+        futex_wake(&shared.calls, in_use);
     }
     return true;
 }
@@ -220,12 +241,16 @@ static void dismiss_helpers(void) {
     atomic_store(&shared.taken, false);
 }
 
+bool workers_are_worth(int64_t bytes) {
+    return bytes >= WORTH_AWAKE;
+}
+
 bool workers_run(workers_task *task, const void *work, void *scratch, int64_t units, int64_t chunk, int64_t bytes,
                  bool (*interrupted)(void *), void *context) {
     while (units / chunk >= INT32_MAX) chunk *= 2;
     call c = {task, work, units, chunk, (uint64_t)((units + chunk - 1) / chunk) << 32};
     int const forks = shared.forks;
-    bool const worth = bytes >= WORTH_AWAKE;
+    bool const worth = workers_are_worth(bytes);
     if (worth) atomic_fetch_add_explicit(&shared.callers, 1, memory_order_relaxed);
     bool const helped = worth && ask_helpers(&c, bytes);
     bool stopped = false;
@@ -241,11 +266,15 @@ bool workers_run(workers_task *task, const void *work, void *scratch, int64_t un
 }
 
 void gorsqrt_set_threads(int threads) {
-    atomic_store(&shared.threads, threads < 1 ? 1 : threads > MOST_THREADS ? MOST_THREADS : threads);
+    atomic_store(&shared.threads, (uint32_t)(threads < 1 ? 1 : threads > WORKERS_MOST ? WORKERS_MOST : threads));
+    /* All look at the setting anew, those that are on their way to sleep too: their count of calls has passed. */
+    atomic_fetch_add(&shared.calls, 1);
+    futex_wake(&shared.calls, INT_MAX);
+    futex_wake(&shared.threads, INT_MAX);
 }
 
 int gorsqrt_threads(void) {
-    return atomic_load(&shared.threads);
+    return (int)atomic_load(&shared.threads);
 }
 
 /* fork copies the calling thread only, whatever the others were doing. */

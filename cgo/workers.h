@@ -12,18 +12,24 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-/* Bytes of the scratch memory that each helper has, aligned to 64. */
-enum { WORKERS_SCRATCH = 96 << 10 };
+enum {
+    WORKERS_MOST = 256,        /* threads that the setting may name */
+    WORKERS_SCRATCH = 96 << 10 /* bytes of the scratch memory that each helper has, aligned to 64 */
+};
 
 /* The units begin … end-1 of a piece of work, with scratch memory of the thread that runs them: the caller's or a helper's. */
 typedef void workers_task(const void *work, int64_t begin, int64_t end, void *scratch);
+
+/* Whether a call that reads and writes so many bytes may have helpers. */
+bool workers_are_worth(int64_t bytes);
 
 /* Runs all units of the work, `chunk` at a time. Between two chunks the caller asks `interrupted` (may be NULL) and stops where
  * that answers true: false is then the answer, as in a child that `interrupted` has forked off. Helpers are asked in where so many bytes are worth it. */
 bool workers_run(workers_task *task, const void *work, void *scratch, int64_t units, int64_t chunk, int64_t bytes,
                  bool (*interrupted)(void *), void *context);
 
-/* How many threads may work on one call, the caller's among them: 1 until set. */
+/* How many threads may work on one call, the caller's among them: 1 until set, at most WORKERS_MOST. It takes effect at once: helpers
+ * beyond a lower number stop within a chunk, and sleep until there is room for them again. */
 void gorsqrt_set_threads(int threads);
 int gorsqrt_threads(void);
 

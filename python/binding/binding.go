@@ -6,8 +6,6 @@ package binding
 #cgo CFLAGS: -std=c11 -O3 -fno-fast-math -Wall -Wextra -Wno-unused-parameter -D_GNU_SOURCE
 #cgo LDFLAGS: -ldl -Wl,--wrap=_cgo_try_pthread_create
 #include "binding.h"
-
-#include <unistd.h>
 */
 import "C"
 
@@ -16,7 +14,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"os"
 	"runtime"
 	"runtime/debug"
 	"slices"
@@ -37,19 +34,20 @@ var rsqrtDoc string
 //go:embed rsqrt_.txt
 var rsqrtInplaceDoc string
 
-// Never freed: C keeps them.
-var (
-	isaVariable    = C.CString("GORSQRT_ISA")
-	limitVariable  = C.CString("GORSQRT_CACHE_LIMIT")
-	threadVariable = C.CString("GORSQRT_NUM_THREADS")
-)
+// variable is a variable of C's environment, empty if it is not set. Go's own environment is the process's at its start, before Python
+// changed any of it.
+func variable(name string) string {
+	cName := C.CString(name)
+	defer C.free(unsafe.Pointer(cName))
+	return C.GoString(C.getenv(cName))
+}
 
 // cacheLimit is how many bytes of large results' memory are kept for the next ones: GORSQRT_CACHE_LIMIT, or a sixteenth of the
-// machine's memory, at most 1 GiB.
+// memory that the process may expect to have, at most 1 GiB.
 func cacheLimit() (int, error) {
-	text := C.GoString(C.getenv(limitVariable))
+	text := variable("GORSQRT_CACHE_LIMIT")
 	if text == "" {
-		return min(int(C.sysconf(C._SC_PHYS_PAGES)*C.sysconf(C._SC_PAGESIZE))/16, 1<<30), nil
+		return min(rsqrt.Memory()/16, 1<<30), nil
 	}
 	limit, err := strconv.Atoi(text)
 	if err != nil || limit < 0 {
@@ -63,18 +61,19 @@ func cacheLimit() (int, error) {
 func Install(module string) (version string, err error) {
 	defer recovered(&err)
 	C.call_once_per_process()
-	// C's environment, not Go's: that one is the process's at its start, before Python changed any of it.
-	if isa := C.GoString(C.getenv(isaVariable)); isa != "" {
+	if isa := variable("GORSQRT_ISA"); isa != "" {
 		if err := rsqrt.SetTier(isa); err != nil {
 			return "", fmt.Errorf("GORSQRT_ISA: %w", err)
 		}
 	}
-	if text := C.GoString(C.getenv(threadVariable)); text != "" {
-		threads, err := strconv.Atoi(text)
-		if err != nil || rsqrt.SetNumThreads(threads) != nil {
-			return "", fmt.Errorf("GORSQRT_NUM_THREADS is '%s', which is not a number of threads", text)
-		}
+	threads, source, err := rsqrt.DefaultThreads(variable)
+	if err != nil {
+		return "", errors.New(err.Error())
 	}
+	if _, err := SetNumThreads(threads); err != nil {
+		return "", err
+	}
+	C.run_threads_from(C.CString(source)) // never freed: C keeps it
 	limit, err := cacheLimit()
 	if err != nil {
 		return "", err
@@ -119,8 +118,8 @@ func GetDefaultDType() (dtype string, err error) {
 	return rsqrt.DefaultDType().String(), nil
 }
 
-// SetNumThreads sets how many threads may work on one call, the caller's among them, and returns the number: as a string, since
-// gopy wraps no other type beside an error.
+// SetNumThreads sets how many threads may work on one call, the caller's among them, and returns the number that was set: as a string,
+// since gopy wraps no other type beside an error.
 func SetNumThreads(n int) (threads string, err error) {
 	defer recovered(&err)
 	var refused *rsqrt.Error
@@ -170,11 +169,11 @@ func publish() {
 
 // cudaDriver is the version of NVIDIA's kernel driver, nil where there is none.
 func cudaDriver() *string {
-	text, err := os.ReadFile("/proc/driver/nvidia/version")
-	if err != nil {
+	text := rsqrt.ReadFile("/proc/driver/nvidia/version")
+	if text == "" {
 		return nil
 	}
-	for _, word := range strings.Fields(string(text)) {
+	for _, word := range strings.Fields(text) {
 		if strings.Contains(word, ".") && strings.Trim(word, "0123456789.") == "" {
 			return &word
 		}

@@ -156,6 +156,15 @@ PyObject *express_out(PyObject *input, PyObject *out);
 
 int run(const gorsqrt_plan *plan, void *dst, const void *src);
 
+/* What the number of threads comes from: a string that C keeps. */
+void run_threads_from(const char *source);
+
+/* Sets it for the user; the workers are the original library's in a forked child too. */
+void run_set_threads(int threads);
+
+/* Functions of the module: the number of threads, and its source. */
+PyObject *run_threads(PyObject *module, PyObject *unused), *run_threads_source(PyObject *module, PyObject *unused);
+
 /* n contiguous items of one dtype, disjoint or identical, without a plan of Go's. */
 int run_plain(int32_t dtype, int64_t n, void *dst, const void *src);
 

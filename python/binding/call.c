@@ -268,11 +268,6 @@ static PyObject *rsqrt_inplace(PyObject *module, PyObject *const *args, Py_ssize
     return call_into("rsqrt_", true, a.input, a.in, a.input, a.in);
 }
 
-static PyObject *num_threads(PyObject *module, PyObject *unused) {
-    (void)module, (void)unused;
-    return PyLong_FromLong(gorsqrt_threads());
-}
-
 /* Install. */
 
 static void once_per_process(void) {
@@ -292,7 +287,8 @@ int call_install(const char *module_name, const char *rsqrt_doc, const char *rsq
     static PyMethodDef methods[] = {
         {"rsqrt", NULL, METH_FASTCALL | METH_KEYWORDS, NULL},
         {"rsqrt_", NULL, METH_FASTCALL | METH_KEYWORDS, NULL},
-        {"num_threads", num_threads, METH_NOARGS, "How many threads may work on one call."},
+        {"num_threads", run_threads, METH_NOARGS, "How many threads may work on one call."},
+        {"threads_source", run_threads_source, METH_NOARGS, "Where that number comes from."},
         {"empty_cache", pool_empty, METH_NOARGS, "empty_cache($module)\n--\n\nGive kept memory back to the system."},
         {"cache_state", pool_state, METH_NOARGS, "What of large results' memory is kept: a dict."},
         {NULL, NULL, 0, NULL},

@@ -312,7 +312,7 @@ char *guarded_set_default_dtype(char *name) {
 char *guarded_set_num_threads(long long threads) {
     const gorsqrt_go *const go = go_ask();
     char *const set = go ? answered(go->gopy_set_num_threads(threads)) : NULL;
-    if (set && !PyErr_Occurred()) gorsqrt_set_threads(atoi(set)); /* the workers are this library's in any case */
+    if (set && !PyErr_Occurred()) run_set_threads(atoi(set));
     return set;
 }
 

@@ -80,14 +80,20 @@ def get_default_dtype():
 def set_num_threads(n):
     """Set how many threads may work on one call, the calling thread among them.
 
-    Calls too small to gain from a second thread use one in any case. The results' bits don't depend on the number. At import
-    it is the environment variable GORSQRT_NUM_THREADS, or the number of processors that this process may use (its affinity,
-    and its control group's quota).
+    Calls too small to gain from a second thread use one in any case. The results' bits don't depend on the number. It takes
+    effect at once. Until it is set it is the first of these:
+
+    - the environment variable GORSQRT_NUM_THREADS, read at import;
+    - the first number of the environment variable OMP_NUM_THREADS, read at import;
+    - the number of processors that this process may use: its affinity, or its control group's quota, rounded up.
+
+    In a worker process of torch's DataLoader it is torch.get_num_threads() until it is set there or before: 1, unless
+    worker_init_fn has changed that.
 
     Parameters
     ----------
     n : int
-        At least 1.
+        At least 1. More than 256 are set as 256.
 
     Raises
     ------
@@ -95,8 +101,13 @@ def set_num_threads(n):
         n is no integer.
     RuntimeError
         n is less than 1.
+    OverflowError
+        n does not fit into 64 bits.
     """
-    _gorsqrt.binding_SetNumThreads(operator.index(n))
+    n = operator.index(n)
+    if not -(1 << 63) <= n < 1 << 63:
+        raise OverflowError("set_num_threads(): argument 'n' does not fit into 64 bits; 1 to 256 are accepted")
+    _gorsqrt.binding_SetNumThreads(n)
 
 
 def get_num_threads():
@@ -132,7 +143,8 @@ def show_config(mode="stdout"):
     -------
     dict or None
         With mode="dicts": version, tier (the instruction set in use), tiers (all that this
-        machine runs, best first), threads, caches (bytes of data cache by level), go, gopy,
+        machine runs, best first), threads, threads_from (GORSQRT_NUM_THREADS, OMP_NUM_THREADS,
+        affinity, quota, set_num_threads or torch's DataLoader), caches (bytes of data cache by level), go, gopy,
         cuda_driver (None without one), and cache: of the memory kept for large results the limit
         and what is held, in bytes, the number of blocks, and how many results were taken from it
         in all and from kept blocks.
@@ -146,7 +158,8 @@ def show_config(mode="stdout"):
 
     if mode not in ("stdout", "dicts"):
         raise ValueError(f"show_config(): argument 'mode' must be 'stdout' or 'dicts', not {mode!r}")
-    config = json.loads(_gorsqrt.binding_Config()) | {"cache": _gorsqrt.cache_state()}
+    config = json.loads(_gorsqrt.binding_Config())
+    config |= {"threads": _gorsqrt.num_threads(), "threads_from": _gorsqrt.threads_source(), "cache": _gorsqrt.cache_state()}
     if mode == "dicts":
         return config
     for name, value in config.items():

@@ -67,6 +67,7 @@ class _Config(TypedDict):
     tier: str
     tiers: list[str]
     threads: int
+    threads_from: str
     caches: dict[str, int]
     go: str
     gopy: str
