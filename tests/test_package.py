@@ -7,6 +7,7 @@ import inspect
 import os
 import pickle
 import pydoc
+import re
 import runpy
 import subprocess
 import sys
@@ -78,6 +79,25 @@ def test_show_config(capsys):
     assert tuple(map(int, config["go"].split(".")[:2])) >= (1, 26)
     assert gorsqrt.show_config() is None
     assert f"version     {gorsqrt.__version__}\n" in capsys.readouterr().out
+
+
+@pytest.mark.spec("9.2")
+def test_the_library_is_hardened():
+    """All addresses are bound and made read-only at load, the stack has canaries and runs no code, C's copies are checked."""
+
+    def readelf(what):
+        command = ["readelf", "--wide", what, gorsqrt._gorsqrt.__file__]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+
+    dynamic, segments, symbols = readelf("--dynamic"), readelf("--segments"), readelf("--dyn-syms")
+    assert re.search(r"\(FLAGS\).*\bBIND_NOW\b", dynamic)
+    assert "GNU_RELRO" in segments
+    assert "TEXTREL" not in dynamic
+    assert re.search(r"GNU_STACK( +0x[0-9a-f]+){5} RW  ", segments)
+    assert not re.search(r"LOAD( +0x[0-9a-f]+){5} RWE", segments)
+    imports = re.findall(r" UND (\w+)", symbols)
+    assert "__stack_chk_fail" in imports
+    assert any(name.endswith("_chk") for name in imports)
 
 
 def test_types():
