@@ -43,12 +43,13 @@ test-oldest: develop ## Python's tests of tensors, against the oldest torch
 	*" $$version "*) $(MAKE) --silent $(OLDEST)/bin/pytest && PYTHONPATH=python $(OLDEST)/bin/python -m pytest tests/test_torch_*.py;; \
 	*) echo "test-oldest: left out, since torch $(OLDEST_TORCH) has no wheel for CPython $$version, only for $(OLDEST_PYTHONS)";; esac
 
-lint: tools ## formatting, vet, staticcheck, ruff, mypy
+lint: tools ## formatting, vet, staticcheck, large frames, ruff, mypy
 	@unformatted=$$($(GO) tool -modfile=python/tools.mod gofumpt -l cgo rsqrt cuda python tests); echo "gofumpt: $${unformatted:-all formatted}"; \
 		test -z "$$unformatted"
 	$(GO) vet ./...
 	$(GO) tool -modfile=python/tools.mod staticcheck $(PACKAGES) ./python/binding ./tests/cuda
 	.venv/bin/clang-format --dry-run -Werror $(C)
+	CGO_CFLAGS='-O2 -g -fstack-protector-strong -Werror=frame-larger-than=8192' $(GO) build $(PACKAGES) ./python/binding
 	.venv/bin/ruff check . && .venv/bin/ruff format --check .
 	$(PY) -m mypy
 
