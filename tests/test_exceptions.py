@@ -242,3 +242,21 @@ def test_the_first_tensor(error):
     """
     done = subprocess.run([sys.executable, "-c", dedent(code)], env={**os.environ}, capture_output=True, text=True)
     assert done.stdout.split() == ["asked"] * 4 + ["True", "False"], done.stderr
+
+
+@pytest.mark.spec("9.4")
+@pytest.mark.parametrize("error", RAISED)
+def test_questions_to_what_is_asked_of_a_result(error):
+    class Number:
+        def __index__(self):
+            raise error("asked")
+
+        __bool__ = __index__
+
+    memory = gorsqrt.rsqrt(memoryview(X)).obj
+    for wish in ({"max_version": (1, Number())}, {"dl_device": (Number(), 0)}, {"copy": Number()}):
+        with pytest.raises(error, match="asked"):
+            memory.__dlpack__(**wish)
+    for wrong in ((1,), (1, 0, 0), ("1", 0), (2**40, 0)):
+        with pytest.raises(TypeError, match="max_version must be a pair of integers"):
+            memory.__dlpack__(max_version=wrong)

@@ -389,7 +389,10 @@ static block *copied(const block *b) {
 /* Reads a pair of integers unless it is None. False with an exception set. */
 static bool read_pair(PyObject *pair, const char *name, int *first, int *second) {
     if (pair == Py_None) return true;
-    if (PyTuple_Check(pair) && PyArg_ParseTuple(pair, "ii", first, second)) return true;
+    if (PyTuple_Check(pair)) {
+        if (PyArg_ParseTuple(pair, "ii", first, second)) return true;
+        if (!PyErr_ExceptionMatches(PyExc_TypeError) && !PyErr_ExceptionMatches(PyExc_OverflowError)) return false;
+    }
     PyErr_Format(PyExc_TypeError, "__dlpack__: %s must be a pair of integers", name);
     return false;
 }

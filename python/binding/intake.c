@@ -421,16 +421,13 @@ int operand_take(operand *o, PyObject *object, container container, bool written
     o->owned = NULL;
     o->managed = NULL;
     o->versioned = false;
-    o->array.because = NULL;
-    o->array.data = NULL;
-    o->array.ndim = 0;
-    o->array.shape = o->shape;
-    o->array.strides = o->strides;
-    o->array.device = CPU;
-    o->array.launches = 0;
-    o->array.index = -1;
-    o->array.stream = 0;
-    o->array.default_dtype = -1;
+    o->array = (gorsqrt_array){.shape = o->shape,
+                               .strides = o->strides,
+                               .type = "",
+                               .dtype = GORSQRT_DTYPES,
+                               .device = CPU,
+                               .index = -1,
+                               .default_dtype = -1};
     switch (container) {
         case NUMPY_ARRAY: return take_numpy_array(o);
         case NUMPY_SCALAR: return take_numpy_scalar(o);
