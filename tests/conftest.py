@@ -39,12 +39,15 @@ def machine_tiers():
 MACHINE_TIERS = machine_tiers()
 REQUIRED_TIERS = os.environ.get("GORSQRT_REQUIRE_TIERS", "").split() or MACHINE_TIERS
 
+# The one that all calls are to use, so that there is no other to go through.
+FORCED_TIERS = os.environ.get("GORSQRT_ISA", "").split()
 
-@pytest.fixture(params=[name for name in CPU_FLAGS if name in {*MACHINE_TIERS, *REQUIRED_TIERS}])
+
+@pytest.fixture(params=FORCED_TIERS or [name for name in CPU_FLAGS if name in {*MACHINE_TIERS, *REQUIRED_TIERS}])
 def tier(request):
     assert _gorsqrt.binding_SetTier(request.param) == request.param
     yield request.param
-    _gorsqrt.binding_SetTier(MACHINE_TIERS[0])
+    _gorsqrt.binding_SetTier((FORCED_TIERS or MACHINE_TIERS)[0])
 
 
 def allocated():
