@@ -1,9 +1,11 @@
 """The build: which C compilers and standards take the sources, what it refuses, and what it makes of a strange environment."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
+from importlib import metadata
 from pathlib import Path
 
 import cuda_double
@@ -151,6 +153,22 @@ def test_no_home(home, monkeypatch):
         monkeypatch.setenv("HOME", home)
     environment = build.environment()
     assert [environment[name] for name in ("GOCACHE", "GOMODCACHE")] == [f"{ROOT}/.go/gocache", f"{ROOT}/.go/gomodcache"]
+
+
+# Licences.
+
+
+def test_licences_of_all_that_is_linked_in():
+    """Installed with gorsqrt; CI generates the texts anew."""
+    files = metadata.metadata("gorsqrt").get_all("License-File")
+    assert files == ["LICENSE", "python/generated/LICENSES.txt"]
+    (installed,) = [file for file in metadata.files("gorsqrt") if file.name == "LICENSES.txt"]
+    sections = re.findall(r"^={80}\n(.+): (\S+)\n={80}$", installed.read_text(), re.MULTILINE)
+    modules = re.findall(r"^\s+(\S+ v[^\s]+)", (ROOT / "go.mod").read_text(), re.MULTILINE)
+    assert sorted(name for name, _ in sections if " v" in name) == sorted(modules)
+    assert "Go" in dict(sections)
+    expression = metadata.metadata("gorsqrt")["License-Expression"]
+    assert set(expression.split(" AND ")) == {"BSD-3-Clause", *dict(sections).values()}
 
 
 # The environment that make works in.
