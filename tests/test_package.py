@@ -128,3 +128,30 @@ def test_demo_without_numpy_and_torch():
     assert done.stdout.count("[0.5, 0.25, 0.2]") == 2
     assert "neither numpy nor torch" in done.stdout
     assert "[[0.6, 0.8], [0.6, 0.8]]" in done.stdout
+
+
+FROZEN = """
+import importlib.util, sys
+import array_api_strict
+import numpy as np
+import gorsqrt
+
+for array in (np.asarray([4.0, 16.0]), array_api_strict.asarray([4.0, 16.0])):
+    result = gorsqrt.rsqrt(array)
+    assert type(result) is type(array) and [*map(float, result)] == [0.5, 0.25], result
+assert sys.frozen and all(map(importlib.util.find_spec, sys.argv[1:]))
+assert not any(map(importlib.util.find_spec, ("torch", "jax", "jaxlib")))
+"""
+
+
+def test_frozen(tmp_path):
+    """PyInstaller finds all modules that C imports by name, and brings no library along that the application does not use."""
+    sources = "".join(path.read_text() for path in (ROOT / "python/binding").glob("*.c"))
+    by_name = sorted(set(re.findall(r'PyImport_ImportModule\("(gorsqrt\.\w+)"\)', sources)))
+    assert by_name == ["gorsqrt._torch_door", "gorsqrt.array_api", "gorsqrt.cupy", "gorsqrt.jax", "gorsqrt.torch"]
+    (tmp_path / "application.py").write_text(FROZEN)
+    freeze = [sys.executable, "-m", "PyInstaller", "--log-level=WARN", "application.py"]
+    done = subprocess.run(freeze, cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    done = subprocess.run([tmp_path / "dist/application/application", *by_name], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")

@@ -1,0 +1,7 @@
+"""What PyInstaller can't see: the modules that the library imports by name, each at the first array that needs it.
+
+None brings its arrays' own package along: an application that uses it has it.
+"""
+
+hiddenimports = [f"gorsqrt.{name}" for name in ("_torch_door", "array_api", "cupy", "jax", "torch")]
+excludedimports = ["cupy", "jax", "numpy", "torch"]
