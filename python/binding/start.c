@@ -18,7 +18,7 @@
 /* What Go's runtime takes, with some room to spare; `strace` and /proc/self/status tell. */
 enum {
     RESERVED_MIB = 1600, /* address space: 1161 of Go, the rest for the C heaps of its threads; most is never used */
-    MAPPED_MIB = 72,     /* memory that it may write to, of which it touches 4 */
+    MAPPED_MIB = 88,     /* memory that it may write to, of which it touches 4 */
     BEGINNING = 5,       /* threads that it begins with, at most */
     SPARE = 3,           /* threads that it may want later; see __wrap__cgo_try_pthread_create */
     ENTERING_MIB = 8,    /* memory that a thread's first call into Go may make its heap grow by */
