@@ -247,9 +247,10 @@ static int take_buffer(operand *o) {
  * More than there are places for is refused later, and never read. */
 static void copy_layout(operand *o, int ndim, const int64_t *shape, const int64_t *strides) {
     o->array.ndim = ndim;
-    if (ndim > GORSQRT_MAX_NDIM) return;
-    memcpy(o->shape, shape, (size_t)ndim * sizeof *shape);
-    memcpy(o->strides, strides, (size_t)ndim * sizeof *strides);
+    for (int d = 0; d < ndim && ndim <= GORSQRT_MAX_NDIM; d++) {
+        o->shape[d] = shape[d];
+        o->strides[d] = strides[d];
+    }
 }
 
 static int take_numpy_array(operand *o) {
