@@ -118,9 +118,9 @@ def compiled(name, *flags):
         library, source = f"{folder}/library.so", str(Path(__file__).with_name(name))
         compiler = shlex.split(os.environ.get("CC") or "cc")
         try:
-            command = [*compiler, "-std=gnu11", "-O3", "-shared", "-fPIC", "-pthread", "-Wno-unknown-pragmas", *flags]
-            subprocess.run([*command, "-o", library, source], check=True)
-        except (OSError, subprocess.CalledProcessError):
+            command = [*compiler, "-std=gnu11", "-O3", "-shared", "-fPIC", "-pthread", "-Wno-unknown-pragmas", *flags, source]
+            subprocess.run([*command, "-Wl,-z,defs", "-o", library], check=True)
+        except OSError:
             return None
         return ctypes.CDLL(library)
 

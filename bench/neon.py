@@ -34,6 +34,12 @@ def run(*command):
         sys.exit(f"neon: left out, since there is no {command[0]}")
 
 
+def compiled(program):
+    sources = [ROOT / "bench/neon.c", *(ROOT / "cgo" / name for name in ("neon.c", "kernels.c", "scalar.c"))]
+    flags = ("-std=c11", "-O3", "-fno-fast-math", "-static", "-w", f"-I{ROOT / 'cgo'}")
+    run("aarch64-linux-gnu-gcc", *flags, *map(str, sources), "-lm", "-o", program)
+
+
 def executed(program, kinds, log, dtype, n):
     """How many instructions of each kind."""
     run("qemu-aarch64", "-singlestep", "-d", "nochain,exec", "-D", log, program, str(dtype), str(n))
@@ -44,9 +50,7 @@ def executed(program, kinds, log, dtype, n):
 def main():
     with tempfile.TemporaryDirectory() as folder:
         program = f"{folder}/neon"
-        sources = [ROOT / "bench/neon.c", *(ROOT / "cgo" / name for name in ("neon.c", "kernels.c", "scalar.c"))]
-        flags = ("-std=c11", "-O3", "-fno-fast-math", "-static", "-w", f"-I{ROOT / 'cgo'}")
-        run("aarch64-linux-gnu-gcc", *flags, *map(str, sources), "-lm", "-o", program)
+        compiled(program)
         kinds = {}
         for line in run("aarch64-linux-gnu-objdump", "-d", "--no-show-raw-insn", program).splitlines():
             if found := re.match(r"\s+([0-9a-f]+):\s+(\S+)\s*(.*)", line):

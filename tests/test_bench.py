@@ -1,6 +1,7 @@
 """bench: the committed tables are the committed results'."""
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -47,6 +48,37 @@ def test_every_result_names_its_machine_and_versions(report):
         for rows in (results.calls, results.throughput, results.fresh, results.layouts, results.threads, results.limits):
             assert len({row["machine"] for row in rows}) == 1
             assert all(row["machine"] and row["versions"].startswith("gorsqrt ") for row in rows)
+
+
+# The C programs beside neon.c, which is for aarch64 alone, and the options that they want.
+PROGRAMS = {"complex.c": ["-DSIDE_BY_SIDE=2"], "limits.c": [], "moves.c": [], "streaming_copy.c": []}
+
+
+@pytest.mark.parametrize("program", PROGRAMS)
+def test_every_program_builds(program, report):
+    """With all of its symbols, as a library that can be loaded."""
+    import contenders
+
+    assert sorted([*PROGRAMS, "neon.c"]) == sorted(path.name for path in BENCH.glob("*.c"))
+    assert contenders.compiled(program, *PROGRAMS[program])
+
+
+@pytest.mark.parametrize("compiler", [cc for cc in ("aarch64-linux-gnu-gcc",) if shutil.which(cc)])
+def test_the_program_for_neon_builds(compiler, report, tmp_path):
+    import neon
+
+    neon.compiled(str(tmp_path / "neon"))
+    assert (tmp_path / "neon").stat().st_mode & 0o100
+
+
+def test_quick_benchmarks_run(tmp_path):
+    """Each gives results, whose times mean nothing here."""
+    quick = ["calls", "fresh", "layouts", "limits", "threads"]
+    command = [sys.executable, BENCH, "--quick", "--results", tmp_path, *quick]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "has given no result" not in done.stdout, done.stderr
+    assert {path.stem for path in tmp_path.glob("*.csv")} == set(quick)
 
 
 def test_every_plot_is_referenced_and_there():
