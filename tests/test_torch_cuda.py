@@ -526,6 +526,44 @@ rsqrt_(x)
         assert (done.returncode, done.stdout, done.stderr) == (0, "[0.5, 0.25, 0.2]\n", "")
 
 
+@pytest.mark.spec("7.1", "7.11")
+@pytest.mark.parametrize(
+    "setting",
+    [
+        "torch.set_default_tensor_type(torch.cuda.FloatTensor)",
+        "torch.set_default_tensor_type(torch.cuda.HalfTensor)",
+        "torch.set_default_tensor_type(torch.DoubleTensor)",
+        "torch.set_default_device('cuda')",
+        "torch.set_default_device('meta')",
+        "torch.set_default_dtype(torch.float16)",
+        "torch.device('cuda:1').__enter__()",
+        "torch.device('meta').__enter__()",
+        "torch.inference_mode().__enter__()",
+        "torch.no_grad().__enter__()",
+    ],
+)
+def test_defaults_before_the_first_call(setting):
+    """What is the default then, and what is active, misleads nobody: each tensor is computed where it lies."""
+    code = f"""
+import warnings; warnings.simplefilter("ignore")
+import torch, gorsqrt
+{setting}
+x = torch.tensor([4.0, 16.0], dtype=torch.float32, device="cpu")
+for _ in range(3):
+    for device in ("cpu", "cuda:0", "cuda:1"):
+        there = x.clone().to(device)
+        y = gorsqrt.rsqrt(there)
+        assert str(y.device) == device and y.dtype == torch.float32, (y.device, y.dtype)
+        assert y.cpu().tolist() == [0.5, 0.25]
+        assert gorsqrt.rsqrt_(there) is there
+        assert there.cpu().tolist() == [0.5, 0.25]
+    assert gorsqrt.rsqrt(torch.empty(2, device="meta")).device.type == "meta"
+"""
+    environment = double.torch_environment(caching=True)
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=120)
+    assert (done.returncode, done.stdout) == (0, ""), done.stderr
+
+
 @on_doubles()
 def test_fork():
     x = torch.arange(3.0).cuda()

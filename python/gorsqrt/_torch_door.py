@@ -46,10 +46,18 @@ def open_door():
     with torch.inference_mode(False):
         if _gorsqrt.torch_thread_keys() != (0, 0) or torch._C._len_torch_function_stack():
             return
-        tensors = [torch.empty(3), torch.empty(2, dtype=torch.complex64).conj(), torch.empty(2, 2, device="meta")]
+        # Named, since the defaults may be others.
+        tensors = [
+            torch.empty(3, dtype=torch.float32, device="cpu"),
+            torch.empty(2, dtype=torch.complex64, device="cpu").conj(),
+            torch.empty(2, 2, dtype=torch.float32, device="meta"),
+        ]
         with torch.inference_mode():
-            tensors.append(torch.empty(3))
+            tensors.append(torch.empty(3, dtype=torch.float32, device="cpu"))
             inference_thread = _gorsqrt.torch_thread_keys()
+        devices = [x.device.type for x in tensors]
+        if devices != ["cpu", "cpu", "meta", "cpu"]:
+            raise RuntimeError(f"torch makes tensors on {devices}, where others were asked for")
         size = torch.Tensor.__basicsize__
         _gorsqrt.torch_open(
             _places(tensors, lambda x: _words(id(x), size), lambda x: x._cdata),
@@ -66,7 +74,7 @@ def open_door():
 def open_cuda(tensor):
     """Tell torch.c what an ordinary tensor on a CUDA device is, now that there is one: this initialises nothing."""
     with torch.inference_mode(False):
-        plain = torch.empty(0, device=tensor.device)
+        plain = torch.empty(0, dtype=torch.float32, device=tensor.device)
         with torch.inference_mode():
-            inference = torch.empty(0, device=tensor.device)
+            inference = torch.empty(0, dtype=torch.float32, device=tensor.device)
     _gorsqrt.torch_open_cuda(_keys(plain), _keys(inference))
