@@ -232,7 +232,7 @@ static bool is_torchs(PyObject *object, container container, bool written) {
     return container == TORCH_TENSOR && !torch_is_ordinary(object, written, &unused);
 }
 
-static PyObject *rsqrt_fresh(PyObject *module, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames) {
+WITHOUT_CANARY static PyObject *rsqrt_fresh(PyObject *module, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames) {
     (void)module;
     PyObject *result = NULL;
     bool tried = true;
@@ -255,7 +255,7 @@ static PyObject *rsqrt_fresh(PyObject *module, PyObject *const *args, Py_ssize_t
     return a.out ? call_into("rsqrt", false, a.input, a.in, a.out, a.to) : call_fresh(a.input, a.in);
 }
 
-static PyObject *rsqrt_inplace(PyObject *module, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames) {
+WITHOUT_CANARY static PyObject *rsqrt_inplace(PyObject *module, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames) {
     (void)module;
     PyObject *result = nargs == 1 && kwnames == NULL ? express_in_place(args[0]) : NULL;
     if (result || PyErr_Occurred()) return result;

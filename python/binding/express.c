@@ -13,19 +13,18 @@ typedef struct {
     Py_buffer view; /* held until plain_release where view.obj is set */
 } plain;
 
-/* Counts the items. False if they are more than can be, or a length is negative: that needs a decision. */
-static bool count(plain *p) {
-    int64_t const most = INT64_MAX / gorsqrt_item_size[p->dtype];
+/* Counts the items, and their bytes. False if they are more than can be, or a length is negative: that needs a decision. */
+static inline bool count(plain *p, int64_t *bytes) {
     p->n = 1;
     for (int d = 0; d < p->ndim; d++) {
         if (p->shape[d] < 0 || __builtin_mul_overflow(p->n, p->shape[d], &p->n)) return false;
     }
-    return p->n <= most;
+    return !__builtin_mul_overflow(p->n, (int64_t)gorsqrt_item_size[p->dtype], bytes);
 }
 
 /* Whether the object is one of the containers that this lane knows, and plain; if so, plain_release must follow. Sets no
  * exception. */
-static bool plain_take(plain *p, PyObject *object, bool written) {
+WITHOUT_CANARY static bool plain_take(plain *p, PyObject *object, bool written) {
     PyTypeObject *type = Py_TYPE(object);
     p->view.obj = NULL;
     if (type == numpy.array_type) {
@@ -37,7 +36,8 @@ static bool plain_take(plain *p, PyObject *object, bool written) {
         p->shape = a->dimensions;
         p->read_only = !(a->flags & NUMPY_WRITEABLE);
         p->container = NUMPY_ARRAY;
-        return count(p);
+        int64_t bytes;
+        return count(p, &bytes);
     }
     if (type == torch_tensor || type == torch_parameter) {
         torch_look t;
@@ -61,9 +61,10 @@ static bool plain_take(plain *p, PyObject *object, bool written) {
         p->dtype = format_dtype(p->view.format, p->view.itemsize);
         p->ndim = p->view.ndim;
         p->shape = p->view.shape;
+        int64_t bytes;
         /* A memoryview repeats what its exporter says. */
-        if (p->dtype >= GORSQRT_COMPUTED || p->ndim > GORSQRT_MAX_NDIM || !PyBuffer_IsContiguous(&p->view, 'C') || !count(p) ||
-            p->view.len != p->n * gorsqrt_item_size[p->dtype] || (p->view.buf == NULL && p->n > 0)) {
+        if (p->dtype >= GORSQRT_COMPUTED || p->ndim > GORSQRT_MAX_NDIM || !PyBuffer_IsContiguous(&p->view, 'C') ||
+            !count(p, &bytes) || p->view.len != bytes || (p->view.buf == NULL && bytes > 0)) {
             PyBuffer_Release(&p->view);
             return false;
         }
@@ -75,8 +76,14 @@ static bool plain_take(plain *p, PyObject *object, bool written) {
     return false;
 }
 
-static void plain_release(plain *p) {
-    if (p->view.obj) release_buffer(&p->view);
+/* After a failure an exception is set, perhaps. */
+static void plain_release(plain *p, bool failed) {
+    if (p->view.obj == NULL) return;
+    if (failed) {
+        release_buffer(&p->view);
+    } else {
+        PyBuffer_Release(&p->view);
+    }
 }
 
 static fresh like_plain(const plain *p) {
@@ -92,26 +99,26 @@ static fresh like_plain(const plain *p) {
                                   : torch_result(-1, p->dtype, p->ndim, p->shape, strides);
 }
 
-PyObject *express_fresh(PyObject *input) {
+WITHOUT_CANARY PyObject *express_fresh(PyObject *input) {
     plain x;
     if (!plain_take(&x, input, false)) return NULL;
     fresh y = like_plain(&x);
     if (y.object && run_plain(x.dtype, x.n, y.data, x.data) < 0) Py_CLEAR(y.object);
-    plain_release(&x);
+    plain_release(&x, y.object == NULL);
     return y.object;
 }
 
-PyObject *express_in_place(PyObject *input) {
+WITHOUT_CANARY PyObject *express_in_place(PyObject *input) {
     plain x;
     if (!plain_take(&x, input, true)) return NULL;
     PyObject *result = NULL;
     if (!x.read_only && run_plain(x.dtype, x.n, x.data, x.data) == 0) result = Py_NewRef(input);
     if (x.container == TORCH_TENSOR) torch_written(input);
-    plain_release(&x);
+    plain_release(&x, result == NULL);
     return result;
 }
 
-PyObject *express_out(PyObject *input, PyObject *out) {
+WITHOUT_CANARY PyObject *express_out(PyObject *input, PyObject *out) {
     plain x, y;
     if (!plain_take(&y, out, true)) return NULL;
     PyObject *result = NULL;
@@ -124,8 +131,8 @@ PyObject *express_out(PyObject *input, PyObject *out) {
             if (run_plain(x.dtype, x.n, y.data, x.data) == 0) result = Py_NewRef(out);
             if (y.container == TORCH_TENSOR) torch_written(out);
         }
-        plain_release(&x);
+        plain_release(&x, result == NULL);
     }
-    plain_release(&y);
+    plain_release(&y, result == NULL);
     return result;
 }

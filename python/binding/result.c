@@ -190,7 +190,7 @@ static struct {
     PyObject *array;
 } one_element[GORSQRT_COMPUTED];
 
-fresh result_array_array(int32_t dtype, int64_t n) {
+WITHOUT_CANARY fresh result_array_array(int32_t dtype, int64_t n) {
     if (one_element[dtype].type != array_array_type) {
         PyObject *one = PyObject_CallFunction((PyObject *)array_array_type, "s[d]", format[dtype], 0.0);
         if (one == NULL) return fresh_of(NULL, NULL);

@@ -96,7 +96,7 @@ int run(const gorsqrt_plan *plan, void *dst, const void *src) {
     return outcome == GORSQRT_DONE ? 0 : -1;
 }
 
-int run_plain(int32_t dtype, int64_t n, void *dst, const void *src) {
+WITHOUT_CANARY int run_plain(int32_t dtype, int64_t n, void *dst, const void *src) {
     gorsqrt_kernel *const kernel = go_now->express[dtype];
     if (n < SHORT_CALL) {
         kernel(dst, src, (size_t)n);
