@@ -1,19 +1,28 @@
 /* Memory of large results. The first write to fresh memory costs more than the arithmetic (a page fault every 4 KiB), so blocks come
- * in huge pages where the system has them, and those that results give back are kept for a while, up to a limit.
+ * in huge pages where the system has them, and those that results give back are kept for the next ones:
+ *
+ *  - up to a limit;
+ *  - as many as would have served earlier results, one at first: a loop that drops its result keeps one, and many results that are
+ *    dropped at once leave one;
+ *  - until they have not been used for two seconds. A thread sees to that. It runs while something is kept, and no code of Python's
+ *    or Go's.
  *
  * Any thread may take and give, with or without the GIL. */
 #include "binding.h"
 
 #include <pthread.h>
+#include <signal.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <time.h>
+#include <unistd.h>
 
 enum {
     HEADER = 64,           /* bytes before the memory: its size, in a line of its own, so that the memory is aligned to one */
     PAGE = 4096,           /* what lengths are rounded to */
     HUGE_PAGE = 1 << 21,   /* what blocks are aligned to */
-    DECAY = 10,            /* seconds that a block is kept unused; looked at whenever one is taken or given */
+    DECAY_MS = 2000,       /* how long a block is kept unused */
+    STACK = 64 << 10,      /* bytes of the thread that gives blocks back, beside the system's minimum */
     PLACES = 64,           /* blocks kept at most */
     TOO_LARGE_DIVISOR = 4, /* a kept block serves where at most a fourth of what is wanted is left over */
 };
@@ -26,17 +35,20 @@ static struct {
     pthread_mutex_t lock;
     size_t limit, held;
     int64_t taken, reused;
-    int blocks;
+    int blocks, wanted; /* kept, and how many may be */
+    int refused;        /* how many have not been kept since they were more than wanted, */
+    int64_t refused_ms; /* and when that was last */
+    bool drained;       /* by a thread */
     struct {
         header *block;
-        time_t given;
+        int64_t given_ms;
     } place[PLACES]; /* the one given last at the end */
-} pool = {.lock = PTHREAD_MUTEX_INITIALIZER};
+} pool = {.lock = PTHREAD_MUTEX_INITIALIZER, .wanted = 1};
 
-static time_t now(void) {
+static int64_t now_ms(void) {
     struct timespec t;
     clock_gettime(CLOCK_MONOTONIC_COARSE, &t);
-    return t.tv_sec;
+    return t.tv_sec * 1000 + t.tv_nsec / 1000000;
 }
 
 /* Takes place i's block out. The lock is held. */
@@ -48,22 +60,74 @@ static header *take_out(int i) {
     return block;
 }
 
-/* Takes out the block that was given first, if there are more than `limit` bytes or it is older than `seconds`; NULL if not. The
- * lock is held. */
-static header *oldest(size_t limit, time_t seconds) {
-    bool const due = pool.blocks > 0 && (pool.held > limit || now() - pool.place[0].given >= seconds);
-    return due ? take_out(0) : NULL;
+/* Unmaps blocks, those that were given first, until at most `limit` bytes are kept. The lock is held, but not during the system's
+ * work. */
+static void drop_to(size_t limit) {
+    while (pool.blocks > 0 && pool.held > limit) {
+        header *const block = take_out(0);
+        pthread_mutex_unlock(&pool.lock);
+        munmap(block, block->size);
+        pthread_mutex_lock(&pool.lock);
+    }
 }
 
-/* Unmaps what is kept beyond a limit and an age; without the lock held during the system's work. */
-static void drop(size_t limit, time_t seconds) {
-    header *block;
-    do {
-        pthread_mutex_lock(&pool.lock);
-        block = oldest(limit, seconds);
-        pthread_mutex_unlock(&pool.lock);
-        if (block) munmap(block, block->size);
-    } while (block);
+/* The thread: gives back what is due until nothing is kept. */
+static void *drain(void *unused) {
+    (void)unused;
+    pthread_mutex_lock(&pool.lock);
+    while (pool.blocks > 0) {
+        int64_t const wait = pool.place[0].given_ms + DECAY_MS - now_ms();
+        if (wait <= 0) {
+            drop_to(pool.held - 1);
+            pool.wanted = pool.blocks > 0 ? pool.blocks : 1;
+        } else {
+            struct timespec const t = {wait / 1000, wait % 1000 * 1000000};
+            pthread_mutex_unlock(&pool.lock);
+            nanosleep(&t, NULL);
+            pthread_mutex_lock(&pool.lock);
+        }
+    }
+    pool.drained = false;
+    pthread_mutex_unlock(&pool.lock);
+    return NULL;
+}
+
+/* Whether there is the thread; starts it if not. The lock is held. */
+static bool is_drained(void) {
+    if (pool.drained) return true;
+    pthread_attr_t attributes;
+    if (pthread_attr_init(&attributes) != 0) return false;
+    long const least = sysconf(_SC_THREAD_STACK_MIN);
+    pthread_attr_setstacksize(&attributes, STACK + (least > 0 ? (size_t)least : 0));
+    pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
+    sigset_t all, callers;
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &callers);
+    pthread_t thread;
+    pool.drained = pthread_create(&thread, &attributes, drain, NULL) == 0;
+    pthread_sigmask(SIG_SETMASK, &callers, NULL);
+    pthread_attr_destroy(&attributes);
+    return pool.drained;
+}
+
+/* Whether one more block is kept. Without the thread none is, since nobody would give it back. The lock is held. */
+static bool is_kept(size_t size) {
+    if (size > pool.limit || pool.blocks == PLACES) return false;
+    if (pool.blocks < pool.wanted) return is_drained();
+    pool.refused++;
+    pool.refused_ms = now_ms();
+    return false;
+}
+
+/* A block would have been there if one more had been kept lately: so one more will be. The lock is held. */
+static void want_more(void) {
+    if (pool.refused == 0) return;
+    if (now_ms() - pool.refused_ms > DECAY_MS) {
+        pool.refused = 0;
+    } else {
+        pool.refused--;
+        if (pool.wanted < PLACES) pool.wanted++;
+    }
 }
 
 /* A block of fresh pages, all zero; NULL where there are none. */
@@ -94,10 +158,11 @@ void *pool_take(size_t bytes) {
     if (best >= 0) {
         pool.reused++;
         block = take_out(best);
+    } else {
+        want_more();
     }
     pthread_mutex_unlock(&pool.lock);
     if (block == NULL) block = map(size);
-    drop(pool.limit, DECAY);
     /* The memory is the caller's until it gives it back. */
     return block ? (char *)block + HEADER : NULL;
 }
@@ -105,16 +170,16 @@ void *pool_take(size_t bytes) {
 void pool_give(void *memory) {
     header *block = (header *)((char *)memory - HEADER);
     pthread_mutex_lock(&pool.lock);
-    if (block->size <= pool.limit && pool.blocks < PLACES) {
+    if (is_kept(block->size)) {
         pool.place[pool.blocks].block = block;
-        pool.place[pool.blocks].given = now();
+        pool.place[pool.blocks].given_ms = now_ms();
         pool.blocks++;
         pool.held += block->size;
         block = NULL;
+        drop_to(pool.limit);
     }
     pthread_mutex_unlock(&pool.lock);
     if (block) munmap(block, block->size);
-    drop(pool.limit, DECAY);
 }
 
 void pool_prepare(void *memory, size_t bytes) {
@@ -134,14 +199,19 @@ void pool_set_limit(size_t bytes) {
 void pool_forget(void) {
     /* Another thread of the parent may have been at work on the list: the child leaves what was kept where it is. */
     pthread_mutex_init(&pool.lock, NULL);
-    pool.blocks = 0;
+    pool.blocks = pool.refused = 0;
     pool.held = 0;
+    pool.drained = false;
 }
 
 PyObject *pool_empty(PyObject *module, PyObject *unused) {
     (void)module, (void)unused;
     Py_BEGIN_ALLOW_THREADS;
-    drop(0, 0);
+    pthread_mutex_lock(&pool.lock);
+    pool.wanted = 1;
+    pool.refused = 0;
+    drop_to(0);
+    pthread_mutex_unlock(&pool.lock);
     Py_END_ALLOW_THREADS;
     Py_RETURN_NONE;
 }

@@ -124,8 +124,10 @@ def empty_cache():
     """Give the memory back that is kept for large results.
 
     Fresh results of 32 MiB and more come from blocks that earlier ones have given back, since the first write to memory new
-    from the system takes longer than the computation. Blocks that are not used for some ten seconds go back at the next such
-    result; at most GORSQRT_CACHE_LIMIT bytes are kept (an environment variable, read at import; 1 GiB or less unless set).
+    from the system takes longer than the computation. Blocks that are not used for two seconds go back by themselves, and no
+    more are kept than earlier results would have used. At most GORSQRT_CACHE_LIMIT bytes are kept: an environment variable,
+    read at import. Unless it is set, the limit is a GiB, or a sixteenth of the least of the machine's memory, the control
+    group's and the resource limits' if that is less.
     Arrays that are alive are not touched. Torch's tensors and array.array have memory of their own makers.
     """
     _gorsqrt.empty_cache()
