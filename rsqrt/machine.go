@@ -121,7 +121,9 @@ func controlGroups(root, controller string) (folders []string, version int) {
 }
 
 // unescape gives a path of mountinfo its spaces back.
-func unescape(path string) string { return strings.NewReplacer(`\040`, " ", `\011`, "\t", `\134`, `\`).Replace(path) }
+func unescape(path string) string {
+	return strings.NewReplacer(`\040`, " ", `\011`, "\t", `\134`, `\`).Replace(path)
+}
 
 // number is the number in a file of one word; false if there is none.
 func number(path string) (float64, bool) {

@@ -3,7 +3,9 @@
 import os
 import subprocess
 import sys
+import tempfile
 import threading
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -19,6 +21,18 @@ def setting():
     before = gorsqrt.get_num_threads()
     yield
     gorsqrt.set_num_threads(before)
+
+
+HERE = Path(__file__).parent
+
+
+def run_file(code, **variables):
+    """As a program, whose children may import it, and without the variables that say how many threads there are."""
+    with tempfile.NamedTemporaryFile("w", suffix=".py") as program:
+        program.write(code)
+        program.flush()
+        environment = {name: value for name, value in os.environ.items() if not name.endswith("_NUM_THREADS")} | variables
+        return subprocess.run([sys.executable, program.name], env=environment, capture_output=True, text=True, timeout=300)
 
 
 def run(code, **variables):
@@ -39,14 +53,141 @@ def test_setting():
         with pytest.raises(TypeError):
             gorsqrt.set_num_threads(wrong)
     assert gorsqrt.get_num_threads() == 2
+    assert gorsqrt.show_config("dicts")["threads_from"] == "set_num_threads"
 
 
+@pytest.mark.spec("9.6")
+def test_a_number_out_of_range_is_clamped_or_refused():
+    for n in (256, 257, 1000, 2**31, 2**32 + 7, 2**63 - 1):
+        gorsqrt.set_num_threads(n)
+        assert gorsqrt.get_num_threads() == 256
+    for n in (2**63, 2**64 + 1, -(2**63) - 1):
+        with pytest.raises(OverflowError, match="argument 'n' does not fit into 64 bits; 1 to 256 are accepted"):
+            gorsqrt.set_num_threads(n)
+    with pytest.raises(RuntimeError, match="at least 1 is needed"):
+        gorsqrt.set_num_threads(-(2**32) + 7)
+    assert gorsqrt.get_num_threads() == 256
+
+
+SHOW = "import gorsqrt; print(gorsqrt.get_num_threads(), gorsqrt.show_config('dicts')['threads_from'])"
+
+
+@pytest.mark.spec("9.6")
 def test_default_is_what_the_process_may_use():
-    show = "import gorsqrt; print(gorsqrt.get_num_threads())"
-    assert run(f"os.sched_setaffinity(0, [min(os.sched_getaffinity(0))]); {show}").stdout == "1\n"
-    assert 1 <= int(run(show).stdout) <= len(os.sched_getaffinity(0))
+    plain = {"GORSQRT_NUM_THREADS": "", "OMP_NUM_THREADS": ""}
+    assert run(f"os.sched_setaffinity(0, [min(os.sched_getaffinity(0))]); {SHOW}", **plain).stdout == "1 affinity\n"
+    number, source = run(SHOW, **plain).stdout.split()
+    assert 1 <= int(number) <= len(os.sched_getaffinity(0))
+    assert source in ("affinity", "quota")
 
 
+@pytest.mark.spec("9.6")
+def test_openmps_variable():
+    for text, number in (("1", 1), ("4,2", 4), (" 3 ", 3), ("1000", 256)):
+        assert run(SHOW, GORSQRT_NUM_THREADS="", OMP_NUM_THREADS=text).stdout == f"{number} OMP_NUM_THREADS\n"
+    for malformed in ("0", "-1", "many", "1.5", ",4", "99999999999999999999"):
+        assert run(SHOW, GORSQRT_NUM_THREADS="", OMP_NUM_THREADS=malformed).stdout.split()[1] in ("affinity", "quota")
+    assert run(SHOW, GORSQRT_NUM_THREADS="5", OMP_NUM_THREADS="1").stdout == "5 GORSQRT_NUM_THREADS\n"
+
+
+def threads_here(_=None):
+    """In a worker of somebody's: the number, and how many threads a large call adds to the process."""
+    before = len(os.listdir("/proc/self/task"))
+    x = np.ones(1 << 22, np.float32)
+    rsqrt(x, out=x)
+    return gorsqrt.get_num_threads(), len(os.listdir("/proc/self/task")) - before
+
+
+@pytest.mark.spec("9.6")
+def test_workers_that_are_to_have_one_thread():
+    """Joblib's loky sets OMP_NUM_THREADS for its workers, as dask's nanny does; multiprocessing hands the variable on."""
+    code = f"""
+import multiprocessing, sys
+sys.path.insert(0, {str(HERE)!r})
+from test_threads import threads_here
+if __name__ == "__main__":
+    import joblib
+    with joblib.parallel_config("loky", n_jobs=2, inner_max_num_threads=1):
+        print(*joblib.Parallel()(joblib.delayed(threads_here)() for _ in range(2)))
+    from dask.distributed import Client, LocalCluster
+    with LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address=None) as cluster, Client(cluster) as client:
+        print(*client.run(threads_here).values())
+    os.environ["OMP_NUM_THREADS"] = "1"
+    for method in ("spawn", "forkserver"):
+        with multiprocessing.get_context(method).Pool(1) as pool:
+            print(*pool.map(threads_here, range(1)))
+"""
+    done = run_file("import os" + code)
+    assert done.stdout.splitlines() == ["(1, 0) (1, 0)", "(1, 0)", "(1, 0)", "(1, 0)"], done.stdout + done.stderr
+
+
+@pytest.mark.spec("9.6")
+@pytest.mark.parametrize("method", ["fork", "spawn"])
+def test_workers_of_torchs_dataloader(method):
+    """Torch's own number, unless the user has set one, or has told torch another."""
+    code = f"""
+import sys
+sys.path.insert(0, {str(HERE)!r})
+import torch
+from torch.utils.data import DataLoader, Dataset
+import gorsqrt
+from test_threads import threads_here
+class Counts(Dataset):
+    def __len__(self):
+        return 1
+    def __getitem__(self, _):
+        return torch.tensor([*threads_here()])
+def two_of_torchs(_):
+    torch.set_num_threads(2)
+def three_of_ours(_):
+    gorsqrt.set_num_threads(3)
+if __name__ == "__main__":
+    threads_here()
+    for init in (None, two_of_torchs, three_of_ours):
+        for counts in DataLoader(Counts(), num_workers=1, multiprocessing_context={method!r}, worker_init_fn=init):
+            print(*counts[0].tolist())
+    print(gorsqrt.get_num_threads())
+"""
+    done = run_file(code, GORSQRT_NUM_THREADS="4")
+    assert done.stdout.splitlines() == ["1 0", "2 1", "3 2", "4"], done.stdout + done.stderr
+
+
+@pytest.mark.spec("9.6")
+def test_a_lowered_number_leaves_the_right_helpers_at_work():
+    """Of many helpers the first goes on to help, and the others use no processor's time; after raising it again all may."""
+    code = """
+import numpy as np, gorsqrt, time
+x = np.ones(1 << 23, np.float32)
+def tasks():
+    return sorted(map(int, os.listdir('/proc/self/task')))
+def slices(t):
+    return int(open(f'/proc/self/task/{t}/schedstat').read().split()[2])
+before = set(tasks())
+gorsqrt.set_num_threads(17)
+gorsqrt.rsqrt(x, out=x)
+helpers = [t for t in tasks() if t not in before]
+assert len(helpers) == 16
+def moved(calls=60):
+    time.sleep(0.2)  # all have gone to sleep
+    was = {t: slices(t) for t in helpers}
+    for _ in range(calls):
+        gorsqrt.rsqrt(x, out=x)
+        time.sleep(0.002)
+    return [t for t in helpers if slices(t) != was[t]]
+for _ in range(3):
+    gorsqrt.set_num_threads(2)
+    assert moved() == helpers[:1], (moved(), helpers)
+    gorsqrt.set_num_threads(4)
+    assert set(moved()) <= set(helpers[:3])
+    gorsqrt.set_num_threads(1)
+    assert moved() == []
+assert len(tasks()) == len(before) + 16
+"""
+    done = run(code)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.spec("9.6")
 def test_variable():
     show = "import gorsqrt; print(gorsqrt.get_num_threads())"
     assert run(show, GORSQRT_NUM_THREADS="5").stdout == "5\n"
