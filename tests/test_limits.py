@@ -120,7 +120,7 @@ ADDRESS_SPACES = [
 def test_address_space(mib):
     result = outcomes(limit(resource.RLIMIT_AS, mib << 20))
     for text in failures(result).values():
-        assert f"RLIMIT_AS is {mib} MiB" in text or "failed to map segment" in text or text.startswith(PYTHONS), text
+        assert f"RLIMIT_AS is {mib} MiB" in text or text.startswith((*PYTHONS, "ImportError: /")), text  # the loader's
     if mib <= 1000:
         assert result["import"] != "fine"
     if mib >= 2000:
@@ -300,7 +300,7 @@ import sys, importlib.util
     done = subprocess.run([sys.executable, "-c", at_call], capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stdout.splitlines()[:2] == ["fine", "fine"]
-    assert "memfd_create: Too many open files" in done.stdout.splitlines()[2]
+    assert "memfd_create: Too many open files (RLIMIT_NOFILE is " in done.stdout.splitlines()[2]
     at_import = code + f"fill({more})\ntry:\n    import gorsqrt\nexcept OSError as error:\n    print(error)\n"
     done = subprocess.run([sys.executable, "-c", at_import], capture_output=True, text=True, timeout=60)
     assert done.returncode in (0, 1), done.stdout + done.stderr

@@ -71,7 +71,18 @@ def test_as_a_value():
 
 def test_show_config(capsys):
     config = gorsqrt.show_config("dicts")
-    assert list(config) == ["version", "tier", "tiers", "threads", "caches", "go", "gopy", "cuda_driver", "cache"]
+    assert list(config) == [
+        "version",
+        "tier",
+        "tiers",
+        "threads",
+        "caches",
+        "go",
+        "gopy",
+        "cuda_driver",
+        "threads_from",
+        "cache",
+    ]
     assert config["version"] == gorsqrt.__version__
     assert config["tier"] in config["tiers"]
     assert config["tiers"][-1] == "scalar"

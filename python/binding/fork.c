@@ -150,28 +150,30 @@ __attribute__((constructor(102))) static void watch_forks(void) {
     pthread_atfork(NULL, NULL, after_fork_in_child);
 }
 
-static void fail(const char *step, const char *reason) {
+/* `limits`: the kinds that may be the reason. */
+static void fail(const char *step, const char *reason, int limits) {
     snprintf(why, sizeof why, "%s: %s", step, reason);
+    append_limits(why, sizeof why, limits);
 }
 
 /* The library's file as a file that the loader doesn't know yet; -1 where that fails. */
 static int fresh_file(void) {
     enum { CLOEXEC = 1, NOEXEC_SEAL = 8 }; /* MFD_…, which old headers lack; the second is new in Linux 6.3 */
     if (file == NULL) {
-        fail("its file", "not readable at import");
+        fail("its file", "not readable at import", 0);
         return -1;
     }
     int fd = (int)syscall(SYS_memfd_create, "gorsqrt", CLOEXEC | NOEXEC_SEAL);
     if (fd < 0 && errno == EINVAL) fd = (int)syscall(SYS_memfd_create, "gorsqrt", CLOEXEC);
     if (fd < 0) {
-        fail("memfd_create", strerror(errno));
+        fail("memfd_create", strerror(errno), errno == EMFILE ? OF_FILES : 0);
         return -1;
     }
     for (size_t done = 0; done < file_size;) {
         ssize_t const n = write(fd, (const char *)file + done, file_size - done);
         if (n < 0 && errno == EINTR) continue;
         if (n <= 0) {
-            fail("memfd", strerror(errno));
+            fail("memfd", strerror(errno), 0);
             close(fd);
             return -1;
         }
@@ -197,14 +199,14 @@ static gorsqrt_go *fresh_go(void) {
     void *const library = dlopen(name, RTLD_NOW | RTLD_LOCAL);
     close(fd);
     if (library == NULL) {
-        fail("dlopen", dlerror());
+        fail("dlopen", dlerror(), OF_MEMORY);
         return NULL;
     }
     loaded++;
     gorsqrt_go *(*const here)(void) = (gorsqrt_go * (*)(void)) dlsym(library, "gorsqrt_go_here");
     gorsqrt_go *const go = here ? here() : go_now;
     if (go == go_now) {
-        fail("dlopen", "not a fresh copy");
+        fail("dlopen", "not a fresh copy", 0);
         return NULL;
     }
     return unstarted = go;
@@ -220,7 +222,7 @@ static void *load(void *copy) {
     unstarted = NULL;
     gorsqrt_refusal refusal;
     if (go->take_over(go_now->tier, go_now->default_dtype, gorsqrt_threads(), &refusal)) {
-        fail("settings", refusal.text ? refusal.text : "no memory");
+        fail("settings", refusal.text ? refusal.text : "no memory", 0);
         free(refusal.text);
     } else {
         *(gorsqrt_go **)copy = go;
@@ -240,12 +242,12 @@ static bool take_copy(void) {
     static const char *const busy = "a thread of the parent process was in the dynamic loader when it forked";
     static gorsqrt_go *copy;
     pthread_t thread;
-    if (torn) fail("dlopen", busy);
+    if (torn) fail("dlopen", busy, 0);
     if (torn || loading) return false;
     copy = NULL;
     int const failed = pthread_create(&thread, NULL, load, &copy);
     if (failed) {
-        fail("pthread_create", strerror(failed));
+        fail("pthread_create", strerror(failed), OF_MEMORY | OF_THREADS);
         return false;
     }
     loading = true;
@@ -253,7 +255,7 @@ static bool take_copy(void) {
     clock_gettime(CLOCK_REALTIME, &until);
     until.tv_sec += PATIENCE;
     if (pthread_timedjoin_np(thread, NULL, &until) != 0) {
-        fail("dlopen", busy);
+        fail("dlopen", busy, 0);
         return false;
     }
     loading = false;
@@ -273,7 +275,9 @@ const gorsqrt_go *go_ask(void) {
         return NULL;
     }
     if (start_may_enter()) return go_now;
-    PyErr_SetString(PyExc_MemoryError, "gorsqrt: no memory for a thread's first call into Go");
+    char text[256] = "gorsqrt: no memory for a thread's first call into Go";
+    append_limits(text, sizeof text, OF_MEMORY);
+    PyErr_SetString(PyExc_MemoryError, text);
     return NULL;
 }
 

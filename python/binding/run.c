@@ -43,8 +43,8 @@ void run_threads_from(const char *source) {
 
 /* In a worker process of torch's DataLoader torch's own number of threads holds, which is 1 unless the user sets another there. Nobody
  * says when a process becomes one, so every call that may have helpers asks: some 100 ns. The GIL is held. */
-static void ask_torchs_worker(void) {
-    if (threads_source == SET) return;
+static int ask_torchs_worker(void) {
+    if (threads_source == SET) return 0;
     PyObject *get_info = imported("torch.utils.data", "get_worker_info");
     PyObject *info = get_info ? PyObject_CallNoArgs(get_info) : NULL;
     if (info && info != Py_None) {
@@ -56,20 +56,20 @@ static void ask_torchs_worker(void) {
         Py_XDECREF(threads);
         Py_XDECREF(get_threads);
     }
-    PyErr_Clear(); /* of torch's functions, which raise nothing of their own */
     Py_XDECREF(info);
     Py_XDECREF(get_info);
+    return PyErr_Occurred() ? -1 : 0;
 }
 
 PyObject *run_threads(PyObject *module, PyObject *unused) {
     (void)module, (void)unused;
-    ask_torchs_worker();
+    if (ask_torchs_worker() < 0) return NULL;
     return PyLong_FromLong(gorsqrt_threads());
 }
 
 PyObject *run_threads_source(PyObject *module, PyObject *unused) {
     (void)module, (void)unused;
-    ask_torchs_worker();
+    if (ask_torchs_worker() < 0) return NULL;
     return PyUnicode_FromString(threads_source);
 }
 
@@ -83,7 +83,7 @@ int run(const gorsqrt_plan *plan, void *dst, const void *src) {
     if (plan->n < SHORT_CALL) {
         outcome = gorsqrt_execute(plan, dst, src, NULL, NULL);
     } else {
-        if (workers_are_worth(plan->n * (plan->src_size + plan->dst_size))) ask_torchs_worker();
+        if (workers_are_worth(plan->n * (plan->src_size + plan->dst_size)) && ask_torchs_worker() < 0) return -1;
         flight f = {.thread = PyEval_SaveThread(), .looked_ms = now_ms()};
         outcome = gorsqrt_execute(plan, dst, src, interrupted, &f);
         PyEval_RestoreThread(f.thread);

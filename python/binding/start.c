@@ -64,29 +64,28 @@ static void *take(size_t bytes, int protection) {
     return taken == MAP_FAILED ? NULL : taken;
 }
 
-/* Appends " (RLIMIT_AS is 800 MiB)" and the like: the limits that this process has, of those that may have been met. */
-static void append_limits(char *why, size_t size, bool threads) {
+void append_limits(char *text, size_t size, int kinds) {
     static const struct {
-        int resource;
+        int resource, kind;
         const char *name, *unit;
         rlim_t scale;
-        bool of_threads;
-    } limits[] = {{RLIMIT_AS, "RLIMIT_AS", " MiB", MIB, false},
-                  {RLIMIT_DATA, "RLIMIT_DATA", " MiB", MIB, false},
-                  {RLIMIT_NPROC, "RLIMIT_NPROC", "", 1, true}};
+    } limits[] = {{RLIMIT_AS, OF_MEMORY, "RLIMIT_AS", " MiB", MIB},
+                  {RLIMIT_DATA, OF_MEMORY, "RLIMIT_DATA", " MiB", MIB},
+                  {RLIMIT_NPROC, OF_THREADS, "RLIMIT_NPROC", "", 1},
+                  {RLIMIT_NOFILE, OF_FILES, "RLIMIT_NOFILE", "", 1}};
     const char *separator = " (";
     for (size_t i = 0; i < sizeof limits / sizeof *limits; i++) {
         struct rlimit limit;
-        if ((limits[i].of_threads && !threads) || getrlimit((__rlimit_resource_t)limits[i].resource, &limit) != 0 ||
+        if (!(limits[i].kind & kinds) || getrlimit((__rlimit_resource_t)limits[i].resource, &limit) != 0 ||
             limit.rlim_cur == RLIM_INFINITY)
             continue;
-        size_t const end = strlen(why);
-        snprintf(why + end, size - end, "%s%s is %llu%s", separator, limits[i].name,
+        size_t const end = strlen(text);
+        snprintf(text + end, size - end, "%s%s is %llu%s", separator, limits[i].name,
                  (unsigned long long)(limit.rlim_cur / limits[i].scale), limits[i].unit);
         separator = ", ";
     }
-    size_t const end = strlen(why);
-    if (*separator == ',' && end + 1 < size) strcpy(why + end, ")");
+    size_t const end = strlen(text);
+    if (*separator == ',' && end + 1 < size) strcpy(text + end, ")");
 }
 
 /* Whether there is room for Go, all of it at the same time; if not, writes down what there is too little of. Leaves the spare
@@ -126,7 +125,7 @@ static bool find_room(char *why, size_t size) {
         return true;
     }
     for (int i = 0; i < waiting; i++) sem_post(&spares[i].wake); /* run is NULL: they end */
-    append_limits(why, size, mapped != NULL);
+    append_limits(why, size, mapped ? OF_MEMORY | OF_THREADS : OF_MEMORY);
     return false;
 }
 
