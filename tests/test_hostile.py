@@ -2,7 +2,7 @@
 in one exception, every deleter that is owed is called once, and every buffer is given back.
 
 Lengths, strides and addresses are any numbers. Those that may be read lie in the arena; all others are such that a call which
-reads them has made a mistake, and faults. GORSQRT_EXAMPLES says how many of each kind are tried, 1000 unless it is set.
+reads them has made a mistake, and faults. GORSQRT_EXAMPLES says how many of each kind are tried, 600 unless it is set.
 """
 
 import ctypes
@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from gorsqrt import rsqrt, rsqrt_
 
 hostile = settings(
-    max_examples=int(os.environ.get("GORSQRT_EXAMPLES", 1000)),
+    max_examples=int(os.environ.get("GORSQRT_EXAMPLES", 600)),
     derandomize=True,
     database=None,
     deadline=None,
