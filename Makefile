@@ -21,8 +21,8 @@ OLDEST_TORCH := 2.6.0
 OLDEST_PYTHONS := 3.11 3.12 3.13
 OLDEST := .venv-torch-$(OLDEST_TORCH)
 
-.PHONY: help demo test test-newest test-go test-oldest lint generate ptx budget sanitize asan race fuzz mutants exhaustive clang neon \
-	bench wheel clean develop tools venv
+.PHONY: help demo test test-newest test-go test-oldest lint generate ptx budget sanitize sanitize-quick asan asan-go asan-quick \
+	tsan tsan-quick refcounts race fuzz soak mutants exhaustive clang neon bench wheel clean develop tools venv
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
 
@@ -66,10 +66,27 @@ budget: venv ## the CUDA kernels' registers, instructions and estimated cost, by
 	.venv/bin/uv run --quiet --system-certs --isolated --no-project --python $(PY) --with nvidia-cuda-nvcc==13.5.37 \
 		--with nvidia-cuda-nvcc-cu12==12.9.86 --with nvidia-cuda-nvdisasm==13.5.37 python bench/cuda.py
 
-sanitize: asan race fuzz ## the three that follow
+sanitize: asan tsan refcounts race fuzz ## the five that follow, an hour; sanitize-quick: a part of them, some minutes
 
-asan: tools ## the C under gcc's address and undefined-behaviour sanitizers
+sanitize-quick: asan-quick tsan-quick refcounts race fuzz
+
+asan: asan-go ## the C under gcc's address and undefined-behaviour sanitizers: Go's tests, and Python's on every tier
+	tests/sanitize.sh address
+
+asan-quick: asan-go
+	tests/sanitize.sh address quick
+
+asan-go: tools
 	CGO_CFLAGS='-O1 -g -fsanitize=undefined -fno-sanitize-recover=all' CGO_LDFLAGS=-fsanitize=undefined $(GO) test -short -asan ./cgo ./rsqrt
+
+tsan: tools ## the C under gcc's thread sanitizer
+	tests/sanitize.sh threads
+
+tsan-quick: tools
+	tests/sanitize.sh threads quick
+
+refcounts: tools ## reference counts and hostile exporters in a debug build of CPython: python3.11-dbg, or PYTHON_DEBUG
+	tests/sanitize.sh counts
 
 race: tools ## the Go under the race detector
 	$(GO) test -short -race $(PACKAGES)
@@ -77,6 +94,9 @@ race: tools ## the Go under the race detector
 # A number of layouts and not of seconds, at whose end Go before 1.27 may fail without a reason: go.dev/issue/75804.
 fuzz: tools ## 100,000 arbitrary layouts, half a minute
 	$(GO) test -run=^$$ -fuzz=FuzzApply -fuzztime=100000x ./rsqrt
+
+soak: develop ## mixed calls, 8 threads, forks, signals, collections, changing settings: half an hour (MINUTES)
+	$(PY) tests/soak.py $(MINUTES)
 
 mutants: tools ## each change of an instruction of the PTX is noticed, or explained in cuda/mutants.txt; three minutes
 	$(GO) test -count=1 -timeout 30m -v -tags mutants -run TestMutants ./cuda
