@@ -112,8 +112,10 @@ clang: tools ## the tests of bits, Go's and Python's and every float32, with a b
 	$(PY) -m pytest -q tests/test_values.py tests/test_dtypes.py tests/test_complex.py
 	$(BUILD)
 
+# By clang with NEON_CC='clang-19 --target=aarch64-linux-gnu'.
+NEON_CC ?= aarch64-linux-gnu-gcc
 neon: tools ## the Go tests for aarch64, cross-compiled and run under qemu
-	GOARCH=arm64 CC=aarch64-linux-gnu-gcc GORSQRT_REQUIRE_TIERS='scalar neon' \
+	GOARCH=arm64 CC='$(NEON_CC)' GORSQRT_REQUIRE_TIERS='scalar neon' \
 		$(GO) test -exec 'qemu-aarch64 -L /usr/aarch64-linux-gnu' ./cgo ./rsqrt
 
 bench: develop ## everything side by side with torch, numpy and the rest: CSVs, plots, tables; some minutes (BENCH=--quick: one)
