@@ -204,16 +204,29 @@ def control_group(controller, file, value):
     return None
 
 
-@pytest.mark.spec("9.2")
-@pytest.mark.parametrize("threads", [2, 3, 5, 8, 9, 10, 12, 16, 20, 40])
-def test_pids_limit_of_a_control_group(threads):
-    group = control_group("pids", "pids.max", threads)
+def outcomes_in(controller, limits):
+    """Runs PROGRAM in a control group with the first of these limits (file to value) that can be set."""
+    groups = (control_group(controller, file, value) for file, value in limits.items())
+    group = next(filter(None, groups), None)
     if group is None:
         pytest.skip("this machine lets nobody make a control group")
     try:
-        result = outcomes(lambda: (group / "cgroup.procs").write_text(str(os.getpid())))
+        return outcomes(lambda: (group / "cgroup.procs").write_text(str(os.getpid())))
     finally:
         group.rmdir()
+
+
+@pytest.mark.spec("9.2")
+@pytest.mark.parametrize("mib", [50, 64, 100, 200, 500])
+def test_memory_limit_of_a_control_group(mib):
+    """What is reserved and never touched does not count."""
+    assert failures(outcomes_in("memory", {"memory.limit_in_bytes": mib << 20, "memory.max": mib << 20})) == {}
+
+
+@pytest.mark.spec("9.2")
+@pytest.mark.parametrize("threads", [2, 3, 5, 8, 9, 10, 12, 16, 20, 40])
+def test_pids_limit_of_a_control_group(threads):
+    result = outcomes_in("pids", {"pids.max": threads})
     assert (result["import"] == "fine") == (threads > 8)
     if threads == 40:
         assert failures(result) == {}
