@@ -49,7 +49,7 @@ lint: tools ## formatting, vet, staticcheck, large frames, ruff, mypy
 	$(GO) vet ./...
 	$(GO) tool -modfile=python/tools.mod staticcheck $(PACKAGES) ./python/binding ./tests/cuda
 	.venv/bin/clang-format --dry-run -Werror $(C)
-	CGO_CFLAGS='-O2 -g -fstack-protector-strong -Werror=frame-larger-than=8192' $(GO) build $(PACKAGES) ./python/binding
+	CGO_CFLAGS='-O2 -g -Werror=frame-larger-than=8192' $(GO) build $(PACKAGES) ./python/binding
 	.venv/bin/ruff check . && .venv/bin/ruff format --check .
 	$(PY) -m mypy
 

@@ -3,7 +3,7 @@
 package cgo
 
 /*
-#cgo CFLAGS: -std=c11 -O3 -fno-fast-math -fno-stack-protector -Wall -Wextra -Wno-unknown-pragmas
+#cgo CFLAGS: -std=c11 -O3 -fno-fast-math -Wall -Wextra -Wno-unknown-pragmas
 #include "cast.h"
 #cgo LDFLAGS: -lm
 #include "plan.h"

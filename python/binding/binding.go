@@ -3,7 +3,7 @@
 package binding
 
 /*
-#cgo CFLAGS: -std=c11 -O3 -fno-fast-math -Wall -Wextra -Wno-unused-parameter -D_GNU_SOURCE
+#cgo CFLAGS: -std=c11 -O3 -fno-fast-math -fstack-protector-strong -Wall -Wextra -Wno-unused-parameter -D_GNU_SOURCE
 #cgo LDFLAGS: -ldl -Wl,--wrap=_cgo_try_pthread_create
 #include "binding.h"
 */
@@ -429,9 +429,8 @@ var (
 	_ = [1]struct{}{}[C.ELSEWHERE-rsqrt.Elsewhere]
 )
 
-// recovered ends every function that C calls: it makes an error of a panic.
+// recovered makes an error of a panic.
 func recovered(err *error) {
-	collect()
 	if cause := recover(); cause != nil {
 		*err = fmt.Errorf("gorsqrt: internal error: %v", cause)
 	}

@@ -57,6 +57,8 @@ void raise_text(PyObject *exception, const char *text);
 
 /* fork.c: the library's Go, as C sees it. */
 
+enum { COLLECT_EVERY = 256 };
+
 typedef struct {
     /* The kernels in use by dtype, and the settings: Go fills in these three at install and whenever a setting changes. */
     gorsqrt_kernel *express[GORSQRT_COMPUTED];
@@ -73,6 +75,7 @@ typedef struct {
     bool (*order)(int32_t device, uintptr_t stream, gorsqrt_refusal *refusal);
     /* Begins this Go, which must not be called before. False if there is no room for it: `why` says so. */
     bool (*start)(char *why, size_t size);
+    void (*collect)(void); /* the garbage of its calls: to be called every COLLECT_EVERY calls or so */
     /* The settings of the Go that was. */
     bool (*take_over)(char *tier, int32_t default_dtype, int32_t threads, gorsqrt_refusal *refusal);
     char *(*gopy_config)(void);

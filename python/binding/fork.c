@@ -41,6 +41,7 @@ gorsqrt_go go_here = {
     .give_back = gorsqrtFree,
     .order = gorsqrtOrder,
     .start = start_go,
+    .collect = gorsqrtCollect,
     .take_over = gorsqrtTakeOver,
     .gopy_config = binding_Config,
     .gopy_set_tier = binding_SetTier,
@@ -274,7 +275,11 @@ const gorsqrt_go *go_ask(void) {
             why);
         return NULL;
     }
-    if (start_may_enter()) return go_now;
+    if (start_may_enter()) {
+        static unsigned calls; /* the GIL is held */
+        if (++calls % COLLECT_EVERY == 0) go_now->collect();
+        return go_now;
+    }
     char text[256] = "gorsqrt: no memory for a thread's first call into Go";
     append_limits(text, sizeof text, OF_MEMORY);
     PyErr_SetString(PyExc_MemoryError, text);

@@ -1,11 +1,15 @@
 package binding
 
+/*
+#include "binding.h"
+*/
+import "C"
+
 import (
 	"runtime"
 	"runtime/debug"
 	"runtime/metrics"
 	"sync"
-	"sync/atomic"
 )
 
 // Garbage. The collector's own pace is turned off (start.c), and calls collect what they have left. The reason: when much less
@@ -14,13 +18,11 @@ import (
 // of which a tenth, the difference that the runtime lets pass, is more than what may come on top.
 const (
 	mostGarbage = 4 << 20
-	callsALook  = 256 // calls between two looks at how much there is
 	blockBytes  = 16 << 20
 )
 
 var garbage struct {
 	sync.Mutex
-	calls     atomic.Uint32
 	allocated [1]metrics.Sample // bytes, since the beginning
 	collected uint64            // those of the last collection
 	block     []byte            // never touched, so it takes addresses only
@@ -34,9 +36,11 @@ func init() {
 	debug.FreeOSMemory()
 }
 
-// collect counts a call, and now and then collects what calls have left.
-func collect() {
-	if garbage.calls.Add(1)%callsALook != 0 || !garbage.TryLock() {
+// gorsqrtCollect collects what calls have left, if that is much. C calls it now and then, with the GIL or without.
+//
+//export gorsqrtCollect
+func gorsqrtCollect() {
+	if !garbage.TryLock() {
 		return
 	}
 	defer garbage.Unlock()

@@ -159,6 +159,8 @@ static void *xla_rsqrt_cuda(xla_call *call) {
     };
     gorsqrt_array dst = src;
     dst.data = y->data;
+    static atomic_uint calls;
+    if (atomic_fetch_add(&calls, 1) % COLLECT_EVERY == COLLECT_EVERY - 1) go_now->collect();
     gorsqrt_refusal refusal;
     if (go_now->launch_into(&dst, &src, NULL, &refusal)) {
         error = failed(call, XLA_INTERNAL, refusal.text ? refusal.text : "gorsqrt: out of memory");
