@@ -71,18 +71,8 @@ def test_as_a_value():
 
 def test_show_config(capsys):
     config = gorsqrt.show_config("dicts")
-    assert list(config) == [
-        "version",
-        "tier",
-        "tiers",
-        "threads",
-        "caches",
-        "go",
-        "gopy",
-        "cuda_driver",
-        "threads_from",
-        "cache",
-    ]
+    names = ["version", "tier", "tiers", "threads", "caches", "go", "gopy", "cuda_driver", "threads_from", "torch", "cache"]
+    assert list(config) == names
     assert config["version"] == gorsqrt.__version__
     assert config["tier"] in config["tiers"]
     assert config["tiers"][-1] == "scalar"

@@ -10,6 +10,8 @@ import gc
 import io
 import pickle
 import re
+import subprocess
+import sys
 import threading
 import warnings
 
@@ -1307,3 +1309,19 @@ def test_gradients_from_several_threads():
     torch.rsqrt(x).sum().backward()
     assert len(grads) == 2
     assert all(torch.equal(grad, x.grad) for grad in grads)
+
+
+def test_show_config_says_how_tensors_are_reached():
+    code = """
+import gorsqrt
+from gorsqrt import _gorsqrt
+before = gorsqrt.show_config("dicts")["torch"]
+import torch
+after = gorsqrt.show_config("dicts")["torch"]
+print(before, after, _gorsqrt.torch_is_plain(torch.ones(1)), sep=", ")
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    assert done.stderr == ""
+    assert done.stdout in ("no torch yet, fast, True\n", "no torch yet, by ops, False\n")
+    if tuple(map(int, torch.__version__.split(".")[:2])) >= (2, 14):
+        assert "fast" in done.stdout

@@ -468,6 +468,15 @@ static PyObject *is_plain_py(PyObject *module, PyObject *tensor) {
     return PyErr_Occurred() ? NULL : PyBool_FromLong(is);
 }
 
+/* By which door tensors go. Asking opens it, if that can be done now. */
+static PyObject *door_py(PyObject *module, PyObject *unused) {
+    (void)module, (void)unused;
+    if (torch_is_tensor(&PyBaseObject_Type) < 0) return NULL;
+    if (torch_tensor == NULL) return PyUnicode_FromString("no torch yet");
+    if (known && !door.open && !door.shut) open_door("open_door", NULL);
+    return PyErr_Occurred() ? NULL : PyUnicode_FromString(door.open ? "fast" : "by ops");
+}
+
 PyObject *torch_call(bool in_place, PyObject *input, PyObject *out) {
     static PyObject *functions[2]; /* of gorsqrt.torch, held for ever */
     PyObject **const function = &functions[in_place];
@@ -485,6 +494,7 @@ int torch_install(PyObject *module) {
         {"torch_thread_keys", thread_keys_py, METH_NOARGS, "torch's dispatch keys of this thread: (included, excluded)."},
         {"torch_open", open_py, METH_VARARGS, "Lets ordinary tensors be read and written directly."},
         {"torch_open_cuda", open_cuda_py, METH_VARARGS, "And those on CUDA devices."},
+        {"torch_door", door_py, METH_NOARGS, "How torch's tensors are reached: 'fast', 'by ops', or 'no torch yet'."},
         {"torch_is_plain", is_plain_py, METH_O, "Whether a tensor is ordinary but for a gradient to record, perhaps."},
         {"torch_fresh", fresh_py, METH_O, "1/sqrt(input) of a strided tensor, as if torch recorded nothing."},
         {"torch_into", into_py, METH_VARARGS,

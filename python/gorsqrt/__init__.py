@@ -144,12 +144,18 @@ def show_config(mode="stdout"):
     Returns
     -------
     dict or None
-        With mode="dicts": version, tier (the instruction set in use), tiers (all that this
-        machine runs, best first), threads, threads_from (GORSQRT_NUM_THREADS, OMP_NUM_THREADS,
-        affinity, quota, set_num_threads or torch's DataLoader), caches (bytes of data cache by level), go, gopy,
-        cuda_driver (None without one), and cache: of the memory kept for large results the limit
-        and what is held, in bytes, the number of blocks, and how many results were taken from it
-        in all and from kept blocks.
+        With mode="dicts":
+
+        - version, go, gopy
+        - tier: the instruction set in use; tiers: all that this machine runs, best first
+        - threads: how many may work on one call; threads_from: GORSQRT_NUM_THREADS,
+          OMP_NUM_THREADS, affinity, quota, set_num_threads or torch's DataLoader
+        - caches: bytes of data cache by level
+        - cuda_driver: its version, None without one
+        - torch: how tensors are reached: "fast" (directly), "by ops" (by torch's dispatcher, since
+          this torch is not one that gorsqrt knows), or "no torch yet"
+        - cache: the memory kept for large results: its limit and what is held, in bytes, the number
+          of blocks, and how many results were taken from it, in all and from kept blocks
 
     Raises
     ------
@@ -161,7 +167,12 @@ def show_config(mode="stdout"):
     if mode not in ("stdout", "dicts"):
         raise ValueError(f"show_config(): argument 'mode' must be 'stdout' or 'dicts', not {mode!r}")
     config = json.loads(_gorsqrt.binding_Config())
-    config |= {"threads": _gorsqrt.num_threads(), "threads_from": _gorsqrt.threads_source(), "cache": _gorsqrt.cache_state()}
+    config |= {
+        "threads": _gorsqrt.num_threads(),
+        "threads_from": _gorsqrt.threads_source(),
+        "torch": _gorsqrt.torch_door(),
+        "cache": _gorsqrt.cache_state(),
+    }
     if mode == "dicts":
         return config
     for name, value in config.items():
