@@ -5,11 +5,15 @@
 Needs Go and, in this Python, hatchling and pybindgen. The same sources give the same files, which are committed, so
 that building gorsqrt needs none of this; CI regenerates and compares.
 
-gopy's output is changed in these places only: functions are sorted, since gopy lists them in the random order of a Go map; the
-lines that name one machine's Python go, so that the build says where the headers are; what CPython's limited API lacks goes
-(complex numbers and methods as arguments, neither of which the binding has); texts go to C by functions that survive a lack of
-memory, which ends the process in C.CString; cgo's own header stands in for the one that a first build would make, followed by the one that leads the calls past a Go that a fork has broken; and every interpreter runs
-PyInit anew (m_size 0), which refuses all but the main one.
+gopy's output is changed in these places only:
+
+- functions are sorted, since gopy lists them in the random order of a Go map
+- the lines that name one machine's Python go, so that the build says where the headers are
+- what CPython's limited API lacks goes: complex numbers and methods as arguments, neither of which the binding has
+- texts go to C by functions that survive a lack of memory, which ends the process in C.CString
+- cgo's own header stands in for the one that a first build would make; the one that leads the calls past a Go that a fork has
+  broken follows it
+- every interpreter runs PyInit anew (m_size 0), which refuses all but the main one
 """
 
 import os
