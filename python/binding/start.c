@@ -41,7 +41,7 @@ static pthread_mutex_t spares_lock = PTHREAD_MUTEX_INITIALIZER;
 static int spares_left;
 
 static void *wait_as_spare(void *argument) {
-    spare *const s = argument; /* static, or on the stack of who waits for this thread's end */
+    spare *const s = argument; /* static, or on the stack of find_room, which waits for this thread's end */
     while (sem_wait(&s->wake) != 0) continue;
     return s->run ? s->run(s->argument) : NULL;
 }
@@ -58,7 +58,7 @@ static int create_waiting(pthread_t *thread, spare *s) {
     return failed;
 }
 
-/* Whether the system gives so many bytes of memory, or only of addresses, at this moment. */
+/* So many bytes of memory, or of addresses without memory (PROT_NONE); NULL if the system gives none. */
 static void *take(size_t bytes, int protection) {
     void *const taken = mmap(NULL, bytes, protection, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     return taken == MAP_FAILED ? NULL : taken;
@@ -88,43 +88,50 @@ void append_limits(char *text, size_t size, int kinds) {
     if (*separator == ',' && end + 1 < size) strcpy(text + end, ")");
 }
 
+/* Creates up to n waiting threads. How many, and in *failed whether the system gave no more. */
+static int create_all(int n, pthread_t *threads, spare *waiting, bool *failed) {
+    for (int i = 0; i < n; i++) {
+        *failed = create_waiting(&threads[i], &waiting[i]) != 0;
+        if (*failed) return i;
+    }
+    return n;
+}
+
+/* Ends n waiting threads. */
+static void end_all(int n, const pthread_t *threads, spare *waiting) {
+    for (int i = 0; i < n; i++) {
+        sem_post(&waiting[i].wake); /* run is NULL */
+        pthread_join(threads[i], NULL);
+        sem_destroy(&waiting[i].wake);
+    }
+}
+
 /* Whether there is room for Go, all of it at the same time; if not, writes down what there is too little of. Leaves the spare
  * threads waiting. */
 static bool find_room(char *why, size_t size) {
     void *const reserved = take(RESERVED_MIB * MIB, PROT_NONE);
     void *const mapped = reserved ? take(MAPPED_MIB * MIB, PROT_READ | PROT_WRITE) : NULL;
     spare beginning[BEGINNING];
-    pthread_t ends[BEGINNING], spares_thread;
-    int begun = 0, waiting = 0, failed = 0;
-    while (mapped && !failed && waiting < SPARE) {
-        failed = create_waiting(&spares_thread, &spares[waiting]);
-        if (failed) break;
-        pthread_detach(spares_thread);
-        waiting++;
-    }
-    while (mapped && !failed && begun < BEGINNING) {
-        failed = create_waiting(&ends[begun], &beginning[begun]);
-        if (!failed) begun++;
-    }
-    for (int i = 0; i < begun; i++) {
-        sem_post(&beginning[i].wake);
-        pthread_join(ends[i], NULL);
-        sem_destroy(&beginning[i].wake);
-    }
+    pthread_t beginning_threads[BEGINNING], spare_threads[SPARE];
+    bool failed = false;
+    int const kept = mapped ? create_all(SPARE, spare_threads, spares, &failed) : 0;
+    int const begun = mapped && !failed ? create_all(BEGINNING, beginning_threads, beginning, &failed) : 0;
+    end_all(begun, beginning_threads, beginning);
     if (mapped) munmap(mapped, MAPPED_MIB * MIB);
     if (reserved) munmap(reserved, RESERVED_MIB * MIB);
+    if (mapped && !failed) {
+        for (int i = 0; i < kept; i++) pthread_detach(spare_threads[i]);
+        spares_left = kept;
+        return true;
+    }
+    end_all(kept, spare_threads, spares);
     if (reserved == NULL) {
         snprintf(why, size, "Go's runtime needs %d MiB of address space, which this process does not get", RESERVED_MIB);
     } else if (mapped == NULL) {
         snprintf(why, size, "Go's runtime needs %d MiB of memory, which this process does not get", MAPPED_MIB);
-    } else if (failed) {
-        snprintf(why, size, "Go's runtime needs %d threads, of which this process gets %d", SPARE + BEGINNING, waiting + begun);
+    } else {
+        snprintf(why, size, "Go's runtime needs %d threads, of which this process gets %d", SPARE + BEGINNING, kept + begun);
     }
-    if (mapped && !failed) {
-        spares_left = SPARE;
-        return true;
-    }
-    for (int i = 0; i < waiting; i++) sem_post(&spares[i].wake); /* run is NULL: they end */
     append_limits(why, size, mapped ? OF_MEMORY | OF_THREADS : OF_MEMORY);
     return false;
 }
