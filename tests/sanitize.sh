@@ -31,7 +31,8 @@ tests() {
     for library in $1; do preload+="${preload:+:}$(gcc -print-file-name="$library")"; done
     shift
     echo "sanitize.sh $kind: pytest $*"
-    $fixed_addresses env LD_PRELOAD="$preload" PYTHONMALLOC=malloc $python -m pytest -q -p no:cacheprovider -p no:faulthandler "$@"
+    $fixed_addresses env LD_PRELOAD="$preload" PYTHONMALLOC=malloc $python -m pytest -q --capture=sys \
+        -p no:cacheprovider -p no:faulthandler "$@"
 }
 fixed_addresses=
 

@@ -63,7 +63,7 @@ gorsqrt_go *gorsqrt_go_here(void) {
 char *copied_text(const char *text, size_t length) {
     char *const copy = malloc(length + 1);
     if (copy == NULL) return NULL;
-    memcpy(copy, text, length); /* a string of Go's, which stays for the call */
+    if (length > 0) memcpy(copy, text, length); /* a string of Go's, which stays for the call; an empty one is NULL */
     copy[length] = 0;
     return copy;
 }
