@@ -299,6 +299,11 @@ func gorsqrtOrder(device C.int32_t, stream C.uintptr_t, refusal *C.gorsqrt_refus
 	return refused(refusal, func() error { return cuda.Order(int(device), cuda.LegacyStream, uintptr(stream)) })
 }
 
+// gorsqrtCollect collects what calls have left, if that is much. C calls it now and then, with the GIL or without.
+//
+//export gorsqrtCollect
+func gorsqrtCollect() { collect() }
+
 // locate asks the driver for the devices of arrays that don't say theirs. An array without items, and one that the driver does
 // not know, is taken to be where the other one is.
 func locate(dst, src *rsqrt.Array) (err error) {

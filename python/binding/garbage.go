@@ -1,10 +1,5 @@
 package binding
 
-/*
-#include "binding.h"
-*/
-import "C"
-
 import (
 	"runtime"
 	"runtime/debug"
@@ -36,10 +31,8 @@ func init() {
 	debug.FreeOSMemory()
 }
 
-// gorsqrtCollect collects what calls have left, if that is much. C calls it now and then, with the GIL or without.
-//
-//export gorsqrtCollect
-func gorsqrtCollect() {
+// collect collects what calls have left, if that is much.
+func collect() {
 	if !garbage.TryLock() {
 		return
 	}
