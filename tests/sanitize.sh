@@ -46,8 +46,9 @@ address)
     export ASAN_OPTIONS=detect_leaks=0:handle_segv=0:use_sigaltstack=0:detect_stack_use_after_return=0:detect_odr_violation=0
     export ASAN_OPTIONS=$ASAN_OPTIONS:allocator_may_return_null=1:$reports UBSAN_OPTIONS=print_stacktrace=1:$reports
     libraries="libasan.so libubsan.so libstdc++.so.6"
-    # The first three count the C library's memory, which is not the sanitizer's; its frames are too large for small stacks.
-    possible='not no_leak and not kept_is_counted and not no_growth and not small_stacks'
+    # The first three count the C library's memory, which is not the sanitizer's; its frames are too large for small stacks, and
+    # it needs more addresses than resource limits leave.
+    possible='not no_leak and not kept_is_counted and not no_growth and not small_stacks and not resource_limits'
     each_tier=$(files calls layouts hostile) best=
     if [ -z "$quick" ]; then
         each_tier=$(files calls complex dlpack dtypes hostile layouts threads values)
@@ -69,7 +70,9 @@ threads)
         test -count=1 -short -run 'Plan|Threads' ./cgo ./rsqrt
     build -fsanitize=thread
     # Without forks and other libraries' workers: the sanitizer ends a child that starts threads.
-    if [ -z "$quick" ]; then tests libtsan.so -k 'not no_growth and not small_stacks and not fork and not worker' $(files threads memory); fi
+    if [ -z "$quick" ]; then
+        tests libtsan.so -k 'not no_growth and not small_stacks and not resource_limits and not fork and not worker' $(files threads memory)
+    fi
     $fixed_addresses env LD_PRELOAD="$(gcc -print-file-name=libtsan.so)" \
         $python tests/soak.py --no-forks "$([ -n "$quick" ] && echo 0.2 || echo 2)"
     ;;
