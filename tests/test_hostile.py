@@ -13,6 +13,7 @@ import sys
 
 import numpy as np
 import pytest
+from buffer_exporter import exporter_type, getbuffer, releasebuffer
 from dlpack_producer import BACK, OUT, TWICE, Producer
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -276,30 +277,11 @@ def test_interfaces(how, exporter):
     works()
 
 
-class View(ctypes.Structure):
-    _fields_ = [
-        ("buf", ctypes.c_void_p), ("obj", ctypes.c_void_p), ("len", ctypes.c_ssize_t), ("itemsize", ctypes.c_ssize_t),
-        ("readonly", ctypes.c_int), ("ndim", ctypes.c_int), ("format", ctypes.c_char_p), ("shape", ctypes.c_void_p),
-        ("strides", ctypes.c_void_p), ("suboffsets", ctypes.c_void_p), ("internal", ctypes.c_void_p),
-    ]  # fmt: skip
-
-
-class Slot(ctypes.Structure):
-    _fields_ = [("slot", ctypes.c_int), ("function", ctypes.c_void_p)]
-
-
-class Spec(ctypes.Structure):
-    _fields_ = [
-        ("name", ctypes.c_char_p), ("basicsize", ctypes.c_int), ("itemsize", ctypes.c_int), ("flags", ctypes.c_uint),
-        ("slots", ctypes.POINTER(Slot)),
-    ]  # fmt: skip
-
-
 LENT = []  # a count of the buffers that are out
 
 
-@ctypes.PYFUNCTYPE(ctypes.c_int, ctypes.py_object, ctypes.POINTER(View), ctypes.c_int)
-def getbuffer(exporter, view, flags):
+@getbuffer
+def get_buffer(exporter, view, flags):
     for name, value in exporter.claims.items():
         setattr(view[0], name, value)
     ctypes.pythonapi.Py_IncRef(ctypes.py_object(exporter))
@@ -308,17 +290,12 @@ def getbuffer(exporter, view, flags):
     return 0
 
 
-@ctypes.PYFUNCTYPE(None, ctypes.py_object, ctypes.POINTER(View))
-def releasebuffer(exporter, view):
+@releasebuffer
+def release_buffer(exporter, view):
     LENT.pop()
 
 
-SLOTS = (Slot * 3)((1, ctypes.cast(getbuffer, ctypes.c_void_p)), (2, ctypes.cast(releasebuffer, ctypes.c_void_p)), (0, None))
-SPEC = Spec(b"test_hostile.Exporter", 0, 0, 1 << 10, SLOTS)  # a class that may have subclasses
-ctypes.pythonapi.PyType_FromSpec.restype = ctypes.py_object
-
-
-class Buffer(ctypes.pythonapi.PyType_FromSpec(ctypes.byref(SPEC))):
+class Buffer(exporter_type(b"test_hostile.Exporter", get_buffer, release_buffer)):
     """An exporter of the buffer protocol, whose claims are the fields of a Py_buffer."""
 
     def __init__(self, lengths, strides, **claims):

@@ -11,6 +11,7 @@ from textwrap import dedent
 import array_api_strict as xp
 import numpy as np
 import pytest
+from buffer_exporter import exporter_type, getbuffer, releasebuffer
 
 import gorsqrt
 
@@ -29,33 +30,12 @@ def python(code, **environment):
 # Buffers, whose exporter is C.
 
 
-class View(ctypes.Structure):
-    """Py_buffer."""
-
-    _fields_ = [
-        ("buf", ctypes.c_void_p), ("obj", ctypes.c_void_p), ("len", ctypes.c_ssize_t), ("itemsize", ctypes.c_ssize_t),
-        ("readonly", ctypes.c_int), ("ndim", ctypes.c_int), ("format", ctypes.c_char_p), ("shape", ctypes.c_void_p),
-        ("strides", ctypes.c_void_p), ("suboffsets", ctypes.c_void_p), ("internal", ctypes.c_void_p),
-    ]  # fmt: skip
-
-
-class Slot(ctypes.Structure):
-    _fields_ = [("slot", ctypes.c_int), ("function", ctypes.c_void_p)]
-
-
-class Spec(ctypes.Structure):
-    _fields_ = [
-        ("name", ctypes.c_char_p), ("basicsize", ctypes.c_int), ("itemsize", ctypes.c_int), ("flags", ctypes.c_uint),
-        ("slots", ctypes.c_void_p),
-    ]  # fmt: skip
-
-
 LIES = {}  # what the next view has that is not so
 GIVEN, RELEASED = [], []
 KEPT = []
 
 
-@ctypes.PYFUNCTYPE(ctypes.c_int, ctypes.py_object, ctypes.POINTER(View), ctypes.c_int)
+@getbuffer
 def get_buffer(exporter, view, flags):
     lengths, steps = (ctypes.c_ssize_t * 1)(4), (ctypes.c_ssize_t * 1)(8)
     KEPT.extend((lengths, steps))
@@ -74,24 +54,12 @@ def get_buffer(exporter, view, flags):
     return 0
 
 
-@ctypes.PYFUNCTYPE(None, ctypes.py_object, ctypes.POINTER(View))
+@releasebuffer
 def release_buffer(exporter, view):
     RELEASED.append(1)
 
 
-def exporter_type():
-    get_slot, release_slot = 1, 2  # Py_bf_getbuffer, Py_bf_releasebuffer
-    slots = (Slot * 3)(
-        (get_slot, ctypes.cast(get_buffer, ctypes.c_void_p)), (release_slot, ctypes.cast(release_buffer, ctypes.c_void_p))
-    )
-    spec = Spec(b"lies.Exporter", object.__basicsize__, 0, 0, ctypes.addressof(slots))
-    make = ctypes.pythonapi.PyType_FromSpec
-    make.restype, make.argtypes = ctypes.py_object, (ctypes.c_void_p,)
-    KEPT.extend((slots, spec))
-    return make(ctypes.addressof(spec))
-
-
-EXPORTER = exporter_type()()
+EXPORTER = exporter_type(b"test_lies.Exporter", get_buffer, release_buffer)()
 BAD_VIEWS = [
     ({"len": 64}, BufferError, "its length is not that of its items"),
     ({"len": 8}, BufferError, "its length is not that of its items"),
