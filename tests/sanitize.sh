@@ -47,15 +47,15 @@ address)
     export ASAN_OPTIONS=$ASAN_OPTIONS:allocator_may_return_null=1:$reports UBSAN_OPTIONS=print_stacktrace=1:$reports
     libraries="libasan.so libubsan.so libstdc++.so.6"
     # The first three count the C library's memory, which is not the sanitizer's; its frames are too large for small stacks, and
-    # it needs more addresses than resource limits leave.
-    possible='not no_leak and not kept_is_counted and not no_growth and not small_stacks and not resource_limits'
+    # it needs more addresses than resource limits leave, and more memory than a small worker has.
+    possible='not no_leak and not keep_is_counted and not no_growth and not small_stacks and not resource_limits and not dask_worker'
     each_tier=$(files calls layouts hostile) best=
     if [ -z "$quick" ]; then
         each_tier=$(files calls complex dlpack dtypes hostile layouts threads values)
         # Not among them: what Inductor (torch_compile) and bench/ compile is not instrumented; the runtime's double must be
-        # preloaded, and so must the sanitizer (torch_cuda); the sanitizer itself takes more than the limits of memory (limits);
+        # preloaded, and so must the sanitizer (gpu, torch_cuda); the sanitizer itself takes more than the limits of memory (limits);
         # the last four build, install, and count.
-        best=$(ls tests/test_*.py | grep -Ev '_(torch_compile|bench|torch_cuda|torch_cuda_rules|limits|package|build|references|allocation)\.py')
+        best=$(ls tests/test_*.py | grep -Ev '_(torch_compile|bench|gpu|torch_cuda|torch_cuda_rules|limits|package|build|references|allocation)\.py')
     elif has avx512vl; then
         GORSQRT_ISA=avx512 tests "$libraries" -k "$possible" $each_tier
     fi
