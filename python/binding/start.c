@@ -154,7 +154,7 @@ int __wrap__cgo_try_pthread_create(pthread_t *thread, const pthread_attr_t *attr
 }
 
 /* Go's arguments, environment and auxiliary vector, as the kernel lays them out. Go keeps pointers to them. No variable but these:
- * garbage is collected when binding.go says so, since the collector's own pace would open descriptors for its timers; and the
+ * garbage is collected when garbage.go says so, since the collector's own pace would open descriptors for its timers; and the
  * control group is read by rsqrt/machine.go, since Go would keep its files open. */
 static const void *arguments[] = {"gorsqrt", NULL, "GOGC=off", "GOMAXPROCS=2", "GODEBUG=containermaxprocs=0,updatemaxprocs=0",
                                   NULL,
