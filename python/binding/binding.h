@@ -391,7 +391,7 @@ void torch_written(PyObject *object);
 /* A fresh tensor on the CPU, or on the CUDA device of an index that is not negative; strides in elements. */
 fresh torch_result(int32_t index, int32_t dtype, int ndim, const int64_t *shape, const int64_t *strides);
 
-/* What gorsqrt/torch.py makes of a call with a tensor that is not ordinary. out: NULL where there is none. */
+/* What gorsqrt/torch/_calls.py makes of a call with a tensor that is not ordinary. out: NULL where there is none. */
 PyObject *torch_call(bool in_place, PyObject *input, PyObject *out);
 
 int torch_install(PyObject *module);

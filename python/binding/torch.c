@@ -3,7 +3,7 @@
  * An ordinary tensor is read and written directly, by torch's own C functions, found when somebody else has imported torch.
  * Ordinary is what leaves torch nothing to do but the arithmetic: exactly a Tensor or Parameter, strided, in the CPU's memory or
  * a CUDA device's, without a gradient to record, while no mode, transform, trace or dual level is active. Everything else is left
- * to gorsqrt/torch.py and torch's dispatcher.
+ * to the package gorsqrt/torch and torch's dispatcher.
  *
  * Two words tell most of it. A tensor's dispatch keys say what it is: conjugated, meta, sparse, a wrapper, made in inference mode
  * …; the calling thread's say what is active: dispatch modes, transforms of functorch, tracing, autocast, inference mode. What
@@ -86,7 +86,7 @@ static PyObject *name_cdata, *get_default_dtype, *empty_strided;
 
 /* What the door needs; of no use until `open`. */
 static struct {
-    bool open, shut;                  /* shut: this torch is not one that the door knows: torch.py serves all tensors */
+    bool open, shut;                  /* shut: the door doesn't know this torch, and gorsqrt.torch serves all tensors */
     Py_ssize_t tensor_at, keys_at;    /* bytes from a Python object to its at::Tensor, and from a TensorImpl to its keys */
     uint64_t keys, inference_keys;    /* of an ordinary tensor, and of one made in inference mode */
     uint64_t inference[2];            /* the thread's words in inference mode; outside both are 0 */
@@ -395,7 +395,7 @@ fresh torch_result(int32_t index, int32_t dtype, int ndim, const int64_t *shape,
     return result ? checked(result, index, dtype, ndim, shape, strides) : fresh_of(NULL, NULL);
 }
 
-/* For gorsqrt/_torch_door.py and gorsqrt/torch.py. */
+/* For gorsqrt/_torch_door.py and the package gorsqrt/torch. */
 
 static PyObject *thread_keys_py(PyObject *module, PyObject *unused) {
     (void)module, (void)unused;
@@ -478,10 +478,10 @@ static PyObject *door_py(PyObject *module, PyObject *unused) {
 }
 
 PyObject *torch_call(bool in_place, PyObject *input, PyObject *out) {
-    static PyObject *functions[2]; /* of gorsqrt.torch, held for ever */
+    static PyObject *functions[2]; /* of gorsqrt.torch._calls, held for ever */
     PyObject **const function = &functions[in_place];
     if (*function == NULL) {
-        PyObject *module = PyImport_ImportModule("gorsqrt.torch");
+        PyObject *module = PyImport_ImportModule("gorsqrt.torch._calls");
         *function = module ? PyObject_GetAttrString(module, in_place ? "rsqrt_" : "rsqrt") : NULL;
         Py_XDECREF(module);
     }

@@ -4,18 +4,17 @@ Importing torch._dynamo or torch.distributed.tensor takes seconds, so gorsqrt ca
 at the head of sys.meta_path sees their names go by, and leaves all other names to the rest; when both are there it goes away.
 """
 
+import importlib
 import sys
 import warnings
 
-HOOKS = {"torch._dynamo": "register_dynamo", "torch.distributed.tensor": "register_dtensor"}
+HOOKS = {"torch._dynamo": "_dynamo", "torch.distributed.tensor": "_dtensor"}  # modules of gorsqrt.torch
 
 
 def register(name):
     """Registers with the module of this name. An error of ours must not become an error of that module's import."""
     try:
-        from . import torch
-
-        getattr(torch, HOOKS[name])()
+        importlib.import_module(f"gorsqrt.torch.{HOOKS[name]}").register()
     except Exception as error:
         warnings.warn(f"gorsqrt could not register with {name}: {error!r}", RuntimeWarning, stacklevel=2)
 

@@ -3,5 +3,5 @@
 None brings its arrays' own package along: an application that uses it has it.
 """
 
-hiddenimports = [f"gorsqrt.{name}" for name in ("_torch_door", "array_api", "cupy", "jax", "torch")]
+hiddenimports = [f"gorsqrt.{name}" for name in ("_torch_door", "array_api", "cupy", "jax", "torch", "torch._calls")]
 excludedimports = ["cupy", "jax", "numpy", "torch"]

@@ -1,0 +1,80 @@
+"""torch.rsqrt through gorsqrt."""
+
+import threading
+
+import torch
+
+import gorsqrt
+
+
+class patch:  # noqa: N801
+    """Let torch.rsqrt, torch.rsqrt_, torch.Tensor.rsqrt and torch.Tensor.rsqrt_ go through gorsqrt, in all threads.
+
+    As a function it holds until ``undo`` is called on what it returns; as a context manager until the block ends. Uses may be
+    nested and may overlap: the last to end puts back what the first has found.
+
+    Examples
+    --------
+    >>> import torch, gorsqrt
+    >>> with gorsqrt.torch.patch():
+    ...     torch.rsqrt(torch.tensor([4.0, 16.0]))
+    tensor([0.5000, 0.2500])
+    >>> patched = gorsqrt.torch.patch()
+    >>> torch.tensor([4.0, 16.0]).rsqrt_()
+    tensor([0.5000, 0.2500])
+    >>> patched.undo()
+    """
+
+    _lock = threading.Lock()
+    _active = 0
+    _found: list = []  # noqa: RUF012
+
+    def __init__(self):
+        self._on = True
+        with patch._lock:
+            patch._active += 1
+            if patch._active == 1:
+                patch._found = [(owner, name, vars(owner).get(name, _ABSENT)) for owner, name in _PATCHED]
+                for (owner, name), function in _PATCHED.items():
+                    setattr(owner, name, function)
+
+    def undo(self):
+        """Undo this use of patch; a second call does nothing."""
+        with patch._lock:
+            if not self._on:
+                return
+            self._on = False
+            patch._active -= 1
+            if patch._active == 0:
+                for owner, name, function in patch._found:
+                    if function is _ABSENT:
+                        delattr(owner, name)
+                    else:
+                        setattr(owner, name, function)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.undo()
+
+
+def _method(self):
+    return gorsqrt.rsqrt(self)
+
+
+def _method_(self):
+    return gorsqrt.rsqrt_(self)
+
+
+_ABSENT = object()
+_PATCHED = {
+    (torch, "rsqrt"): gorsqrt.rsqrt,
+    (torch, "rsqrt_"): gorsqrt.rsqrt_,
+    (torch.Tensor, "rsqrt"): _method,
+    (torch.Tensor, "rsqrt_"): _method_,
+}
+for (_owner, _name), _function in _PATCHED.items():
+    if _owner is torch.Tensor:
+        _function.__name__, _function.__qualname__ = _name, f"Tensor.{_name}"
+        _function.__doc__ = getattr(torch.Tensor, _name).__doc__
