@@ -239,8 +239,22 @@ def torch():
     i, half, leaf = torch.tensor([4, 16]), torch.tensor([4.0]).bfloat16(), torch.ones(2, requires_grad=True)
     transposed, strided, every_second, expanded = x.T, x[:, ::2], ones[::2], torch.ones(1).expand(3)
     meta = torch.empty(3, device="meta")
+
+    class Sub(torch.Tensor):
+        pass
+
+    rows, columns = torch.full((5,), 4.0).bfloat16().requires_grad_(), torch.full((4, 3), 4.0).bfloat16().requires_grad_().T
+    sub, written, conjugate = torch.ones(3).as_subclass(Sub), torch.ones(3).as_subclass(Sub), torch.full((3,), 4 + 3j).conj()
+    recorded = torch.full((3,), 4 + 3j, requires_grad=True).conj()
     return {
         "tensor": lambda: rsqrt(x),
+        "by torch: bfloat16 with a gradient": lambda: rsqrt(rows),
+        "by torch: bfloat16 with a gradient, transposed": lambda: rsqrt(columns),
+        "by torch: bfloat16 with a gradient, in place": lambda: rsqrt_(rows * 1),
+        "by torch: subclass": lambda: rsqrt(sub).as_subclass(torch.Tensor),
+        "by torch: subclass, in place": lambda: rsqrt_(written).as_subclass(torch.Tensor),
+        "by torch: conjugate": lambda: rsqrt(conjugate),
+        "by torch: conjugate with a gradient": lambda: rsqrt(recorded),
         "tensor, transposed": lambda: rsqrt(transposed),
         "tensor, strided": lambda: rsqrt(strided),
         "tensor, integers": lambda: rsqrt(i),

@@ -391,6 +391,10 @@ void torch_written(PyObject *object);
 /* A fresh tensor on the CPU, or on the CUDA device of an index that is not negative; strides in elements. */
 fresh torch_result(int32_t index, int32_t dtype, int ndim, const int64_t *shape, const int64_t *strides);
 
+/* The answer to a call with a tensor that is ordinary but for a gradient to record, a subclass or a lazy conjugate. NULL for all
+ * other objects, or with an exception set. */
+PyObject *torch_call_directly(bool in_place, PyObject *input);
+
 /* What gorsqrt/torch/_calls.py makes of a call with a tensor that is not ordinary. out: NULL where there is none. */
 PyObject *torch_call(bool in_place, PyObject *input, PyObject *out);
 

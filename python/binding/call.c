@@ -238,6 +238,7 @@ WITHOUT_CANARY static PyObject *rsqrt_fresh(PyObject *module, PyObject *const *a
     bool tried = true;
     if (nargs == 1 && kwnames == NULL) {
         result = express_fresh(args[0]);
+        if (result == NULL && !PyErr_Occurred()) result = torch_call_directly(false, args[0]);
     } else if (nargs == 1 && PyTuple_Size(kwnames) == 1 && PyTuple_GetItem(kwnames, 0) == name_out) {
         result = express_out(args[0], args[1]);
     } else {
@@ -249,6 +250,7 @@ WITHOUT_CANARY static PyObject *rsqrt_fresh(PyObject *module, PyObject *const *a
     if (read_arguments(&a, "rsqrt", true, args, nargs, kwnames) < 0) return NULL;
     /* numpy and array.array may have been found only now; of tensors the lane has said all that it knows. */
     if (!tried || a.in != TORCH_TENSOR) result = a.out ? express_out(a.input, a.out) : express_fresh(a.input);
+    if (result == NULL && !tried && a.out == NULL && !PyErr_Occurred()) result = torch_call_directly(false, a.input);
     if (result || PyErr_Occurred()) return result;
     if (is_torchs(a.input, a.in, false) || (a.out && is_torchs(a.out, a.to, true)))
         return PyErr_Occurred() ? NULL : torch_call(false, a.input, a.out);
@@ -257,12 +259,18 @@ WITHOUT_CANARY static PyObject *rsqrt_fresh(PyObject *module, PyObject *const *a
 
 WITHOUT_CANARY static PyObject *rsqrt_inplace(PyObject *module, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames) {
     (void)module;
-    PyObject *result = nargs == 1 && kwnames == NULL ? express_in_place(args[0]) : NULL;
+    PyObject *result = NULL;
+    bool const tried = nargs == 1 && kwnames == NULL;
+    if (tried) {
+        result = express_in_place(args[0]);
+        if (result == NULL && !PyErr_Occurred()) result = torch_call_directly(true, args[0]);
+    }
     if (result || PyErr_Occurred()) return result;
 
     arguments a;
     if (read_arguments(&a, "rsqrt_", false, args, nargs, kwnames) < 0) return NULL;
     result = express_in_place(a.input);
+    if (result == NULL && !tried && !PyErr_Occurred()) result = torch_call_directly(true, a.input);
     if (result || PyErr_Occurred()) return result;
     if (is_torchs(a.input, a.in, true)) return PyErr_Occurred() ? NULL : torch_call(true, a.input, NULL);
     return call_into("rsqrt_", true, a.input, a.in, a.input, a.in);

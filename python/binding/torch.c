@@ -93,7 +93,11 @@ static struct {
     uint64_t autocast, autocast_cuda; /* what autocast changes of the second, for any device and for CUDA's */
     bool cuda_open;                   /* the next two, which can be known once there is a tensor on a CUDA device */
     uint64_t cuda_keys, cuda_inference_keys;
-    PyObject *level_dict, *level_name; /* where torch.autograd.forward_ad keeps its level: -1 where none is active */
+    uint64_t conj_keys;                /* of a complex tensor that is its memory's conjugate */
+    PyObject *level_dict, *level_name; /* where torch.autograd.forward_ad keeps its level: -1 if none is active */
+    PyObject *rsqrt[2];                /* torch's own functions: fresh, in place */
+    PyObject *saved_hooks;             /* answers the innermost hooks on saved tensors, None if there are none */
+    PyObject *function, *no_function; /* __torch_function__ of classes that leave it torch's, and of those that switch it off */
 } door;
 
 PyTypeObject *torch_tensor, *torch_parameter;
@@ -199,7 +203,7 @@ static void open_door(const char *which, PyObject *tensor) {
     Py_XDECREF(module);
 }
 
-/* Whether a tensor with these keys is ordinary and on a CUDA device, as is_plain asks. False also with an exception set. */
+/* Whether a tensor with these keys is ordinary and on a CUDA device, as is_strided asks. False also with an exception set. */
 static bool is_plain_on_cuda(PyObject *object, uint64_t keys, bool written, bool inference) {
     if (api.current_stream == NULL || (thread_keys()[1] & door.autocast_cuda)) return false;
     if (!door.cuda_open) {
@@ -211,36 +215,57 @@ static bool is_plain_on_cuda(PyObject *object, uint64_t keys, bool written, bool
     return keys == door.cuda_keys || (keys == door.cuda_inference_keys && (!written || inference));
 }
 
-/* Whether a tensor is ordinary but for a gradient that is to be recorded, perhaps. False also with an exception set. */
-static bool is_plain(PyObject *object, bool written, bool *on_cuda) {
-    PyTypeObject *const type = Py_TYPE(object);
-    if (type != torch_tensor && type != torch_parameter) return false;
+/* A tensor's dispatch keys. The object owns the TensorImpl for as long as it lives, and the caller keeps it alive. */
+static uint64_t keys_of(PyObject *object) {
+    const char *const impl = *(const char *const *)((const char *)object + door.tensor_at);
+    uint64_t keys;
+    memcpy(&keys, impl + door.keys_at, sizeof keys);
+    return keys;
+}
+
+/* Whether no mode, transform, trace or dual level is active in this thread, but inference mode, perhaps. False also with an
+ * exception set. */
+static bool is_quiet(bool *inference) {
     if (!door.open) {
         if (known && !door.shut) open_door("open_door", NULL);
         if (!door.open) return false;
     }
     uint64_t const included = thread_keys()[0], excluded = thread_keys()[1] & ~door.autocast;
-    bool const inference = included == door.inference[0] && excluded == door.inference[1];
-    if ((included || excluded) && !inference) return false;
+    *inference = included == door.inference[0] && excluded == door.inference[1];
+    if ((included || excluded) && !*inference) return false;
     if (api.function_modes() != 0) return false;
-    /* The object owns the TensorImpl for as long as it lives, and the caller keeps it alive. */
-    const char *const impl = *(const char *const *)((const char *)object + door.tensor_at);
-    uint64_t keys;
-    memcpy(&keys, impl + door.keys_at, sizeof keys);
-    *on_cuda = keys != door.keys && keys != door.inference_keys;
-    if (*on_cuda ? !is_plain_on_cuda(object, keys, written, inference) : keys == door.inference_keys && written && !inference)
-        return false;
     PyObject *level = PyDict_GetItemWithError(door.level_dict, door.level_name); /* borrowed */
     bool const dual = level == NULL || PyLong_AsLong(level) != -1;
     if (dual) PyErr_Clear();
     return !dual;
 }
 
+/* Whether a tensor is one in the CPU's memory or a CUDA device's, and no wrapper, view of another kind or the like. False also
+ * with an exception set. */
+static bool is_strided(PyObject *object, bool written, bool inference, bool *on_cuda) {
+    uint64_t const keys = keys_of(object);
+    *on_cuda = keys != door.keys && keys != door.inference_keys;
+    return *on_cuda ? is_plain_on_cuda(object, keys, written, inference) : keys == door.keys || !written || inference;
+}
+
+/* Whether a tensor is ordinary but for a gradient that is to be recorded, perhaps. False also with an exception set. */
+static bool is_plain(PyObject *object, bool written, bool *on_cuda) {
+    PyTypeObject *const type = Py_TYPE(object);
+    bool inference;
+    return (type == torch_tensor || type == torch_parameter) && is_quiet(&inference) &&
+           is_strided(object, written, inference, on_cuda);
+}
+
+/* Whether torch would record a gradient of a function of this tensor. */
+static bool is_recorded(PyObject *object) {
+    handle const tensor = (char *)object + door.tensor_at;
+    return api.grad_mode() && api.requires_grad(*(void **)tensor);
+}
+
 bool torch_is_ordinary(PyObject *object, bool written, torch_look *t) {
     if (!is_plain(object, written, &t->on_cuda)) return false;
-    handle const tensor = (char *)object + door.tensor_at;
-    if (api.grad_mode() && api.requires_grad(*(void **)tensor)) return false;
-    return look(t, tensor, written) && t->dtype != GORSQRT_DTYPES && (t->data || t->n == 0);
+    if (is_recorded(object)) return false;
+    return look(t, (char *)object + door.tensor_at, written) && t->dtype != GORSQRT_DTYPES && (t->data || t->n == 0);
 }
 
 /* Reading and writing. */
@@ -331,11 +356,9 @@ int torch_take(operand *o, bool written) {
 }
 
 void torch_written(PyObject *object) {
-    handle const tensor = (char *)object + door.tensor_at;
-    uint64_t keys;
-    memcpy(&keys, *(const char *const *)tensor + door.keys_at, sizeof keys);
+    uint64_t const keys = keys_of(object);
     bool const inference = keys == door.inference_keys || (door.cuda_open && keys == door.cuda_inference_keys);
-    if (!inference) api.bump_version(tensor); /* those have no version */
+    if (!inference) api.bump_version((char *)object + door.tensor_at); /* those have no version */
 }
 
 /* torch.empty_strided, called as in Python; strides in elements. */
@@ -409,17 +432,25 @@ static PyObject *thread_keys_py(PyObject *module, PyObject *unused) {
 
 static PyObject *open_py(PyObject *module, PyObject *args) {
     (void)module;
-    unsigned long long keys, inference_keys, inference[2], autocast, autocast_cuda;
-    if (!PyArg_ParseTuple(args, "nnKK(KK)KKO!", &door.tensor_at, &door.keys_at, &keys, &inference_keys, &inference[0],
-                          &inference[1], &autocast, &autocast_cuda, &PyDict_Type, &door.level_dict))
+    unsigned long long keys, conj_keys, inference_keys, inference[2], autocast, autocast_cuda;
+    if (!PyArg_ParseTuple(args, "nnKKK(KK)KKO!(OO)OOO", &door.tensor_at, &door.keys_at, &keys, &conj_keys, &inference_keys,
+                          &inference[0], &inference[1], &autocast, &autocast_cuda, &PyDict_Type, &door.level_dict,
+                          &door.rsqrt[0], &door.rsqrt[1], &door.saved_hooks, &door.function, &door.no_function))
         return NULL;
     door.keys = keys;
+    door.conj_keys = conj_keys;
     door.inference_keys = inference_keys;
     door.inference[0] = inference[0];
     door.inference[1] = inference[1];
     door.autocast = autocast | autocast_cuda;
     door.autocast_cuda = autocast_cuda;
-    Py_INCREF(door.level_dict); /* for ever, as all that is held here */
+    /* for ever, as all that is held here */
+    Py_INCREF(door.level_dict);
+    Py_INCREF(door.rsqrt[0]);
+    Py_INCREF(door.rsqrt[1]);
+    Py_INCREF(door.saved_hooks);
+    Py_INCREF(door.function);
+    Py_INCREF(door.no_function);
     door.open = true;
     Py_RETURN_NONE;
 }
@@ -477,6 +508,134 @@ static PyObject *door_py(PyObject *module, PyObject *unused) {
     return PyErr_Occurred() ? NULL : PyUnicode_FromString(door.open ? "fast" : "by ops");
 }
 
+/* Tensors that are ordinary but for one thing: a gradient to record, a subclass, a conjugate. Each function answers NULL if the
+ * tensor is none of its own, and with an exception set if it failed. */
+
+/* Up to so many items torch computes and records sooner than Python can record: of 16 bits, and of complex numbers. */
+enum { FEW = 8192, FEW_COMPLEX = 256 };
+
+/* Whether y is a tensor like t, in memory of its own. */
+static bool is_like(torch_look *y, PyObject *object, const torch_look *t) {
+    bool on_cuda;
+    if (!PyType_IsSubtype(Py_TYPE(object), torch_tensor) || !is_strided(object, true, true, &on_cuda) || on_cuda ||
+        !look(y, (char *)object + door.tensor_at, true))
+        return false;
+    bool like = y->dtype == t->dtype && y->ndim == t->ndim && y->n == t->n && (y->data != t->data || t->n == 0);
+    for (int64_t d = 0; like && d < t->ndim; d++) like = y->shape[d] == t->shape[d];
+    return like;
+}
+
+/* Writes input's result, which t tells of, into object's memory as if torch did not see it. */
+static int write_over(PyObject *object, PyObject *input, const torch_look *t) {
+    torch_look y;
+    if (!is_like(&y, object, t)) {
+        PyErr_SetString(PyExc_RuntimeError, "rsqrt(): torch.rsqrt answers with a tensor of another kind");
+        return -1;
+    }
+    if (torch_is_contiguous(t) && torch_is_contiguous(&y)) return run_plain(t->dtype, t->n, y.data, t->data);
+    PyObject *same = call_into("rsqrt", false, input, TORCH_KERNEL, object, TORCH_KERNEL);
+    Py_XDECREF(same);
+    return same ? 0 : -1;
+}
+
+/* In place: our result waits in memory of its own until torch has recorded and written. */
+static PyObject *record_in_place(PyObject *input, const torch_look *t) {
+    if (!torch_is_contiguous(t)) return NULL;
+    size_t const bytes = (size_t)(t->n * gorsqrt_item_size[t->dtype]);
+    void *const ours = malloc(bytes ? bytes : 1);
+    if (ours == NULL) return PyErr_NoMemory();
+    PyObject *result = NULL;
+    if (run_plain(t->dtype, t->n, ours, t->data) == 0) result = PyObject_CallFunctionObjArgs(door.rsqrt[1], input, NULL);
+    torch_look y;
+    if (result && look(&y, (char *)input + door.tensor_at, true) && y.dtype == t->dtype && y.n == t->n && y.n > 0)
+        memcpy(y.data, ours, bytes);
+    free(ours);
+    return result;
+}
+
+/* A gradient is to be recorded: torch's own function does that. float32 and float64 have our bits then; of few items of other
+ * dtypes our result is written over torch's before anybody sees it. The node that torch has recorded saves that memory, so that
+ * the derivatives are torch's own formulas of our bits. Hooks on saved tensors would see torch's bits. */
+static PyObject *record(bool in_place, PyObject *input) {
+    torch_look t;
+    if (!look(&t, (char *)input + door.tensor_at, false) || t.dtype >= GORSQRT_COMPUTED) return NULL;
+    if (t.dtype == GORSQRT_F32 || t.dtype == GORSQRT_F64)
+        return PyObject_CallFunctionObjArgs(door.rsqrt[in_place], input, NULL);
+    bool const is_complex = t.dtype == GORSQRT_C64 || t.dtype == GORSQRT_C128;
+    if (t.n > (is_complex ? FEW_COMPLEX : FEW)) return NULL;
+    PyObject *hooks = PyObject_CallFunctionObjArgs(door.saved_hooks, Py_False, NULL);
+    Py_XDECREF(hooks);
+    if (hooks != Py_None) return NULL;
+    if (in_place) return record_in_place(input, &t);
+    PyObject *result = PyObject_CallFunctionObjArgs(door.rsqrt[0], input, NULL);
+    if (result && write_over(result, input, &t) < 0) Py_CLEAR(result);
+    return result;
+}
+
+/* The class of results that torch's own __torch_function__ makes for tensors of a subclass, borrowed; NULL if the class has a
+ * __torch_function__ of its own, or with an exception set. */
+static PyObject *class_of_results(PyTypeObject *type) {
+    PyObject *function = PyObject_GetAttrString((PyObject *)type, "__torch_function__");
+    if (function == NULL) return NULL;
+    PyObject *result = NULL;
+    if (function == door.no_function) {
+        result = (PyObject *)torch_tensor;
+    } else {
+        PyObject *unbound = PyObject_GetAttrString(function, "__func__");
+        if (unbound == door.function) result = (PyObject *)type;
+        if (unbound == NULL && PyErr_ExceptionMatches(PyExc_AttributeError)) PyErr_Clear();
+        Py_XDECREF(unbound);
+    }
+    Py_DECREF(function);
+    return result;
+}
+
+static PyObject *call_subclass(bool in_place, PyObject *input) {
+    PyObject *const class = class_of_results(Py_TYPE(input));
+    torch_look t;
+    if (class == NULL || !look(&t, (char *)input + door.tensor_at, in_place) || t.dtype == GORSQRT_DTYPES) return NULL;
+    if (in_place) return call_into("rsqrt_", true, input, TORCH_TENSOR, input, TORCH_TENSOR);
+    PyObject *const plain = call_fresh(input, TORCH_KERNEL);
+    if (plain == NULL || class == (PyObject *)torch_tensor) return plain;
+    PyObject *const result = PyObject_CallMethod(plain, "as_subclass", "O", class);
+    Py_DECREF(plain);
+    return result;
+}
+
+static PyObject *call_conjugate(PyObject *input) {
+    PyObject *resolved = PyObject_CallMethod(input, "resolve_conj", NULL); /* a copy */
+    if (resolved == NULL) return NULL;
+    PyObject *result;
+    if (is_recorded(resolved)) {
+        result = record(false, resolved);
+        if (result == NULL && !PyErr_Occurred()) result = torch_call(false, resolved, NULL);
+    } else {
+        result = call_into("rsqrt", true, resolved, TORCH_KERNEL, resolved, TORCH_KERNEL);
+    }
+    Py_DECREF(resolved);
+    return result;
+}
+
+PyObject *torch_call_directly(bool in_place, PyObject *input) {
+    bool inference, on_cuda;
+    PyTypeObject *const type = Py_TYPE(input);
+    if (torch_tensor == NULL || !PyType_IsSubtype(type, torch_tensor) || !is_quiet(&inference)) return NULL;
+    bool const is_subclass = type != torch_tensor && type != torch_parameter;
+    if (is_strided(input, in_place, inference, &on_cuda)) {
+        if (is_recorded(input)) return on_cuda ? NULL : record(in_place, input);
+        return is_subclass ? call_subclass(in_place, input) : NULL;
+    }
+    if (PyErr_Occurred() || in_place || is_subclass || keys_of(input) != door.conj_keys) return NULL;
+    return call_conjugate(input);
+}
+
+static PyObject *directly_py(PyObject *module, PyObject *input) {
+    (void)module;
+    PyObject *result = express_fresh(input);
+    if (result == NULL && !PyErr_Occurred()) result = torch_call_directly(false, input);
+    return result || PyErr_Occurred() ? result : Py_NewRef(Py_None);
+}
+
 PyObject *torch_call(bool in_place, PyObject *input, PyObject *out) {
     static PyObject *functions[2]; /* of gorsqrt.torch._calls, held for ever */
     PyObject **const function = &functions[in_place];
@@ -496,6 +655,8 @@ int torch_install(PyObject *module) {
         {"torch_open_cuda", open_cuda_py, METH_VARARGS, "And those on CUDA devices."},
         {"torch_door", door_py, METH_NOARGS, "How torch's tensors are reached: 'fast', 'by ops', or 'no torch yet'."},
         {"torch_is_plain", is_plain_py, METH_O, "Whether a tensor is ordinary but for a gradient to record, perhaps."},
+        {"torch_directly", directly_py, METH_O,
+         "rsqrt of a tensor that needs no torch but for its gradient, its class or its conjugate; else None."},
         {"torch_fresh", fresh_py, METH_O, "1/sqrt(input) of a strided tensor, as if torch recorded nothing."},
         {"torch_into", into_py, METH_VARARGS,
          "(out, input): 1/sqrt(input) written to out, likewise; one may be no tensor. None: resize out first."},

@@ -63,11 +63,16 @@ def open_door():
             _places(tensors, lambda x: _words(id(x), size), lambda x: x._cdata),
             _places(tensors, _impl, _keys),
             _keys(tensors[0]),
+            _keys(tensors[1]),
             _keys(tensors[-1]),
             inference_thread,
             _autocast_keys("cpu"),
             _autocast_keys("cuda"),
             vars(torch.autograd.forward_ad),
+            (torch._C._VariableFunctions.rsqrt, torch._C._VariableFunctions.rsqrt_),
+            torch._C._autograd._top_saved_tensors_default_hooks,
+            torch.Tensor.__torch_function__.__func__,
+            torch._C._disabled_torch_function_impl,
         )
 
 

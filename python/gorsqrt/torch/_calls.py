@@ -2,38 +2,98 @@
 
 import torch
 from torch import _C
+from torch._C import _functorch as functorch
 from torch.utils._python_dispatch import _disable_current_modes
 
-from gorsqrt._gorsqrt import torch_fresh, torch_into, torch_is_plain
+import gorsqrt
+from gorsqrt._gorsqrt import torch_into, torch_is_plain
 
 from ._ops import COMPUTED, FRESH, IN_PLACE, OUT, TORCH_RSQRT, TORCH_RSQRT_, Rsqrt, counted, is_recorded, resize
 
-# What torch's kernel gives other bits for: on CUDA devices all. Of the others torch records a gradient sooner than Python can
-# (float32, n=1: 2 us and 9); from 2^16 elements on our kernel makes up for that, but the backward step, torch's formula called
-# from Python, loses it again.
-_OWN_BITS = {"cpu": COMPUTED - {torch.float32, torch.float64}, "cuda": COMPUTED}
+# torch's own function has our bits of these on the CPU, whatever stands between the call and its kernel.
+_TORCHS_BITS = frozenset({torch.float32, torch.float64})
+_FEW = 4096  # items that torch's function and our kernel after it compute sooner than Python can record
 
 
 def rsqrt(input, out=None):
-    """gorsqrt.rsqrt where an argument is a tensor that is not ordinary, or a mode, a transform or a tracer is active."""
+    """gorsqrt.rsqrt if an argument is a tensor that is not ordinary, or a mode, a transform or a tracer is active."""
     if out is None and torch_is_plain(input):  # a gradient is to be recorded, or the dtype has no kernel
-        return Rsqrt.apply(torch_fresh, True, False, input) if _has_own_bits(input) else TORCH_RSQRT(input)
+        return Rsqrt.apply(input) if input.dtype in COMPUTED else TORCH_RSQRT(input)
     if _is_foreign(input) or _is_foreign(out):
         return TORCH_RSQRT(input) if out is None else TORCH_RSQRT(input, out=out)
     if not isinstance(input, torch.Tensor) or not (out is None or isinstance(out, torch.Tensor)):
         return _mixed(input, out)
-    return FRESH(input) if out is None else OUT(input, out=out)
+    if out is not None:
+        return OUT(input, out=out)
+    transform = _innermost_transform()
+    if transform is None:
+        return FRESH(input)
+    return _in_vmap(gorsqrt.rsqrt, input, transform) if _is_vmap(transform) else _in_derivative(input)
 
 
 def rsqrt_(input):
-    """gorsqrt.rsqrt_ where input is a tensor that is not ordinary, or a mode, a transform or a tracer is active."""
-    if _is_foreign(input) or (torch_is_plain(input) and input.requires_grad and not _has_own_bits(input)):
+    """gorsqrt.rsqrt_ if input is a tensor that is not ordinary, or a mode, a transform or a tracer is active."""
+    if _is_foreign(input):
         return TORCH_RSQRT_(input)
+    if torch_is_plain(input) and is_recorded(input):
+        return input.copy_(Rsqrt.apply(input)) if input.dtype in COMPUTED else TORCH_RSQRT_(input)
+    transform = _innermost_transform()
+    if transform is not None and _is_vmap(transform):
+        _in_vmap(gorsqrt.rsqrt_, input, transform)
+        return input
     return IN_PLACE(input)
 
 
-def _has_own_bits(x):
-    return x.dtype in _OWN_BITS[x.device.type]
+# functorch's transforms. What they do to a call takes Python tens of microseconds by the ops.
+
+
+def _innermost_transform():
+    """The transform that is to take the next operation; None if there is none, or if a mode or a tracer is to see the op."""
+    if _C._len_torch_dispatch_stack() or _C._len_torch_function_stack() or _C._get_tracing_state():
+        return None
+    return functorch.peek_interpreter_stack()
+
+
+def _is_vmap(transform):
+    return transform.key() == functorch.TransformType.Vmap
+
+
+def _in_vmap(function, x, transform):
+    """All rows are one array, whose items are computed one by one: the function of that, outside of the transform."""
+    level = transform.level()
+    rows, dim = functorch._unwrap_batched(x, level)
+    outside = functorch.pop_dynamic_layer_stack()
+    try:
+        y = function(rows)
+    finally:
+        functorch.push_dynamic_layer_stack(outside)
+    return y if dim is None else functorch._add_batch_dim(y, dim, level)
+
+
+def _in_derivative(x):
+    """Within grad, vjp or jvp torch records its own function, if that has our bits; if few items are computed, ours are written
+    over its result's before anybody sees them, as record() of torch.c does."""
+    if x.device.type == "cpu" and x.dtype in _TORCHS_BITS:
+        return TORCH_RSQRT(x)
+    if x.dtype not in COMPUTED or not {t.key() for t in functorch.get_interpreter_stack()} <= _SAVING:
+        return FRESH(x)
+    x_inside = _unwrapped(x)
+    if x_inside is None or x_inside.numel() > _FEW:
+        return FRESH(x)
+    y = TORCH_RSQRT(x)
+    torch_into(_unwrapped(y), x_inside)
+    return y
+
+
+_SAVING = {functorch.TransformType.Grad, functorch.TransformType.Vmap}
+
+
+def _unwrapped(x):
+    """The tensor that has the memory of a tensor of transforms; None if that is no ordinary one on the CPU."""
+    while functorch.is_functorch_wrapped_tensor(x):
+        x = functorch.get_unwrapped(x)
+    ordinary = type(x) in (torch.Tensor, torch.nn.Parameter) and x.device.type == "cpu" and x.layout is torch.strided
+    return x if ordinary and not (x.is_conj() or x.is_neg() or x._is_zerotensor()) else None
 
 
 _HAS_NAMES = hasattr(torch.Tensor, "has_names")
