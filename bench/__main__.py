@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
-ALL = ("calls", "throughput", "limits", "fresh", "layouts", "threads", "gpu")
+ALL = ("calls", "throughput", "limits", "fresh", "layouts", "threads", "torch_paths", "torch_compiled", "gpu")
 
 
 def main():

@@ -230,9 +230,43 @@ def threads(rows, path):
     )
 
 
+DTYPE_COLORS = {
+    "float32": "#08519c",
+    "float64": "#6baed6",
+    "float16": "#d94801",
+    "bfloat16": "#fd8d3c",
+    "complex64": "#238b45",
+    "complex128": "#a1d99b",
+}
+
+
+def torch_paths(rows, path):
+    """A path a line, a dot a dtype: torch's time over ours."""
+    sizes = sorted({int(row["n"]) for row in rows})
+    names = list(dict.fromkeys(row["path"] for row in rows))[::-1]
+    figure, grid = plt.subplots(1, len(sizes), figsize=(11, 6), layout="constrained", sharey=True, squeeze=False)
+    for axes, n in zip(grid[0], sizes, strict=True):
+        for dtype, color in DTYPE_COLORS.items():
+            ns = {
+                (row["path"], row["provider"]): float(row["ns"]) for row in rows if (row["dtype"], int(row["n"])) == (dtype, n)
+            }
+            ratios = {name: ns[name, "torch"] / ns[name, "gorsqrt"] for name in names if (name, "torch") in ns}
+            axes.scatter(ratios.values(), [names.index(name) for name in ratios], 22, color=color, label=dtype, zorder=2)
+        axes.axvline(1, color="#333333", linewidth=1, zorder=1)
+        axes.set_xscale("log")
+        axes.xaxis.set_major_formatter(mpl.ticker.FuncFormatter(lambda x, _: f"{x:g}"))
+        axes.xaxis.set_minor_formatter(mpl.ticker.NullFormatter())
+        axes.set_title(f"{n} items" if n < 1000 else f"$2^{{{n.bit_length() - 1}}}$ items")
+        axes.set_xlabel("gorsqrt's speed over torch's (logarithmic)")
+    grid[0][0].set_yticks(range(len(names)), names)
+    figure.suptitle("A model's tensors, one thread: right of 1 is faster")
+    handles, labels = grid[0][0].get_legend_handles_labels()
+    return finish(figure, rows, path, "Medians of calls in turn.", (handles, labels))
+
+
 def draw(results, folder):
     """Draws what was measured; the paths."""
-    for plot in (throughput, calls, fresh, layouts, threads):
+    for plot in (throughput, calls, fresh, layouts, threads, torch_paths):
         rows = getattr(results, plot.__name__)
         if rows:
             yield plot(rows, folder / f"{plot.__name__}.svg")

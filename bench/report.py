@@ -67,6 +67,7 @@ class Results:
         self.calls, self.throughput, self.fresh = rows("calls"), rows("throughput"), rows("fresh")
         self.layouts, self.threads, self.limits = rows("layouts"), rows("threads"), rows("limits")
         self.neon, self.gpu = rows("neon"), rows("gpu")
+        self.torch_paths, self.torch_compiled = rows("torch_paths"), rows("torch_compiled")
         self.xeon = Results(folder / other, None) if other else None
         tiers = {row["tier"] for row in self.throughput}
         self.tiers = [tier for tier in TIERS if tier in tiers]
@@ -256,6 +257,39 @@ def threads(results):
     yield caption(results.threads)
 
 
+def times(rows, *about):
+    """By what the columns of these names say: a time of gorsqrt's over torch's."""
+    ns = {}
+    for row in rows:
+        ns.setdefault(tuple(row[name] for name in about), {})[row["provider"]] = float(row["ns"])
+    return {key: both["gorsqrt"] / both["torch"] for key, both in ns.items()}
+
+
+def torch_paths(results):
+    """A path a line, a dtype and size a column."""
+    ratio = times(results.torch_paths, "path", "dtype", "n")
+    dtypes, sizes = (list(dict.fromkeys(key[i] for key in ratio)) for i in (1, 2))
+    columns = [(dtype, n) for n in sizes for dtype in dtypes]
+    cells = (
+        [path, *(number(ratio.get((path, *column), float("nan"))) for column in columns)]
+        for path in dict.fromkeys(k[0] for k in ratio)
+    )
+    yield from lines(("gorsqrt's time / torch's", *(f"{dtype}, 2^{int(n).bit_length() - 1}" for dtype, n in columns)), cells)
+    yield ""
+    yield caption(results.torch_paths)
+
+
+def torch_compiled(results):
+    """A function and shape a line, a dtype a column."""
+    ratio = times(results.torch_compiled, "path", "shape", "dtype")
+    dtypes = list(dict.fromkeys(key[2] for key in ratio))
+    asked = dict.fromkeys(key[:2] for key in ratio)
+    cells = ([", ".join(about), *(number(ratio.get((*about, dtype), float("nan"))) for dtype in dtypes)] for about in asked)
+    yield from lines(("compiled, gorsqrt's time / torch's", *dtypes), cells)
+    yield ""
+    yield caption(results.torch_compiled)
+
+
 def gpu(results):
     """A dtype a line, in gigabytes a second, and then the calls' costs."""
     if not results.gpu:
@@ -361,6 +395,8 @@ TABLES = {
     "limits without a divider": without_divider,
     "limits of moves": moved,
     "threads": threads,
+    "torch paths": torch_paths,
+    "torch compiled": torch_compiled,
     "gpu": gpu,
     "neon": neon,
 }

@@ -18,7 +18,7 @@ COMPLEX = ("complex64", "complex128")
 DTYPES = ("float32", "float64", "float16", "bfloat16", *COMPLEX)
 
 
-def paths(torch, provider, dtype, n):
+def paths(torch, provider, dtype, n, compiled):
     """(path, call) of one provider."""
     import gorsqrt.torch
 
@@ -78,7 +78,7 @@ def paths(torch, provider, dtype, n):
     yield "torch.ops", lambda: op(x)
     if n < 1000:
         yield "64 tensors, out=", optimiser
-    if dtype in ("float32", "bfloat16"):
+    if compiled and dtype in ("float32", "bfloat16"):
         yield "compiled", functools.partial(torch.compile(Identity(), fullgraph=True, dynamic=False), x)
 
 
@@ -90,9 +90,12 @@ def rows(quick):
     torch.set_num_threads(1)
     for dtype in DTYPES[::2] if quick else DTYPES:
         for n in (64, 1 << 16):
+            torch.compiler.reset()  # or it would count the functions as one that changes
             pairs = [
                 Contender({"path": path, "provider": provider}, call)
-                for both in zip(*(paths(torch, provider, dtype, n) for provider in ("gorsqrt", "torch")), strict=True)
+                for both in zip(
+                    *(paths(torch, provider, dtype, n, not quick) for provider in ("gorsqrt", "torch")), strict=True
+                )
                 for provider, (path, call) in zip(("gorsqrt", "torch"), both, strict=True)
             ]
             for pair in zip(pairs[::2], pairs[1::2], strict=True):

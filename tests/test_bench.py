@@ -23,9 +23,11 @@ def report(monkeypatch):
 @pytest.mark.parametrize("page", [BENCH.parent / "README.md", BENCH / "README.md"], ids=["README.md", "bench/README.md"])
 def test_tables_are_the_results(report, page):
     text = page.read_text()
-    assert text.count("<!-- bench/report.py: ") == (18 if page.parent == BENCH else 4)
+    assert text.count("<!-- bench/report.py: ") == (22 if page.parent == BENCH else 4)
     results = report.Results(BENCH / "results")
     assert all((results.calls, results.throughput, results.fresh, results.layouts, results.threads, results.limits))
+    assert results.torch_paths
+    assert results.torch_compiled
     assert report.rewritten(text, results) == text, "python bench/report.py has not been run since the last measurement"
 
 
@@ -73,7 +75,7 @@ def test_the_program_for_neon_builds(compiler, report, tmp_path):
 
 def test_quick_benchmarks_run(tmp_path):
     """Each gives results, whose times mean nothing here."""
-    quick = ["calls", "fresh", "layouts", "limits", "threads"]
+    quick = ["calls", "fresh", "layouts", "limits", "threads", "torch_paths"]  # torch_compiled compiles for minutes
     command = [sys.executable, BENCH, "--quick", "--results", tmp_path, *quick]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
@@ -84,7 +86,7 @@ def test_quick_benchmarks_run(tmp_path):
 def test_every_plot_is_referenced_and_there():
     pages = "".join(page.read_text() for page in (BENCH.parent / "README.md", BENCH / "README.md"))
     plots = sorted(path.name for path in (BENCH / "results").glob("*.svg"))
-    assert plots == ["calls.svg", "fresh.svg", "layouts.svg", "threads.svg", "throughput.svg"]
+    assert plots == ["calls.svg", "fresh.svg", "layouts.svg", "threads.svg", "throughput.svg", "torch_paths.svg"]
     for name in plots:
         assert f"results/{name})" in pages
 
