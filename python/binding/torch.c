@@ -18,7 +18,7 @@
 typedef void *handle;
 
 /* torch's own functions. Those of its stable C ABI answer 0 where all went well; the last ones are NULL where torch is too old.
- * Three are C++'s, known by their mangled names. */
+ * Four are C++'s, known by their mangled names. */
 static struct {
     int32_t (*cpu)(void), (*cuda)(void), (*strided)(void);
     int32_t (*get_dim)(handle, int64_t *);
@@ -37,6 +37,7 @@ static struct {
     int32_t (*empty_strided)(int64_t, const int64_t *, const int64_t *, int32_t, int32_t, int32_t, handle *);
     int32_t (*delete_tensor)(handle);
     int32_t (*get_const_data)(handle, const void **);
+    const void *(*autograd_meta)(const void *impl);
     int32_t (*to_pyobject)(handle, PyTypeObject *, PyObject **);
     int32_t (*current_stream)(int32_t, void **); /* of a CUDA device; NULL where this torch is built without CUDA */
 } api;
@@ -65,6 +66,7 @@ static const struct {
     {&api.empty_strided, "aoti_torch_empty_strided", false},
     {&api.delete_tensor, "aoti_torch_delete_tensor_object", false},
     {&api.get_const_data, "torch_get_const_data_ptr", true},
+    {&api.autograd_meta, "_ZNK3c1010TensorImpl13autograd_metaEv", true},
     {&api.to_pyobject, "torch_tensor_to_pyobject", true},
 };
 
@@ -223,21 +225,30 @@ static uint64_t keys_of(PyObject *object) {
     return keys;
 }
 
-/* Whether no mode, transform, trace or dual level is active in this thread, but inference mode, perhaps. False also with an
- * exception set. */
+/* Whether no mode, transform or trace is active in this thread, but inference mode, perhaps. False also with an exception set. */
 static bool is_quiet(bool *inference) {
     if (!door.open) {
         if (known && !door.shut) open_door("open_door", NULL);
         if (!door.open) return false;
     }
-    uint64_t const included = thread_keys()[0], excluded = thread_keys()[1] & ~door.autocast;
+    const uint64_t *const keys = thread_keys();
+    uint64_t const included = keys[0], excluded = keys[1] & ~door.autocast;
     *inference = included == door.inference[0] && excluded == door.inference[1];
-    if ((included || excluded) && !*inference) return false;
-    if (api.function_modes() != 0) return false;
+    return ((included | excluded) == 0 || *inference) && api.function_modes() == 0;
+}
+
+/* Whether autograd knows something of a tensor. If not, it has neither a gradient to record nor a tangent. */
+static bool has_meta(PyObject *object) {
+    return api.autograd_meta == NULL || api.autograd_meta(*(void **)((char *)object + door.tensor_at)) != NULL;
+}
+
+/* Whether a tensor may have a tangent, since a dual level is active. */
+static bool is_dual(PyObject *object) {
+    if (!has_meta(object)) return false;
     PyObject *level = PyDict_GetItemWithError(door.level_dict, door.level_name); /* borrowed */
     bool const dual = level == NULL || PyLong_AsLong(level) != -1;
     if (dual) PyErr_Clear();
-    return !dual;
+    return dual;
 }
 
 /* Whether a tensor is one in the CPU's memory or a CUDA device's, and no wrapper, view of another kind or the like. False also
@@ -253,13 +264,13 @@ static bool is_plain(PyObject *object, bool written, bool *on_cuda) {
     PyTypeObject *const type = Py_TYPE(object);
     bool inference;
     return (type == torch_tensor || type == torch_parameter) && is_quiet(&inference) &&
-           is_strided(object, written, inference, on_cuda);
+           is_strided(object, written, inference, on_cuda) && !is_dual(object);
 }
 
 /* Whether torch would record a gradient of a function of this tensor. */
 static bool is_recorded(PyObject *object) {
     handle const tensor = (char *)object + door.tensor_at;
-    return api.grad_mode() && api.requires_grad(*(void **)tensor);
+    return has_meta(object) && api.grad_mode() && api.requires_grad(*(void **)tensor);
 }
 
 bool torch_is_ordinary(PyObject *object, bool written, torch_look *t) {
@@ -619,7 +630,7 @@ static PyObject *call_conjugate(PyObject *input) {
 PyObject *torch_call_directly(bool in_place, PyObject *input) {
     bool inference, on_cuda;
     PyTypeObject *const type = Py_TYPE(input);
-    if (torch_tensor == NULL || !PyType_IsSubtype(type, torch_tensor) || !is_quiet(&inference)) return NULL;
+    if (torch_tensor == NULL || !PyType_IsSubtype(type, torch_tensor) || !is_quiet(&inference) || is_dual(input)) return NULL;
     bool const is_subclass = type != torch_tensor && type != torch_parameter;
     if (is_strided(input, in_place, inference, &on_cuda)) {
         if (is_recorded(input)) return on_cuda ? NULL : record(in_place, input);
