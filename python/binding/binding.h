@@ -354,6 +354,9 @@ void pool_prepare(void *memory, size_t bytes);
 
 void pool_set_limit(size_t bytes);
 
+/* Gives back what is kept; whether anything was. */
+bool pool_drop(void);
+
 /* In a child of fork. */
 void pool_forget(void);
 
@@ -398,7 +401,23 @@ PyObject *torch_call_directly(bool in_place, PyObject *input);
 /* What gorsqrt/torch/_calls.py makes of a call with a tensor that is not ordinary. out: NULL where there is none. */
 PyObject *torch_call(bool in_place, PyObject *input, PyObject *out);
 
+/* Lets a function of gorsqrt/_torch_door.py find out what the installed torch looks like. It does nothing if it can't now, since a
+ * mode or transform is active: the next call asks again, and so it does after Ctrl-C, or if memory or the stack was too small,
+ * whose exception stays set. False if this torch looks otherwise than that knows. */
+bool torch_find_out(const char *which, PyObject *tensor);
+
 int torch_install(PyObject *module);
+
+/* torch_storage.c */
+
+/* Gives a fresh tensor in the CPU's memory, of whose TensorImpl and first element nobody else knows, a block of the pool instead of
+ * torch's memory if it is large: *data is the first element afterwards. 0, or -1 with an exception set. */
+int torch_pool(void *impl, void **data);
+
+/* Finds what that needs of torch's library. */
+void torch_storage_find(void *library);
+
+int torch_storage_install(PyObject *module);
 
 /* numpy.c: numpy's C API, found when somebody else has imported numpy. */
 

@@ -307,7 +307,7 @@ int call_install(const char *module_name, const char *rsqrt_doc, const char *rsq
     methods[1].ml_doc = rsqrt_inplace_doc;
     PyObject *module = PyImport_AddModule(module_name);
     if (name_input == NULL || name_out == NULL || module == NULL || result_install() < 0 || cuda_install() < 0 ||
-        torch_install(module) < 0 || jax_install(module) < 0)
+        torch_install(module) < 0 || torch_storage_install(module) < 0 || jax_install(module) < 0)
         return -1;
     return PyModule_AddFunctions(module, methods);
 }

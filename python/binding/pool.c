@@ -7,7 +7,7 @@
  *  - until they have not been used for two seconds. A thread sees to that. It runs while something is kept, and no code of Python's
  *    or Go's.
  *
- * Any thread may take and give, with or without the GIL. */
+ * Any thread may take and give, with or without the GIL. Results of all kinds share the blocks. */
 #include "binding.h"
 
 #include <pthread.h>
@@ -163,6 +163,7 @@ void *pool_take(size_t bytes) {
     }
     pthread_mutex_unlock(&pool.lock);
     if (block == NULL) block = map(size);
+    if (block == NULL && pool_drop()) block = map(size);
     /* The memory is the caller's until it gives it back. */
     return block ? (char *)block + HEADER : NULL;
 }
@@ -204,14 +205,20 @@ void pool_forget(void) {
     pool.drained = false;
 }
 
-PyObject *pool_empty(PyObject *module, PyObject *unused) {
-    (void)module, (void)unused;
-    Py_BEGIN_ALLOW_THREADS;
+bool pool_drop(void) {
     pthread_mutex_lock(&pool.lock);
+    bool const had = pool.blocks > 0;
     pool.wanted = 1;
     pool.refused = 0;
     drop_to(0);
     pthread_mutex_unlock(&pool.lock);
+    return had;
+}
+
+PyObject *pool_empty(PyObject *module, PyObject *unused) {
+    (void)module, (void)unused;
+    Py_BEGIN_ALLOW_THREADS;
+    pool_drop();
     Py_END_ALLOW_THREADS;
     Py_RETURN_NONE;
 }

@@ -129,6 +129,7 @@ static int find_functions(void) {
         found = function || functions[i].optional;
     }
     if (!found) return 0;
+    torch_storage_find(library);
     void *const on_cuda = loaded("libtorch_cuda.so");
     void *const current_stream = on_cuda ? dlsym(on_cuda, "aoti_torch_get_current_cuda_stream") : NULL;
     memcpy(&api.current_stream, &current_stream, sizeof current_stream);
@@ -191,18 +192,19 @@ static bool look(torch_look *t, handle tensor, bool written) {
 
 /* What is ordinary. */
 
-/* Lets _torch_door.py find out what the door needs. Where it can't now, since a mode or transform is active, the next call asks
- * again, and so it does after Ctrl-C, or if memory or the stack was too small: that exception stays set. */
-static void open_door(const char *which, PyObject *tensor) {
+bool torch_find_out(const char *which, PyObject *tensor) {
     PyObject *module = PyImport_ImportModule("gorsqrt._torch_door");
     PyObject *done = module ? PyObject_CallMethod(module, which, tensor ? "O" : NULL, tensor) : NULL;
-    if (done == NULL && PyErr_ExceptionMatches(PyExc_Exception) && !PyErr_ExceptionMatches(PyExc_MemoryError) &&
-        !PyErr_ExceptionMatches(PyExc_RecursionError)) {
-        door.shut = true;
-        PyErr_Clear();
-    }
+    bool const unlike = done == NULL && PyErr_ExceptionMatches(PyExc_Exception) && !PyErr_ExceptionMatches(PyExc_MemoryError) &&
+                        !PyErr_ExceptionMatches(PyExc_RecursionError);
+    if (unlike) PyErr_Clear();
     Py_XDECREF(done);
     Py_XDECREF(module);
+    return !unlike;
+}
+
+static void open_door(const char *which, PyObject *tensor) {
+    if (!torch_find_out(which, tensor)) door.shut = true;
 }
 
 /* Whether a tensor with these keys is ordinary and on a CUDA device, as is_strided asks. False also with an exception set. */
@@ -311,20 +313,26 @@ static int take_place(operand *o, handle tensor) {
     return 0;
 }
 
+/* The TensorImpl of a tensor: its address is a Tensor that owns nothing, which holds while the object lives. NULL with an exception
+ * set. */
+static void *impl_of(PyObject *object) {
+    void *impl;
+    if (door.open) {
+        memcpy(&impl, (const char *)object + door.tensor_at, sizeof impl);
+        return impl;
+    }
+    PyObject *cdata = PyObject_GetAttr(object, name_cdata);
+    impl = cdata ? PyLong_AsVoidPtr(cdata) : NULL;
+    Py_XDECREF(cdata);
+    return impl;
+}
+
 int torch_take(operand *o, bool written) {
     if (!known) {
         PyErr_SetString(PyExc_RuntimeError, "gorsqrt: this version of torch is not one whose tensors can be read");
         return -1;
     }
-    /* A Tensor that owns nothing: the object does, and the caller keeps it alive. */
-    void *impl;
-    if (door.open) {
-        memcpy(&impl, (const char *)o->object + door.tensor_at, sizeof impl);
-    } else {
-        PyObject *cdata = PyObject_GetAttr(o->object, name_cdata);
-        impl = cdata ? PyLong_AsVoidPtr(cdata) : NULL;
-        Py_XDECREF(cdata);
-    }
+    void *impl = impl_of(o->object);
     if (impl == NULL) return -1;
     int32_t layout = strided, device = cpu;
     torch_look t;
@@ -407,26 +415,34 @@ static fresh checked(PyObject *object, int32_t index, int32_t dtype, int ndim, c
     return fresh_of(NULL, NULL);
 }
 
-/* The result is torch's in every respect: its allocator's, whose blocks are aligned to 64 bytes, and its own to resize. */
+/* The result is torch's in every respect and its own to resize; its memory is aligned to 64 bytes, by torch's allocator or the
+ * pool. */
 fresh torch_result(int32_t index, int32_t dtype, int ndim, const int64_t *shape, const int64_t *strides) {
     PyObject *result = NULL;
     void *data;
     handle tensor;
     int32_t const device = index < 0 ? cpu : cuda;
     if (api.to_pyobject && api.empty_strided(ndim, shape, strides, number_of[dtype], device, index, &tensor) == 0) {
-        if (api.get_data(tensor, &data) || api.to_pyobject(tensor, NULL, &result)) result = NULL;
+        bool const has = api.get_data(tensor, &data) == 0;
+        int const failed = has && device == cpu ? torch_pool(*(void **)tensor, &data) : 0;
+        if (!has || failed || api.to_pyobject(tensor, NULL, &result)) result = NULL;
         api.delete_tensor(tensor);
-        if (result && device == cpu) {
-            int64_t bytes = gorsqrt_item_size[dtype];
-            for (int d = 0; d < ndim; d++) bytes *= shape[d];
-            pool_prepare(data, (size_t)bytes);
-        }
-        if (result) return fresh_of(result, data);
+        if (result || failed) return fresh_of(result, data);
         PyErr_Clear();
     }
     /* Also where that failed, so that the error is torch's. */
     result = empty_by_python(index, dtype, ndim, shape, strides);
-    return result ? checked(result, index, dtype, ndim, shape, strides) : fresh_of(NULL, NULL);
+    if (result == NULL && device == cpu && PyErr_ExceptionMatches(PyExc_RuntimeError) && pool_drop()) {
+        PyErr_Clear(); /* no memory, perhaps, and there is more now */
+        result = empty_by_python(index, dtype, ndim, shape, strides);
+    }
+    fresh made = result ? checked(result, index, dtype, ndim, shape, strides) : fresh_of(NULL, NULL);
+    if (made.object && device == cpu && Py_IS_TYPE(result, torch_tensor) &&
+        Py_REFCNT(result) == 1) { /* else others have it too */
+        void *const impl = impl_of(result);
+        if (impl == NULL || torch_pool(impl, &made.data)) Py_CLEAR(made.object);
+    }
+    return fresh_of(made.object, made.data);
 }
 
 /* For gorsqrt/_torch_door.py and the package gorsqrt/torch. */

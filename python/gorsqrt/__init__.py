@@ -128,7 +128,7 @@ def empty_cache():
     more are kept than earlier results would have used. At most GORSQRT_CACHE_LIMIT bytes are kept: an environment variable,
     read at import. Unless it is set, the limit is a GiB, or a sixteenth of the least of the machine's memory, the control
     group's and the resource limits' if that is less.
-    Arrays that are alive are not touched. Torch's tensors and array.array have memory of their own makers.
+    Results that are alive are not touched. Torch's tensors share the blocks and the limit; array.array has memory of its own.
     """
     _gorsqrt.empty_cache()
 

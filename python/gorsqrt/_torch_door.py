@@ -1,6 +1,9 @@
-"""What the installed torch looks like from C: found out once, before python/binding/torch.c reads the first tensor directly."""
+"""What the installed torch looks like from C: found out once, before python/binding/torch.c reads the first tensor directly,
+and before torch_storage.c exchanges the memory of the first large result."""
 
 import ctypes
+import sys
+from pathlib import Path
 
 import torch
 
@@ -18,11 +21,16 @@ def _keys(tensor):
     return torch._C._dispatch_keys(tensor).raw_repr()
 
 
-def _impl(tensor):
-    """The words of a tensor's TensorImpl, as long as its block on the heap."""
+def _block(address):
+    """The words of a block on the heap."""
     libc = ctypes.CDLL(None)
     libc.malloc_usable_size.argtypes, libc.malloc_usable_size.restype = [ctypes.c_void_p], ctypes.c_size_t
-    return _words(tensor._cdata, libc.malloc_usable_size(tensor._cdata))
+    return _words(address, libc.malloc_usable_size(address))
+
+
+def _impl(tensor):
+    """The words of a tensor's TensorImpl."""
+    return _block(tensor._cdata)
 
 
 def _places(tensors, words, wanted):
@@ -74,6 +82,49 @@ def open_door():
             torch.Tensor.__torch_function__.__func__,
             torch._C._disabled_torch_function_impl,
         )
+
+
+def _is_code_of(library, address):
+    """Whether there is code of a shared library at an address."""
+    for line in Path("/proc/self/maps").read_text().splitlines():
+        span, permissions, *_, path = line.split(maxsplit=5)
+        begin, end = (int(bound, 16) for bound in span.split("-"))
+        if begin <= address < end:
+            return "x" in permissions and Path(path).name == library
+    return False
+
+
+def open_storages():
+    """Tell torch_storage.c how a storage has its memory. Nothing happens while modes or transforms are active."""
+    with torch.inference_mode(False), torch._C.DisableTorchFunction():
+        if _gorsqrt.torch_thread_keys()[0]:
+            return
+        tensors = [torch.empty(n, dtype=torch.uint8, device="cpu") for n in (1000, 4321, 70_000)]
+        storage_at = _places(tensors, _impl, lambda x: x.untyped_storage()._cdata)
+        # A DataPtr: the address, the deleter and its argument, which in torch's allocator is the address.
+        storages = [(x.data_ptr(), _block(x.untyped_storage()._cdata)) for x in tensors]
+        (place,) = set.intersection(
+            *({i for i in range(len(words) - 2) if words[i] == words[i + 2] == data} for data, words in storages)
+        )
+        (deleter,) = {words[place + 1] for _, words in storages}
+        if not _is_code_of("libc10.so", deleter):
+            raise RuntimeError("torch's memory is not of its own allocator")
+
+        # Nobody has asked for the storages of these two, so that one tensor owns each.
+        twin, trial = (torch.empty(n, dtype=torch.uint8, device="cpu") for n in (500, 5000))
+        head = b"".join(word.to_bytes(_WORD, sys.byteorder) for word in _block(_impl(twin)[storage_at // _WORD])[:place])
+        address = _gorsqrt.torch_try_storages(storage_at, head, deleter, trial._cdata, trial.data_ptr(), 5000)
+        trial.fill_(7)
+        storage = trial.untyped_storage()
+        if not (
+            trial.data_ptr() == storage.data_ptr() == address
+            and storage.nbytes() == 5000
+            and ctypes.string_at(address, 5000) == b"\7" * 5000
+            and trial.resize_(6000).data_ptr() != address
+            and trial[:5000].eq(7).all()
+        ):
+            raise RuntimeError("torch does not know of a storage's new memory")
+        _gorsqrt.torch_open_storages(address)
 
 
 def open_cuda(tensor):

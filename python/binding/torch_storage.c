@@ -1,0 +1,142 @@
+/* The memory of torch's large results.
+ *
+ * torch makes the tensor. Its memory, which nobody has touched yet, is then exchanged for a block of the pool: the storage's
+ * DataPtr gets another address and a deleter of ours. The storage is torch's own otherwise and keeps its allocator, so that it can
+ * be resized, shared and copied as any other; and whoever drops the memory, in whatever thread, gives the block back. No storage
+ * is used twice, only memory is.
+ *
+ * A DataPtr has no C interface. gorsqrt/_torch_door.py finds out where a storage has it and tries an exchange on a small tensor;
+ * until that has gone well, and where a storage looks otherwise than it did then, results keep torch's memory. */
+#include "binding.h"
+
+#include <dlfcn.h>
+#include <stddef.h>
+#include <string.h>
+
+/* The start of a c10::DataPtr. */
+typedef struct {
+    void *data;
+    void (*deleter)(void *);
+    void *context; /* what the deleter is called with */
+} data_ptr;
+
+enum { HEAD = 64 }; /* bytes that a storage has before its DataPtr, at most */
+
+typedef struct {
+    Py_ssize_t storage_at, data_at; /* bytes from a TensorImpl to its storage's address, and from a storage to its DataPtr */
+    char head[HEAD];                /* what a storage that has one owner begins with: its class and its counts */
+    void (*deleter)(void *);        /* of torch's allocator */
+} layout;
+
+static layout known;
+static bool open, shut; /* shut: this torch's storages are not as _torch_door.py knows them */
+
+static int32_t (*storage_size)(void **, int64_t *);
+static bool (*profiles_memory)(void);
+
+void torch_storage_find(void *library) {
+    void *const size = dlsym(library, "aoti_torch_get_storage_size");
+    void *const profiles = dlsym(library, "_ZN3c1022memoryProfilingEnabledEv");
+    memcpy(&storage_size, &size, sizeof size);
+    memcpy(&profiles_memory, &profiles, sizeof profiles);
+}
+
+/* The DataPtr of a fresh tensor, whose storage nobody else has and whose memory is `data`, of torch's allocator; else NULL. */
+static data_ptr *own_data(const layout *l, const void *impl, const void *data) {
+    char *storage;
+    memcpy(&storage, (const char *)impl + l->storage_at, sizeof storage);
+    if (storage == NULL || memcmp(storage, l->head, (size_t)l->data_at) != 0) return NULL;
+    data_ptr *const own = (data_ptr *)(storage + l->data_at);
+    return own->data == data && own->context == data && own->deleter == l->deleter ? own : NULL;
+}
+
+static void exchange(data_ptr *own, void *memory, void (*deleter)(void *)) {
+    data_ptr const before = *own;
+    *own = (data_ptr){memory, deleter, memory};
+    before.deleter(before.context);
+}
+
+int torch_pool(void *impl, void **data) {
+    int64_t bytes;
+    if (storage_size == NULL || storage_size(&impl, &bytes) || bytes < POOLED) return 0;
+    if (!open && !shut && profiles_memory) {
+        shut = !torch_find_out("open_storages", NULL);
+        if (PyErr_Occurred()) return -1;
+    }
+    /* A profiler of memory is told of torch's blocks only. */
+    data_ptr *const own = open && !profiles_memory() ? own_data(&known, impl, *data) : NULL;
+    void *const memory = own ? pool_take((size_t)bytes) : NULL;
+    if (memory) {
+        exchange(own, memory, pool_give);
+        *data = memory;
+    } else {
+        pool_prepare(*data, (size_t)bytes);
+    }
+    return 0;
+}
+
+/* For gorsqrt/_torch_door.py. */
+
+/* A block that counts how often it is given back. */
+typedef struct {
+    int given;
+    _Alignas(16) char memory[]; /* as malloc's is */
+} trial;
+
+static trial *trial_of(void *memory) {
+    return (trial *)((char *)memory - offsetof(trial, memory));
+}
+
+static void give_trial(void *memory) {
+    trial_of(memory)->given++;
+}
+
+static PyObject *try_py(PyObject *module, PyObject *args) {
+    (void)module;
+    layout l;
+    PyObject *head;
+    Py_ssize_t bytes;
+    unsigned long long deleter, impl, data;
+    if (!PyArg_ParseTuple(args, "nSKKKn", &l.storage_at, &head, &deleter, &impl, &data, &bytes)) return NULL;
+    l.data_at = PyBytes_Size(head);
+    data_ptr *own = NULL;
+    if (l.data_at <= HEAD) {
+        memcpy(l.head, PyBytes_AsString(head), (size_t)l.data_at);
+        memcpy(&l.deleter, &deleter, sizeof l.deleter);
+        own = own_data(&l, (void *)(uintptr_t)impl, (void *)(uintptr_t)data);
+    }
+    if (own == NULL) {
+        PyErr_SetString(PyExc_RuntimeError, "gorsqrt: torch's storages are not all alike");
+        return NULL;
+    }
+    trial *const block = malloc(sizeof *block + (size_t)bytes);
+    if (block == NULL) return PyErr_NoMemory();
+    block->given = 0;
+    known = l;
+    exchange(own, block->memory, give_trial);
+    return PyLong_FromVoidPtr(block->memory);
+}
+
+static PyObject *open_py(PyObject *module, PyObject *address) {
+    (void)module;
+    void *const memory = PyLong_AsVoidPtr(address);
+    if (memory == NULL) return NULL;
+    if (trial_of(memory)->given != 1) {
+        PyErr_SetString(PyExc_RuntimeError, "gorsqrt: torch has not given a storage's memory back once");
+        return NULL;
+    }
+    free(trial_of(memory));
+    open = true;
+    Py_RETURN_NONE;
+}
+
+int torch_storage_install(PyObject *module) {
+    /* Static: the functions refer to it for as long as the process lives. */
+    static PyMethodDef methods[] = {
+        {"torch_try_storages", try_py, METH_VARARGS, "Exchanges the memory of a fresh tensor; the address of what it has now."},
+        {"torch_open_storages", open_py, METH_O,
+         "Lets large results have memory of the pool, once that address is free again."},
+        {NULL, NULL, 0, NULL},
+    };
+    return PyModule_AddFunctions(module, methods);
+}
