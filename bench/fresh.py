@@ -39,9 +39,13 @@ def rows(quick):
 
             torch.set_num_threads(1)
             tensor, tensor_out = torch.from_numpy(x), torch.from_numpy(out)
+            calls["gorsqrt, torch tensors", "repeated"] = lambda: rsqrt(tensor)  # noqa: B023
+            calls["gorsqrt, torch tensors", "first touch"] = lambda: first(tensor)  # noqa: B023
             calls["torch", "out="] = lambda: torch.rsqrt(tensor, out=tensor_out)  # noqa: B023
             calls["torch", "repeated"] = lambda: torch.rsqrt(tensor)  # noqa: B023
-        about = ({"provider": provider, "tier": tier * (provider == "gorsqrt"), "form": form} for provider, form in calls)
+        about = (
+            {"provider": provider, "tier": tier * provider.startswith("gorsqrt"), "form": form} for provider, form in calls
+        )
         contenders = map(Contender, about, calls.values())
         yield from ({"dtype": "float32", "mib": mib} | row for row in speeds(contenders, x.size, 5 if quick else 15))
 
