@@ -47,8 +47,9 @@ address)
     export ASAN_OPTIONS=$ASAN_OPTIONS:allocator_may_return_null=1:$reports UBSAN_OPTIONS=print_stacktrace=1:$reports
     libraries="libasan.so libubsan.so libstdc++.so.6"
     # The first three count the C library's memory, which is not the sanitizer's; its frames are too large for small stacks, and
-    # it needs more addresses than resource limits leave, and more memory than a small worker has.
-    possible='not no_leak and not keep_is_counted and not no_growth and not small_stacks and not resource_limits and not dask_worker'
+    # it needs more addresses than resource limits leave, and more memory than a small worker has. It asks the dynamic loader
+    # for the frames of every allocation, so that a process that forks beside its threads often has the loader's lock taken.
+    possible='not no_leak and not keep_is_counted and not no_growth and not small_stacks and not resource_limits and not dask_worker and not fork_beside_threads'
     each_tier=$(files calls layouts hostile) best=
     if [ -z "$quick" ]; then
         each_tier=$(files calls complex dlpack dtypes hostile layouts threads values)
