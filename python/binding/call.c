@@ -309,5 +309,7 @@ int call_install(const char *module_name, const char *rsqrt_doc, const char *rsq
     if (name_input == NULL || name_out == NULL || module == NULL || result_install() < 0 || cuda_install() < 0 ||
         torch_install(module) < 0 || torch_storage_install(module) < 0 || jax_install(module) < 0)
         return -1;
+    /* A module that is installed again, since gorsqrt is reloaded, keeps its functions: others know them by identity. */
+    if (PyDict_GetItemString(PyModule_GetDict(module), "rsqrt")) return 0;
     return PyModule_AddFunctions(module, methods);
 }

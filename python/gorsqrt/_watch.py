@@ -1,14 +1,19 @@
 """Registers gorsqrt with parts of torch that are imported later, or never, without importing them.
 
-Importing torch._dynamo or torch.distributed.tensor takes seconds, so gorsqrt can't do that to register itself there. A finder
-at the head of sys.meta_path sees their names go by, and leaves all other names to the rest; when both are there it goes away.
+Importing torch or parts of it takes seconds, so gorsqrt can't do that to register itself there. A finder at the head of
+sys.meta_path sees their names go by, and leaves all other names to the rest; when all are there it goes away.
 """
 
 import importlib
 import sys
 import warnings
 
-HOOKS = {"torch._dynamo": "_dynamo", "torch.distributed.tensor": "_dtensor"}  # modules of gorsqrt.torch
+HOOKS = {  # modules of gorsqrt.torch
+    "torch": "_tracers",
+    "torch._dynamo": "_dynamo",
+    "torch._inductor.decomposition": "_decompositions",
+    "torch.distributed.tensor": "_dtensor",
+}
 
 
 def register(name):
@@ -49,6 +54,9 @@ class Loader:
     def __init__(self, loader, finder):
         self.loader, self.finder = loader, finder
 
+    def __getattr__(self, name):  # of a loader that somebody has asked importlib.util.find_spec for
+        return getattr(self.loader, name)
+
     def create_module(self, spec):
         return self.loader.create_module(spec)
 
@@ -60,11 +68,16 @@ class Loader:
 
 def watch():
     """Registers with what is imported already, and with the rest when it is. Once: gorsqrt may be reloaded."""
-    if any(isinstance(finder, Finder) for finder in sys.meta_path):
+    global _watched
+    if _watched:
         return
+    _watched = True
     absent = [name for name in HOOKS if name not in sys.modules]
     if absent:
         sys.meta_path.insert(0, Finder(absent))
     for name in HOOKS:
         if name not in absent:
             register(name)
+
+
+_watched = False

@@ -8,6 +8,8 @@
 tensor([0.5000, 0.2500])
 """
 
+import torch as _torch  # noqa: F401  (first: gorsqrt registers with it before it goes on here)
+
 from . import _ops  # noqa: F401  (defines torch.ops.gorsqrt)
 from ._patch import patch
 

@@ -39,6 +39,10 @@ _library.define("rsqrt_(Tensor(a!) self) -> Tensor(a!)", tags=_tags("inplace"))
 _library.define("rsqrt.out(Tensor self, *, Tensor(a!) out) -> Tensor(a!)", tags=_tags("out"))
 FRESH, IN_PLACE, OUT = torch.ops.gorsqrt.rsqrt.default, torch.ops.gorsqrt.rsqrt_.default, torch.ops.gorsqrt.rsqrt.out
 
+# torch's own op of each kind.
+_aten = torch.ops.aten
+TWINS = {FRESH: _aten.rsqrt.default, IN_PLACE: _aten.rsqrt_.default, OUT: _aten.rsqrt.out}
+
 
 # The kernels, below autograd: plain strided tensors on the CPU and on CUDA devices.
 
