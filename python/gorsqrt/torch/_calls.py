@@ -3,6 +3,8 @@
 import torch
 from torch import _C
 from torch._C import _functorch as functorch
+from torch.fx import Proxy
+from torch.overrides import handle_torch_function, is_tensor_like
 from torch.utils._python_dispatch import _disable_current_modes
 
 import gorsqrt
@@ -20,7 +22,7 @@ def rsqrt(input, out=None):
     if out is None and torch_is_plain(input):  # a gradient is to be recorded, or the dtype has no kernel
         return Rsqrt.apply(input) if input.dtype in COMPUTED else TORCH_RSQRT(input)
     if _is_foreign(input) or _is_foreign(out):
-        return TORCH_RSQRT(input) if out is None else TORCH_RSQRT(input, out=out)
+        return _overridden(gorsqrt.rsqrt, TORCH_RSQRT, input, **({} if out is None else {"out": out}))
     if not isinstance(input, torch.Tensor) or not (out is None or isinstance(out, torch.Tensor)):
         return _mixed(input, out)
     if out is not None:
@@ -34,7 +36,7 @@ def rsqrt(input, out=None):
 def rsqrt_(input):
     """gorsqrt.rsqrt_ if input is a tensor that is not ordinary, or a mode, a transform or a tracer is active."""
     if _is_foreign(input):
-        return TORCH_RSQRT_(input)
+        return _overridden(gorsqrt.rsqrt_, TORCH_RSQRT_, input)
     if torch_is_plain(input) and is_recorded(input):
         return input.copy_(Rsqrt.apply(input)) if input.dtype in COMPUTED else TORCH_RSQRT_(input)
     transform = _innermost_transform()
@@ -105,20 +107,31 @@ def _is_named(x):
 
 
 def _is_foreign(x):
-    """Whether x answers for torch functions itself, in ways that may know torch.rsqrt but not our ops. torch's own classes
-    (fake, functional, jagged, DTensor) take any pointwise op; masked tensors only those of a list. Named tensors, which torch
-    had up to 2.14, are refused by all but its own ops."""
+    """Whether x answers for torch functions itself, in ways that may know torch.rsqrt but not our ops. A class that is no
+    tensor does. Of tensors, torch's own classes (fake, functional, jagged, DTensor) take any pointwise op; masked tensors only
+    those of a list. Named tensors, which torch had up to 2.14, are refused by all but its own ops."""
     cls = type(x)
     if cls is torch.Tensor or cls is torch.nn.Parameter:
         return _HAS_NAMES and _is_named(x)
     if not hasattr(cls, "__torch_function__"):
         return False
+    if not issubclass(cls, torch.Tensor):
+        return True
     if cls.__module__.startswith("torch."):
         return cls.__module__.startswith("torch.masked.")
     function = getattr(cls.__torch_function__, "__func__", cls.__torch_function__)
     if function not in (torch.Tensor.__torch_function__.__func__, _C._disabled_torch_function_impl):
         return True
     return getattr(cls, "__torch_dispatch__", _C._disabled_torch_dispatch_impl) is not _C._disabled_torch_dispatch_impl
+
+
+def _overridden(ours, theirs, input, **out):
+    """The foreign class's answer to torch's function, since it may know no other. But torch.fx's proxies are asked for ours:
+    they record any function, and the graph that holds gorsqrt.rsqrt gives our bits wherever it runs."""
+    arguments = (input, *out.values())
+    if any(isinstance(x, Proxy) for x in arguments) and all(map(is_tensor_like, arguments)):
+        return handle_torch_function(ours, arguments, input, **out)
+    return theirs(input, **out)
 
 
 def _mixed(input, out):
