@@ -1,5 +1,8 @@
 """gorsqrt.torch.patch: torch's own names through gorsqrt, and back exactly."""
 
+import subprocess
+import sys
+import textwrap
 import threading
 
 import pytest
@@ -153,3 +156,187 @@ def test_compiled_code():
         compiled = torch.compile(lambda x: torch.rsqrt(x), backend="aot_eager", fullgraph=True)
         assert torch.equal(compiled(X), OURS)
     torch._dynamo.reset()
+
+
+def test_representation():
+    patched = gorsqrt.torch.patch()
+    assert repr(patched) == "<gorsqrt.torch.patch: active>"
+    patched.undo()
+    assert repr(patched) == "<gorsqrt.torch.patch: undone>"
+
+
+# Each order in a process of its own, where a warning is an error but for torch's own deprecations.
+
+BEGIN = """
+import gc, importlib, sys, threading, warnings
+import torch, gorsqrt
+warnings.simplefilter("error")
+for category in (DeprecationWarning, FutureWarning, ResourceWarning):
+    warnings.simplefilter("ignore", category)
+
+X = torch.tensor([4.0, 16.0, 0.53125], dtype=torch.bfloat16)
+FORMS = [
+    lambda x: torch.rsqrt(x),
+    lambda x: torch.rsqrt(input=x, out=torch.empty_like(x)),
+    lambda x: torch.rsqrt_(x * 1),
+    lambda x: x.rsqrt(),
+    lambda x: (x * 1).rsqrt_(),
+    lambda x: torch.Tensor.rsqrt(x),
+]
+ORIGINAL = [torch.rsqrt, torch.rsqrt_, torch.Tensor.rsqrt, torch.Tensor.rsqrt_]
+
+
+def check(functions, bit):
+    got = [f(X)[2].item() for f in functions]
+    assert got == [bit] * len(functions), got
+
+
+def inside(functions):
+    check(functions, 1.375)
+
+
+def outside(functions):
+    check(functions, 1.3671875)
+
+
+def compiled():
+    return [torch.compile(f, backend="aot_eager", fullgraph=True) for f in FORMS]
+
+
+def patch():
+    return gorsqrt.torch.patch()
+
+"""
+ORDERS = {
+    "the first compile outside": """
+        import torch._dynamo
+        outside(made := compiled())
+        with patch():
+            inside(made)
+        outside(made)
+    """,
+    "the first compile inside": """
+        import torch._dynamo
+        with patch():
+            inside(made := compiled())
+        outside(made)
+        outside(compiled())
+        with patch():
+            inside(made)
+    """,
+    "the first import inside": """
+        with patch():
+            inside(made := compiled())
+        outside(made)
+        outside(compiled())
+    """,
+    "the first import inside, the first compile outside": """
+        with patch():
+            import torch._dynamo
+        outside(compiled())
+    """,
+    "torch.export first inside": """
+        class Module(torch.nn.Module):
+            def forward(self, x):
+                return torch.rsqrt(x) + x.rsqrt()
+        with patch():
+            for strict in (True, False):
+                graph = torch.export.export(Module(), (X,), strict=strict).graph
+                assert str(graph).count("torch.ops.gorsqrt.rsqrt.default") == 2, graph
+        for strict in (True, False):
+            graph = torch.export.export(Module(), (X,), strict=strict).graph
+            assert str(graph).count("torch.ops.aten.rsqrt.default") == 2, graph
+    """,
+    "nested": """
+        with patch():
+            with patch():
+                inside(made := compiled())
+            inside(made)
+        outside(made)
+    """,
+    "undone by an exception": """
+        try:
+            with patch():
+                inside(made := compiled())
+                raise ZeroDivisionError
+        except ZeroDivisionError:
+            outside(made)
+    """,
+    "two threads": """
+        barrier, failed = threading.Barrier(2), []
+        def work():
+            try:
+                barrier.wait()
+                with patch():
+                    inside(made := compiled())
+                    barrier.wait()
+                barrier.wait()
+                outside(made)
+            except BaseException as error:
+                failed.append(error)
+                barrier.abort()
+        threads = [threading.Thread(target=work) for _ in range(2)]
+        [thread.start() for thread in threads]
+        [thread.join() for thread in threads]
+        assert not failed, failed
+    """,
+    "reloaded": """
+        functions = gorsqrt.rsqrt, gorsqrt.rsqrt_
+        importlib.reload(gorsqrt)
+        with patch():
+            inside(made := compiled())
+            importlib.reload(gorsqrt)
+            importlib.reload(gorsqrt.torch)
+            inside(made)
+        outside(made)
+        importlib.reload(gorsqrt)
+        with patch():
+            inside(compiled())
+        assert functions == (gorsqrt.rsqrt, gorsqrt.rsqrt_) and functions[0] is gorsqrt.rsqrt
+    """,
+}
+END = """
+outside(FORMS)
+assert all(a is b for a, b in zip(ORIGINAL, [torch.rsqrt, torch.rsqrt_, torch.Tensor.rsqrt, torch.Tensor.rsqrt_]))
+
+# Which of torch's tables hold a function, by their owners and sizes.
+import torch._dynamo
+torch._dynamo.reset()
+outside(compiled())
+torch._dynamo.reset()
+torch.overrides.get_testing_overrides()
+torch.overrides.is_tensor_method_or_property(torch.rsqrt)
+rules = torch._dynamo.trace_rules
+tables = {
+    "rules": rules.get_torch_obj_rule_map(),
+    "methods": rules.get_tensor_method(),
+    "overridable": torch._dynamo.variables.torch.get_overridable_functions(),
+    "testing": torch.overrides.get_testing_overrides(),
+    "index": torch.overrides._get_overridable_functions()[1],
+    "script": {repr(f): torch.jit._builtins._find_builtin(f) for f in [*ORIGINAL, gorsqrt.rsqrt, gorsqrt.rsqrt_]},
+}
+functions = [*ORIGINAL, gorsqrt.rsqrt, gorsqrt.rsqrt_]
+for name, table in sorted(tables.items()):
+    held = [str(table.get(f, "no")) if isinstance(table, dict) else f in table for f in functions]
+    print(name, len(table), held if name != "testing" else [f in table for f in functions])
+print(sorted(str(value) for key, value in tables["script"].items()))
+"""
+
+
+def tables_after(order):
+    code = BEGIN + textwrap.dedent(order) + END
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def never_patched():
+    return tables_after("")
+
+
+@pytest.mark.spec("7.8")
+@pytest.mark.parametrize("order", ORDERS)
+def test_orders(order, never_patched):
+    """Compiled code is right inside and outside, and torch's tables are as in a process that has never patched."""
+    assert tables_after(ORDERS[order]) == never_patched

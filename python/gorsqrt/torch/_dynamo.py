@@ -1,12 +1,22 @@
 """What torch.compile and torch.export make of the two functions."""
 
+import contextlib
+import functools
+
 import torch
 
 import gorsqrt
 
+from . import _patch
+
 
 def register():
     """Have torch.compile and torch.export trace the two functions to the ops."""
+    rules = getattr(torch._dynamo.trace_rules, "get_torch_obj_rule_map", None)
+    if rules:
+        _patch.mend(rules())
+    with contextlib.suppress(ImportError):  # of what this version of torch keeps elsewhere
+        _trace_methods()
 
     @torch.compiler.substitute_in_graph(gorsqrt.rsqrt)
     def traced_rsqrt(input, *, out=None):
@@ -30,3 +40,26 @@ def register():
             return torch.ops.gorsqrt.rsqrt_(input)
         torch.ops.gorsqrt.rsqrt_(torch.from_numpy(input))
         return input
+
+
+def _trace_methods():
+    """Have x.rsqrt() traced as patch() has it, and compiled anew once that changes. Dynamo guards no method of tensors and puts
+    its name into the graph, by which Inductor would find the code of the other in its cache on disk."""
+    from torch._dynamo.guards import GuardBuilder, install_guard
+    from torch._dynamo.source import AttrSource
+    from torch._dynamo.variables import TensorVariable
+    from torch._dynamo.variables.builder import VariableBuilder
+
+    theirs = TensorVariable.call_method
+
+    @functools.wraps(theirs)
+    def call_method(self, tx, name, args, kwargs):
+        if name not in ("rsqrt", "rsqrt_"):
+            return theirs(self, tx, name, args, kwargs)
+        method, source = getattr(torch.Tensor, name), AttrSource(AttrSource(tx.import_source("torch"), "Tensor"), name)
+        if _patch.is_ours(method):
+            return VariableBuilder(tx, source)(method).call_function(tx, [self, *args], kwargs)
+        install_guard(source.make_guard(GuardBuilder.ID_MATCH))
+        return theirs(self, tx, name, args, kwargs)
+
+    TensorVariable.call_method = call_method

@@ -11,7 +11,8 @@ class patch:  # noqa: N801
     """Let torch.rsqrt, torch.rsqrt_, torch.Tensor.rsqrt and torch.Tensor.rsqrt_ go through gorsqrt, in all threads.
 
     As a function it holds until ``undo`` is called on what it returns; as a context manager until the block ends. Uses may be
-    nested and may overlap: the last to end puts back what the first has found.
+    nested and may overlap: the last to end puts back what the first has found. Compiled code is compiled anew for each state;
+    graphs of torch.fx that were traced meanwhile hold gorsqrt's functions, torch.jit.script's code gorsqrt's ops.
 
     Examples
     --------
@@ -34,6 +35,7 @@ class patch:  # noqa: N801
         with patch._lock:
             patch._active += 1
             if patch._active == 1:
+                _settle_tables()
                 patch._found = [(owner, name, vars(owner).get(name, _ABSENT)) for owner, name in _PATCHED]
                 for (owner, name), function in _PATCHED.items():
                     setattr(owner, name, function)
@@ -52,11 +54,34 @@ class patch:  # noqa: N801
                     else:
                         setattr(owner, name, function)
 
+    def __repr__(self):
+        return f"<gorsqrt.torch.patch: {'active' if self._on else 'undone'}>"
+
     def __enter__(self):
         return self
 
     def __exit__(self, *_):
         self.undo()
+
+
+def _settle_tables():
+    """Have torch make its tables of what torch.rsqrt and the like are, which it keeps for good: of its own functions."""
+    torch.overrides.get_testing_overrides()
+    torch.overrides.is_tensor_method_or_property(torch.rsqrt)
+
+
+def mend(table):
+    """Put what was found in the place of ours, in a table whose keys torch has looked up while they were patched."""
+    with patch._lock:
+        for owner, name, found in patch._found:
+            ours = _PATCHED[owner, name]
+            if ours in table and found not in table:
+                table[found] = table.pop(ours)
+
+
+def is_ours(function):
+    """Whether it is one of those that patch() puts in place."""
+    return function in _PATCHED.values()
 
 
 def _method(self):
