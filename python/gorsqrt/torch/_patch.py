@@ -1,5 +1,6 @@
 """torch.rsqrt through gorsqrt."""
 
+import sys
 import threading
 
 import torch
@@ -53,6 +54,7 @@ class patch:  # noqa: N801
                         delattr(owner, name)
                     else:
                         setattr(owner, name, function)
+                _forget_methods()
 
     def __repr__(self):
         return f"<gorsqrt.torch.patch: {'active' if self._on else 'undone'}>"
@@ -68,6 +70,13 @@ def _settle_tables():
     """Have torch make its tables of what torch.rsqrt and the like are, which it keeps for good: of its own functions."""
     torch.overrides.get_testing_overrides()
     torch.overrides.is_tensor_method_or_property(torch.rsqrt)
+
+
+def _forget_methods():
+    """Have Dynamo look up anew which methods tensors have; older versions have seen ours, if they looked meanwhile."""
+    methods = getattr(sys.modules.get("torch._dynamo.trace_rules"), "get_tensor_method", None)
+    if hasattr(methods, "cache_clear"):
+        methods.cache_clear()
 
 
 def mend(table):
