@@ -11,6 +11,7 @@ import warnings
 HOOKS = {  # modules of gorsqrt.torch
     "torch": "_tracers",
     "torch._dynamo": "_dynamo",
+    "torch._inductor.compile_fx": "_inductor",  # imports all that Inductor compiles with
     "torch._inductor.decomposition": "_decompositions",
     "torch.distributed.tensor": "_dtensor",
 }
