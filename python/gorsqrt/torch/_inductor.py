@@ -1,15 +1,16 @@
 """How Inductor, the compiler behind torch.compile, makes code of the ops.
 
-Of real dtypes gorsqrt.rsqrt is fused with its neighbours like torch.rsqrt, since it becomes torch.rsqrt as soon as the graph is
-traced. On the CPU the code that Inductor makes of that has our bits, but for the payloads of nans and for intermediates that it
-never rounds to 16 bits; on CUDA devices it has torch's. Only an op that stands alone, with nothing to be fused with, on a tensor
-large enough to be worth a call, stays ours: there the generated code calls gorsqrt.rsqrt(x, out=...).
+Of real dtypes gorsqrt.rsqrt becomes torch.rsqrt once the graph is traced, and is fused with its
+neighbours like it. The code that Inductor makes of it has our bits on the CPU, but for nans' and
+for intermediates, which it does not round to 16 bits; on CUDA devices it has torch's. Only an op
+that stands alone, with nothing to be fused with, on a tensor large enough to be worth a call, stays
+ours: there the generated code calls gorsqrt.rsqrt(x, out=...).
 
-Nothing here changes a result, so every decision may err. Code without Python (AOTInductor's packages, cpp_wrapper) has torch's
-op everywhere, complex dtypes too, and runs without gorsqrt.
+A wrong decision costs time and no more. Code without Python (AOTInductor's packages, cpp_wrapper)
+has torch's op everywhere, complex dtypes too, and runs without gorsqrt.
 
-This module is imported when Inductor is (gorsqrt._watch); if Inductor lacks a name that is used here, the ops are calls that
-nothing is fused with.
+This module is imported when Inductor is (gorsqrt._watch); if Inductor lacks a name that is used
+here, the ops are calls that nothing is fused with.
 """
 
 import functools
@@ -79,7 +80,7 @@ def _is_complex(node):
 
 
 def _stands_alone(node):
-    """Whether our kernel computes node sooner than code of Inductor's: that would be a loop of its own, and no other reads x."""
+    """Whether our kernel takes less time than code of Inductor's: that would be a loop for node alone, and no other reads x."""
     (x,) = node.args
     return (
         node.meta["val"].device.type in ("cpu", "cuda")
