@@ -374,8 +374,10 @@ def test_the_tensor_is_held_until_the_call_returns():
         thread = threading.Thread(target=gorsqrt.rsqrt, args=(Producer(x),), kwargs={"out": out})
         thread.start()
         while thread.is_alive():
-            if out[0] == 0.5 and out[-1] == 0:  # in the middle of it
-                beside.append((len(OUT), len(BACK)))
+            has_begun = out[0] == 0.5
+            lent = len(OUT), len(BACK)
+            if has_begun and out[-1] == 0:  # in the middle of it
+                beside.append(lent)
         thread.join()
     finally:
         gorsqrt.set_num_threads(threads)

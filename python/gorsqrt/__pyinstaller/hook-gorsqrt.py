@@ -3,6 +3,7 @@
 None brings its arrays' own package along: an application that uses it has it.
 """
 
-hiddenimports = [f"gorsqrt.{name}" for name in ("_torch_door", "array_api", "cupy", "jax", "torch", "torch._calls")]
-hiddenimports += [f"gorsqrt.torch.{name}" for name in ("_decompositions", "_dtensor", "_dynamo", "_inductor", "_tracers")]  # _watch.HOOKS
+names = ["_torch_door", "array_api", "cupy", "jax", "torch"]
+names += [f"torch.{name}" for name in ("_calls", "_decompositions", "_dtensor", "_dynamo", "_inductor", "_tracers")]
+hiddenimports = [f"gorsqrt.{name}" for name in names]
 excludedimports = ["cupy", "jax", "numpy", "torch"]
