@@ -1,4 +1,6 @@
-"""float32 arrays of many layouts, out= of many layouts, beside torch's on one thread: layouts.csv.
+"""Arrays of many layouts, out= of many layouts, beside torch's and np.sqrt on one thread: layouts.csv.
+
+float32 in all of them, the other dtypes in those that they have other kernels for. np.sqrt does less, the root alone.
 
 Each layout is an input and an output, both views: permuted, sliced, turned round, broadcast.
 
@@ -15,18 +17,42 @@ import warnings
 
 from measure import Contender, installed, main, one_core, speeds
 
+DTYPES = ("float32", "float64", "float16", "bfloat16", "complex64", "complex128")
+# Of the dtypes but float32.
+CHOSEN = (
+    "flat 2^16",
+    "x.T to contiguous 1024",
+    "contiguous to out.T",
+    "x[::2]",
+    "x[::3]",
+    "x[::16]",
+    "x[::2] to out[::2]",
+    "x[::2] in place",
+    "flat to out[::2]",
+    "x[:, ::2]",
+    "x[:, :100]",
+    "x[:, :17]",
+    "x[:, :3]",
+    "x[:, 0]",
+    "contiguous to channels_last",
+    "permute (0, 2, 1)",
+    "a row, broadcast",
+    "a column, broadcast",
+)
 
-def fresh(*shape):
-    import numpy as np
 
-    return np.random.default_rng(1).uniform(1, 100, shape).astype(np.float32)
-
-
-def layouts():
+def layouts(dtype):
     """(name, input, out). None for out: in place."""
     import numpy as np
 
-    flat, square, big = fresh(1 << 16), fresh(1024, 1024), fresh(4096, 4096)
+    def fresh(*shape):
+        random = np.random.default_rng(1)
+        x = random.uniform(1, 100, shape).astype(dtype)
+        if dtype.kind == "c":
+            x.imag = random.uniform(-100, 100, shape)
+        return x
+
+    flat, square, big = fresh(1 << 16), fresh(1024, 1024), fresh(*(4096, 4096) if dtype == np.float32 else (0, 0))
     images, cube, odd = fresh(8, 64, 56, 56), fresh(64, 96, 80), fresh(1000, 1003)
     like = np.empty_like
     c = lambda x: np.empty(x.shape, x.dtype)  # noqa: E731  (contiguous in C order)
@@ -57,7 +83,7 @@ def layouts():
     yield "x[:, 0]", square[:, 0], c(square[:, 0])
     yield "x[:, :, ::2] of 3 dimensions", cube[:, :, ::2], c(cube[:, :, ::2])
     yield "channels_last to contiguous", images.transpose(0, 3, 1, 2), c(images.transpose(0, 3, 1, 2))
-    yield "contiguous to channels_last", images, np.empty((8, 56, 56, 64), np.float32).transpose(0, 3, 1, 2)
+    yield "contiguous to channels_last", images, np.empty((8, 56, 56, 64), dtype).transpose(0, 3, 1, 2)
     last = images.transpose(0, 2, 3, 1)
     yield "channels_last to channels_last", last, like(images).transpose(0, 2, 3, 1)
     yield "permute (2, 0, 1)", cube.transpose(2, 0, 1), c(cube.transpose(2, 0, 1))
@@ -76,34 +102,44 @@ def layouts():
 
 
 def contenders(x, out):
+    import numpy as np
+
     import gorsqrt
 
     if out is None:
-        x[...] = 1
-        mine = lambda: gorsqrt.rsqrt_(x)  # noqa: E731
-    else:
-        mine = lambda: gorsqrt.rsqrt(x, out=out)  # noqa: E731
+        x[...] = 1  # and so it stays
+    into = x if out is None else out
+    mine = (lambda: gorsqrt.rsqrt_(x)) if out is None else (lambda: gorsqrt.rsqrt(x, out=out))
     yield Contender({"provider": "gorsqrt", "tier": gorsqrt.show_config("dicts")["tier"]}, mine)
+    if x.dtype.kind == "f":
+        yield Contender({"provider": "np.sqrt", "tier": ""}, lambda: np.sqrt(x, out=into))
     if not installed("torch") or any(stride < 0 for stride in x.strides):  # torch has no such tensors
         return
     import torch
+    from contenders import tensor
 
     torch.set_num_threads(1)
     with warnings.catch_warnings():  # a broadcast input is not writable, and nobody writes it
         warnings.simplefilter("ignore", UserWarning)
-        tensor = torch.from_numpy(x)
-    if out is None:
-        theirs = lambda: torch.rsqrt_(tensor)  # noqa: E731
-    else:
-        tensor_out = torch.from_numpy(out)
-        theirs = lambda: torch.rsqrt(tensor, out=tensor_out)  # noqa: E731
+        source, target = tensor(x), tensor(into)
+    theirs = (lambda: torch.rsqrt_(source)) if out is None else (lambda: torch.rsqrt(source, out=target))
     yield Contender({"provider": "torch", "tier": ""}, theirs)
 
 
 def rows(quick):
     one_core()
-    for name, x, out in layouts():
-        yield from ({"layout": name} | row for row in speeds(contenders(x, out), x.size, 5 if quick else 41))
+    import numpy as np
+
+    for name in DTYPES:
+        if name == "bfloat16":
+            if not installed("ml_dtypes"):
+                continue
+            from ml_dtypes import bfloat16
+        dtype = np.dtype(bfloat16 if name == "bfloat16" else name)
+        for layout, x, out in layouts(dtype):
+            if name == "float32" or layout in CHOSEN:
+                about = {"layout": layout, "dtype": name}
+                yield from (about | row for row in speeds(contenders(x, out), x.size, 5 if quick else 21))
 
 
 if __name__ == "__main__":

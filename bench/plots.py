@@ -169,30 +169,57 @@ def fresh(rows, path):
     return finish(figure, rows, path, note, axes.get_legend_handles_labels())
 
 
-def layouts(rows, path):
-    speed = {(row["provider"], row["layout"]): float(row["per_ns"]) for row in rows}
-    names = [row["layout"] for row in rows if row["provider"] == "torch"]
-    ratios = {layout: speed["gorsqrt", layout] / speed["torch", layout] for layout in names}
-    ordered = sorted(ratios, key=ratios.get)
-    figure, axes = plt.subplots(figsize=(9, 10), layout="constrained")
-    values = [ratios[layout] for layout in ordered]
-    axes.barh(
-        ordered, [value - 1 for value in values], left=1, color=["#08519c" if value >= 1 else "#d94801" for value in values]
-    )
-    for layout, value in ratios.items():
-        said = f"{value:.2f}   ({speed['gorsqrt', layout]:.2f} : {speed['torch', layout]:.2f})"
-        axes.annotate(said, (max(value, 1), layout), xytext=(3, 0), textcoords="offset points", va="center", fontsize=7)
+# Of the layouts' dtypes but float32.
+DTYPES = {
+    "float64": {"color": "#6a51a3", "marker": "o"},
+    "float16": {"color": "#238b45", "marker": "s"},
+    "bfloat16": {"color": "#e6ab02", "marker": "D"},
+    "complex64": {"color": "#e7298a", "marker": "^"},
+    "complex128": {"color": "#a6761d", "marker": "v"},
+}
+
+
+def over_torch(axes, layouts):
+    """A logarithmic axis of ratios, and a line a layout."""
     axes.set_xscale("log", base=2)
     axes.xaxis.set_major_formatter(mpl.ticker.FuncFormatter(lambda x, _: f"{x:g}"))
-    axes.set_xlim(min(0.5, *values), max(values) * 2.5)
-    axes.set_ylim(-0.7, len(ordered) - 0.3)
+    axes.set_ylim(-0.7, len(layouts) - 0.3)
     axes.axvline(1, color="#333333", linewidth=1)
-    axes.grid(axis="y", visible=False)
     axes.set_xlabel("gorsqrt's speed over torch's (logarithmic)")
-    axes.set_title("float32, input and output of many layouts, one thread: right of 1 is faster")
-    mine = {row["layout"] for row in rows} - set(names)
+
+
+def layouts(rows, path):
+    speed = {(row["provider"], row["dtype"], row["layout"]): float(row["per_ns"]) for row in rows}
+    ratios = {
+        (dtype, layout): speed["gorsqrt", dtype, layout] / theirs
+        for (provider, dtype, layout), theirs in speed.items()
+        if provider == "torch"
+    }
+    figure, (left, right) = plt.subplots(1, 2, figsize=(15, 10), layout="constrained", width_ratios=(3, 2))
+    ordered = sorted((layout for dtype, layout in ratios if dtype == "float32"), key=lambda layout: ratios["float32", layout])
+    values = [ratios["float32", layout] for layout in ordered]
+    left.barh(
+        ordered, [value - 1 for value in values], left=1, color=["#08519c" if value >= 1 else "#d94801" for value in values]
+    )
+    for layout, value in zip(ordered, values, strict=True):
+        said = f"{value:.2f}   ({speed['gorsqrt', 'float32', layout]:.2f} : {speed['torch', 'float32', layout]:.2f})"
+        left.annotate(said, (max(value, 1), layout), xytext=(3, 0), textcoords="offset points", va="center", fontsize=7)
+    over_torch(left, ordered)
+    left.set_xlim(min(0.5, *values), max(values) * 2.5)
+    left.grid(axis="y", visible=False)
+    left.set_title("float32")
+    others = list(dict.fromkeys(layout for dtype, layout in ratios if dtype != "float32"))[::-1]
+    for dtype, style in DTYPES.items():
+        mine = [layout for layout in others if (dtype, layout) in ratios]
+        if mine:
+            right.plot([ratios[dtype, layout] for layout in mine], mine, linestyle="", label=dtype, **style)
+            right.set_title("The other dtypes")
+            right.legend(loc="upper left", bbox_to_anchor=(1, 1))  # beside the marks
+    over_torch(right, others)
+    figure.suptitle("Input and output of many layouts, one thread: right of 1 is faster")
+    more = {layout for provider, dtype, layout in speed if dtype == "float32"} - set(ordered)
     note = (
-        f"Medians; in brackets items a nanosecond, gorsqrt : torch. {len(mine)} more have negative strides, which torch hasn't."
+        f"Medians; in brackets items a nanosecond, gorsqrt : torch. {len(more)} more have negative strides, which torch hasn't."
     )
     return finish(figure, rows, path, note)
 

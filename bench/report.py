@@ -46,14 +46,15 @@ THROUGHPUT = (
     ("float32", "avx2", "any data", (L2, L3), 1.0, 1.1),
     *((dtype, "scalar", "out=", (L2,), None, None) for dtype in ("float32", "float64", "bfloat16", "float16", "complex64")),
 )
-# The same of layouts; None stands for the slowest of all others.
+# The same of layouts of float32.
 LAYOUTS = (
     ("x.T to contiguous 1024", 20, 35),
     ("x.T to contiguous 4096", 8, 12),
     ("x[::2]", 3.5, 5),
     ("x[::3]", 2, 2.7),
-    (None, 0.95, 1),
 )
+# And of the slowest of all others, of every dtype, beside torch and beside np.sqrt.
+SLOWEST_LAYOUT = (0.95, 1)
 
 
 class Results:
@@ -68,6 +69,8 @@ class Results:
         self.layouts, self.threads, self.limits = rows("layouts"), rows("threads"), rows("limits")
         self.neon, self.gpu = rows("neon"), rows("gpu")
         self.torch_paths, self.torch_compiled = rows("torch_paths"), rows("torch_compiled")
+        for row in self.layouts:
+            row.setdefault("dtype", "float32")  # as in results from before there were others
         self.xeon = Results(folder / other, None) if other else None
         tiers = {row["tier"] for row in self.throughput}
         self.tiers = [tier for tier in TIERS if tier in tiers]
@@ -195,14 +198,21 @@ def target_lines(results):
         yield from call_lines()
 
     def layout_lines():
-        def pair(layout):
-            return [results.speed(results.layouts, provider=provider, layout=layout) for provider in ("gorsqrt", "torch")]
+        speed = {(row["provider"], row["dtype"], row["layout"]): float(row["per_ns"]) for row in results.layouts}
+        nan = float("nan")
 
-        named = [layout for layout, *_ in LAYOUTS]
-        others = {row["layout"] for row in results.layouts if row["provider"] == "torch"} - set(named)
-        slowest = min(sorted(others), key=lambda layout: pair(layout)[0] / pair(layout)[1], default="others")
+        def pair(peer, dtype, layout):
+            return [speed.get((provider, dtype, layout), nan) for provider in ("gorsqrt", peer)]
+
         for layout, *asked in LAYOUTS:
-            yield line(layout or f"the slowest of {len(others)} other layouts: {slowest}", asked, *pair(layout or slowest))
+            yield line(layout, asked, *pair("torch", "float32", layout))
+        named = {("float32", layout) for layout, *_ in LAYOUTS}
+        for peer in ("torch", "np.sqrt"):
+            others = [about for provider, *about in speed if provider == peer and tuple(about) not in named]
+            slowest = min(others, key=lambda about: speed["gorsqrt", *about] / speed[peer, *about], default=("", "none"))
+            over = "" if peer == "torch" else f" over {peer}"
+            work = f"the slowest of {len(others)} other layouts{over}: {' '.join(slowest).strip()}"
+            yield line(work, SLOWEST_LAYOUT, *pair(peer, *slowest))
 
     def call_lines():
         ns = {(row["provider"], row["form"]): float(row["ns"]) for row in results.calls if row["n"] == "1"}
@@ -368,7 +378,8 @@ def moved(results):
 
     def row(layout):
         most = results.speed(results.limits, unit=layout)
-        mine, torch = (results.speed(results.layouts, layout=layout, provider=provider) for provider in ("gorsqrt", "torch"))
+        about = {"layout": layout, "dtype": "float32"}
+        mine, torch = (results.speed(results.layouts, provider=provider, **about) for provider in ("gorsqrt", "torch"))
         yield layout
         yield from map(number, (most, mine, mine / most, most / torch))
 

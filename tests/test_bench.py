@@ -44,6 +44,26 @@ def test_other_results_give_other_tables(report, tmp_path):
     assert "| 777 |" in changed[0]
 
 
+@pytest.mark.parametrize(("peer", "over"), [("torch", ""), ("np.sqrt", " over np.sqrt")])
+def test_the_slowest_layout_is_of_any_dtype(report, tmp_path, peer, over):
+    """Whoever it is slower than, and but for the layouts of float32 that have a line of their own."""
+    (tmp_path / "layouts.csv").write_text(
+        "layout,dtype,provider,per_ns\n"
+        f"x[::2],float32,gorsqrt,1\nx[::2],float32,{peer},9\n"
+        f"x[::2],float16,gorsqrt,3\nx[::2],float16,{peer},4\n"
+        f'"x[:, 0]",float32,gorsqrt,5\n"x[:, 0]",float32,{peer},5\n'
+    )
+    lines = {line[0]: line[3:7] for line in report.target_lines(report.Results(tmp_path)) if "slowest" in line[0]}
+    assert lines.pop(f"the slowest of 2 other layouts{over}: float16 x[::2]") == ["**0.75**", "no", "3", "4"]
+    assert [measured for measured, *_ in lines.values()] == ["**-**"]
+
+
+def test_results_without_a_dtype_are_of_float32(report, tmp_path):
+    (tmp_path / "layouts.csv").write_text("layout,provider,per_ns\nx[::2],gorsqrt,6\nx[::2],torch,2\n")
+    lines = [line for line in report.target_lines(report.Results(tmp_path)) if line[0] == "x[::2]"]
+    assert [line[3:7] for line in lines] == [["**3**", "no", "6", "2"]]
+
+
 def test_every_result_names_its_machine_and_versions(report):
     ours = report.Results(BENCH / "results")
     for results in (ours, ours.xeon):
