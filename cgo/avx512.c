@@ -273,17 +273,31 @@ AVX512 void rsqrt_f32_avx512_streaming(void *dst, const void *src, size_t n) {
     rsqrt_f32_items((float *)dst + head, (const float *)src + head, n - head, FROM_F32, true);
 }
 
-/* 16 items that lie `item` bytes apart: 8 or 12. Nothing before the first or beyond the last of them is read. */
+/* 16 items that lie `item` bytes apart: -4, 8, 12 or 20. Since 3 and 5 are odd, each item has a lane of its own among 16, and the loads
+ * of all lines can share a vector. Nothing before the first or beyond the last item is read. */
 AVX512 INLINE __m512 near_f32x16(const char *x, int64_t item) {
+    if (item == -4) {
+        __m512i const backwards = _mm512_setr_epi32(15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0);
+        return _mm512_permutexvar_ps(backwards, _mm512_loadu_ps(x - 60));
+    }
     if (item == 8) {
         __m512i const evens = _mm512_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14, 17, 19, 21, 23, 25, 27, 29, 31);
         return _mm512_permutex2var_ps(_mm512_loadu_ps(x), evens, _mm512_loadu_ps(x + 60));
     }
-    __m512i const thirds = _mm512_setr_epi32(0, 3, 6, 9, 12, 15, 2, 5, 8, 11, 14, 1, 4, 7, 10, 13);
+    if (item == 12) {
+        __m512i const thirds = _mm512_setr_epi32(0, 3, 6, 9, 12, 15, 2, 5, 8, 11, 14, 1, 4, 7, 10, 13);
+        __m512 x_f32x16 = _mm512_loadu_ps(x);
+        x_f32x16 = _mm512_mask_loadu_ps(x_f32x16, 0x4924, x + 64);
+        x_f32x16 = _mm512_mask_loadu_ps(x_f32x16, 0x2492, x + 128);
+        return _mm512_permutexvar_ps(thirds, x_f32x16);
+    }
+    __m512i const fifths = _mm512_setr_epi32(0, 5, 10, 15, 4, 9, 14, 3, 8, 13, 2, 7, 12, 1, 6, 11);
     __m512 x_f32x16 = _mm512_loadu_ps(x);
-    x_f32x16 = _mm512_mask_loadu_ps(x_f32x16, 0x4924, x + 64);
-    x_f32x16 = _mm512_mask_loadu_ps(x_f32x16, 0x2492, x + 128);
-    return _mm512_permutexvar_ps(thirds, x_f32x16);
+    x_f32x16 = _mm512_mask_loadu_ps(x_f32x16, 0x4210, x + 64);
+    x_f32x16 = _mm512_mask_loadu_ps(x_f32x16, 0x2108, x + 128);
+    x_f32x16 = _mm512_mask_loadu_ps(x_f32x16, 0x1084, x + 192);
+    x_f32x16 = _mm512_mask_loadu_ps(x_f32x16, 0x0842, x + 256);
+    return _mm512_permutexvar_ps(fifths, x_f32x16);
 }
 
 /* The same with any distance. Four by four and in a loop: the fewer instructions, and the fewer that load, the more lines are on their
@@ -328,6 +342,17 @@ AVX512 INLINE void rsqrt_f32_near(float *y, const char *x, int64_t item, size_t 
         for (int j = 0; j < F32_BLOCK; j++) _mm512_storeu_ps(y + i + j * F32S, y_f32x16[j]);
     }
     rsqrt_f32_far(y + i, x + (int64_t)i * item, item, n - i);
+}
+
+/* Not inlined: contiguous rows, which are short, are computed an eighth slower in a function that holds all of this too. */
+AVX512 static __attribute__((noinline)) void rsqrt_f32_apart(float *y, const char *x, int64_t item, size_t n) {
+    switch (item) {
+        case 8: rsqrt_f32_near(y, x, 8, n); break;
+        case 12: rsqrt_f32_near(y, x, 12, n); break;
+        case 20: rsqrt_f32_near(y, x, 20, n); break;
+        case -4: rsqrt_f32_near(y, x, -4, n); break;
+        default: rsqrt_f32_far(y, x, item, n);
+    }
 }
 
 /* Contiguous rows of one to four vectors, of which the last ends with the row and so may share items with the one before: they are read
@@ -383,11 +408,10 @@ AVX512 void rsqrt_f32_avx512_rows(void *dst, int64_t dst_row, const void *src, i
     for (; r < rows; r++) {
         float *const y = (float *)((char *)dst + r * dst_row);
         const char *const x = (const char *)src + r * src_row;
-        switch (src_item) {
-            case 4: rsqrt_f32_items(y, x, (size_t)k, FROM_F32, false); break;
-            case 8: rsqrt_f32_near(y, x, 8, (size_t)k); break;
-            case 12: rsqrt_f32_near(y, x, 12, (size_t)k); break;
-            default: rsqrt_f32_far(y, x, src_item, (size_t)k);
+        if (src_item == 4) {
+            rsqrt_f32_items(y, x, (size_t)k, FROM_F32, false);
+        } else {
+            rsqrt_f32_apart(y, x, src_item, (size_t)k);
         }
     }
 }
