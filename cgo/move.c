@@ -287,23 +287,40 @@ MOVER(scalar, 16, square_u32x4, 4, square_u64x2)
 MOVER(avx2, 32, square_u32x8, 4, square_u64x4)
 MOVER(avx512, 64, square_u32x16, 16, square_u64x8)
 
-/* Items of 4 bytes that follow each other, to every second place: 8 in one masked store. Timed on Intel's processors only. */
-TARGET_avx512 static void spread_u32s(char *to, int64_t to_row, const char *from, int64_t from_row, int64_t rows, int64_t k) {
-    __m512i const twice = _mm512_setr_epi32(0, 0, 1, 1, 2, 2, 3, 3, 4, 4, 5, 5, 6, 6, 7, 7);
-    for (int64_t r = 0; r < rows; r++) {
-        for (int64_t i = 0; i < k; i += 8) {
-            unsigned const left = k - i < 8 ? (unsigned)(k - i) : 8;
-            __m256i const x_u32x8 = _mm256_maskz_loadu_epi32((__mmask8)((1u << left) - 1), from + r * from_row + 4 * i);
-            __m512i const y_u32x16 = _mm512_permutexvar_epi32(twice, _mm512_castsi256_si512(x_u32x8));
-            _mm512_mask_storeu_epi32(to + r * to_row + 8 * i, (__mmask16)(((1u << 2 * left) - 1) & 0x5555), y_u32x16);
-        }
+/* Items that follow each other, to every second place, half a line of them at most: by one masked store, which leaves the places between
+ * alone. It takes two cycles, where each item's own store takes one. */
+TARGET_avx512 INLINE void spread_line(char *to, const char *from, int64_t items, int64_t size) {
+    uint32_t const all = UINT32_MAX;
+    if (size == 2) {
+        __m256i const x_u16x16 = _mm256_maskz_loadu_epi16((__mmask16)(all >> (32 - items)), from);
+        _mm512_mask_storeu_epi16(to, 0x55555555 & all >> (32 - 2 * items), _mm512_cvtepu16_epi32(x_u16x16));
+    } else {
+        __m512i const twice_u32x16 = _mm512_setr_epi32(0, 0, 1, 1, 2, 2, 3, 3, 4, 4, 5, 5, 6, 6, 7, 7);
+        __m256i const x_u32x8 = _mm256_maskz_loadu_epi32((__mmask8)(all >> (32 - items)), from);
+        __m512i const y_u32x16 = _mm512_permutexvar_epi32(twice_u32x16, _mm512_castsi256_si512(x_u32x8));
+        _mm512_mask_storeu_epi32(to, (__mmask16)(0x5555 & all >> (32 - 2 * items)), y_u32x16);
+    }
+}
+
+/* The first store of a row ends with a line, so that the next take whole ones if items are aligned. */
+TARGET_avx512 INLINE void spread_rows(char *to, int64_t to_row, const char *from, int64_t from_row, int64_t rows, int64_t k,
+                                      int64_t size) {
+    int64_t const line = LINE / 2 / size;
+    for (int64_t r = 0; r < rows; r++, to += to_row, from += from_row) {
+        int64_t const head = line - (int64_t)((uintptr_t)to % LINE) / (2 * size);
+        int64_t i = head < k ? head : k;
+        spread_line(to, from, i, size);
+        for (; i + line <= k; i += line) spread_line(to + 2 * size * i, from + size * i, line, size);
+        if (i < k) spread_line(to + 2 * size * i, from + size * i, k - i, size);
     }
 }
 
 TARGET_avx512 static void rows_or_spread(char *to, int64_t to_row, int64_t to_item, const char *from, int64_t from_row,
                                          int64_t from_item, int64_t rows, int64_t k, int64_t size) {
-    if (gorsqrt_intel && size == 4 && from_item == 4 && to_item == 8) {
-        spread_u32s(to, to_row, from, from_row, rows, k);
+    if (size == 2 && from_item == 2 && to_item == 4) {
+        spread_rows(to, to_row, from, from_row, rows, k, 2);
+    } else if (size == 4 && from_item == 4 && to_item == 8) {
+        spread_rows(to, to_row, from, from_row, rows, k, 4);
     } else {
         rows_avx512(to, to_row, to_item, from, from_row, from_item, rows, k, size);
     }

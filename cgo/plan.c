@@ -126,12 +126,25 @@ typedef struct {
     int64_t units, unit_items;
     int rows; /* the dimension whose neighbours are nearest to each other in src; -1 where that is the last, or nothing is gained */
     bool streaming;
-    gorsqrt_kernel *first;          /* the first stage, or what does the same with streaming stores or */
-    gorsqrt_rows_kernel *over_rows; /* the only stage over rows of dst that are contiguous, or NULL */
+    bool in_rows;                   /* dst's items follow each other */
+    gorsqrt_kernel *first;          /* the first stage, or what does the same with streaming stores */
+    gorsqrt_rows_kernel *over_rows; /* the only stage over rows of src, which need not be contiguous, or NULL */
     side from, to;                  /* if there are no blocks */
     int64_t tile_items, tile;       /* the most items that go through a tile at once, and a tile's bytes */
     int64_t scratch;                /* bytes */
 } job;
+
+/* The next n items from where the cursor stands, computed on their way into a tile. */
+static void compute_rows(const job *j, cursor *from, char *tile, int64_t n) {
+    int64_t const row = row_stride(from), item = item_stride(from), size = j->plan->dst_size;
+    while (n > 0) {
+        rows_ahead const next = look_ahead(from, n);
+        j->over_rows(tile, next.k * size, j->src + from->offset, row, item, next.rows, next.k);
+        cursor_advance(from, next.d, next.step);
+        tile += next.rows * next.k * size;
+        n -= next.rows * next.k;
+    }
+}
 
 /* Without tiles: copies items, where there is no stage, which may be the same one many times; or computes them over rows. */
 static void run_rows(const job *j, int64_t begin, int64_t end) {
@@ -191,6 +204,11 @@ static void run_items(const job *j, int64_t begin, int64_t end, char *tiles) {
         if (dst_direct && n > dst_run - dst_in) n = dst_run - dst_in;
         const char *in = j->src + from.offset + src_in * plan->src_size;
         char *const out = j->dst + to.offset + dst_in * plan->dst_size;
+        if (j->over_rows) {
+            compute_rows(j, &from, tiles, n);
+            move_tile(&to, j->dst, tiles, false, n, plan->dst_size);
+            continue;
+        }
         if (src_direct) {
             src_in += n;
             if (src_in == src_run) {
@@ -345,7 +363,8 @@ static void size_tiles(job *j) {
     const gorsqrt_plan *const plan = j->plan;
     j->from = look_at_runs(plan, plan->src_strides, plan->src_size);
     j->to = look_at_runs(plan, plan->dst_strides, plan->dst_size);
-    int const tiles = !j->from.direct + plan->stages - 1 + !j->to.direct;
+    if (j->over_rows) j->from.direct = j->to.direct = false;
+    int const tiles = j->over_rows ? 1 : !j->from.direct + plan->stages - 1 + !j->to.direct;
     if (tiles == 0) {
         j->tile_items = plan->n;
         return;
@@ -381,16 +400,18 @@ static job prepare(const gorsqrt_plan *plan, void *dst, const void *src) {
     bool const in_place = (char *)dst + plan->dst_offset == (const char *)src + plan->src_offset;
     j.streaming = plan->stages == 1 && in_rows && runs && aligned && !in_place &&
                   plan->n * (plan->src_size + plan->dst_size) >= gorsqrt_streaming_from;
-    /* Rows whose items lie apart, and contiguous ones that are not worth a stage's call each, but long enough for vectors. */
+    /* Rows whose items lie apart, and contiguous ones that are not worth a stage's call each, but long enough for vectors: into dst,
+     * or where its items lie apart, into a tile. */
     bool const apart = src_item != plan->src_size;
-    bool const by_rows = last >= 0 && j.rows < 0 && plan->stages == 1 && in_rows && src_item != 0 &&
+    bool const by_rows = last >= 0 && j.rows < 0 && plan->stages == 1 && src_item != 0 &&
                          (apart ? length >= SHORT_RUN : last > 0 && length >= SHORT_ROW && length < LONG_RUN);
     if (j.streaming) {
         j.first = gorsqrt_streaming(j.first);
     } else if (by_rows) {
         j.over_rows = gorsqrt_over_rows(j.first);
     }
-    if (j.rows < 0 && !j.over_rows) size_tiles(&j);
+    j.in_rows = in_rows;
+    if (j.rows < 0 && !(j.over_rows && in_rows)) size_tiles(&j);
     return j;
 }
 
@@ -398,7 +419,7 @@ static job prepare(const gorsqrt_plan *plan, void *dst, const void *src) {
 __attribute__((noinline)) static void run_units(const job *j, int64_t begin, int64_t end, char *scratch) {
     if (j->rows >= 0) {
         run_blocks(j, begin, end, scratch);
-    } else if (j->plan->stages == 0 || j->over_rows) {
+    } else if (j->plan->stages == 0 || (j->over_rows && j->in_rows)) {
         run_rows(j, begin, end);
     } else {
         run_items(j, begin, end, scratch);
