@@ -63,6 +63,29 @@ INLINE void copy_rows(char *restrict to, int64_t to_row, const char *restrict fr
     }
 }
 
+/* Rows of one item of 16 bytes each, by stores as wide as vectors are, of which the last overlaps the one before: the compiler would
+ * store item by item. */
+#define REPEAT_ROWS(type)                                                                                                      \
+    for (int64_t r = 0; r < rows; r++) {                                                                                       \
+        char *const out = to + r * to_row;                                                                                     \
+        int64_t const end = k * LARGEST - (int64_t)sizeof(type);                                                               \
+        type x;                                                                                                                \
+        for (size_t i = 0; i < sizeof x; i += LARGEST) memcpy((char *)&x + i, from + r * from_row, LARGEST);                   \
+        for (int64_t i = 0; i < end; i += (int64_t)sizeof x) memcpy(out + i, &x, sizeof x);                                    \
+        memcpy(out + end, &x, sizeof x);                                                                                       \
+    }
+
+INLINE void repeat_rows(char *restrict to, int64_t to_row, const char *restrict from, int64_t from_row, int64_t rows,
+                        int64_t k, int64_t vector) {
+    if (vector >= 64 && k >= 4) {
+        REPEAT_ROWS(u8x64)
+    } else if (vector >= 32 && k >= 2) {
+        REPEAT_ROWS(u8x32)
+    } else {
+        REPEAT_ROWS(u8x16)
+    }
+}
+
 /* The constant sizes and strides below let the compiler make each memcpy one load and store, or shuffles of vectors. */
 INLINE void strided_rows(char *restrict to, int64_t to_row, int64_t to_item, const char *restrict from, int64_t from_row,
                          int64_t from_item, int64_t rows, int64_t k, size_t size) {
@@ -86,10 +109,12 @@ INLINE void far_rows(char *restrict to, int64_t to_row, const char *restrict fro
 }
 
 INLINE void sized_rows(char *to, int64_t to_row, int64_t to_item, const char *from, int64_t from_row, int64_t from_item,
-                       int64_t rows, int64_t k, int64_t size) {
+                       int64_t rows, int64_t k, int64_t size, int64_t vector) {
     size_t const bytes = (size_t)size;
     if (to_item == size) {
-        if (from_item == 0) {
+        if (from_item == 0 && size == LARGEST) {
+            repeat_rows(to, to_row, from, from_row, rows, k, vector);
+        } else if (from_item == 0) {
             strided_rows(to, to_row, size, from, from_row, 0, rows, k, bytes);
         } else if (from_item == -size) {
             strided_rows(to, to_row, size, from, from_row, -size, rows, k, bytes);
@@ -116,11 +141,11 @@ INLINE void move_rows(char *to, int64_t to_row, int64_t to_item, const char *fro
         return;
     }
     switch (size) {
-        case 1: sized_rows(to, to_row, to_item, from, from_row, from_item, rows, k, 1); break;
-        case 2: sized_rows(to, to_row, to_item, from, from_row, from_item, rows, k, 2); break;
-        case 4: sized_rows(to, to_row, to_item, from, from_row, from_item, rows, k, 4); break;
-        case 8: sized_rows(to, to_row, to_item, from, from_row, from_item, rows, k, 8); break;
-        default: sized_rows(to, to_row, to_item, from, from_row, from_item, rows, k, LARGEST);
+        case 1: sized_rows(to, to_row, to_item, from, from_row, from_item, rows, k, 1, vector); break;
+        case 2: sized_rows(to, to_row, to_item, from, from_row, from_item, rows, k, 2, vector); break;
+        case 4: sized_rows(to, to_row, to_item, from, from_row, from_item, rows, k, 4, vector); break;
+        case 8: sized_rows(to, to_row, to_item, from, from_row, from_item, rows, k, 8, vector); break;
+        default: sized_rows(to, to_row, to_item, from, from_row, from_item, rows, k, LARGEST, vector);
     }
 }
 
