@@ -373,9 +373,9 @@ static void size_tiles(job *j) {
     size_scratch(j, tiles, far && plan->n > FAR_TILE ? FAR_TILE : plan->n, 0);
 }
 
-/* By blocks where some dimension's neighbours are nearer to each other in src than the last one's, and both are long enough. */
-static job prepare(const gorsqrt_plan *plan, void *dst, const void *src) {
-    job j = {.plan = plan, .dst = dst, .src = src, .units = plan->n, .unit_items = 1, .rows = -1};
+/* Filled in where it stays: a copy of fields just written waits for them. By blocks where some dimension's neighbours are nearer to each other in src than the last one's, and both are long enough. */
+static void prepare(job *j, const gorsqrt_plan *plan, void *dst, const void *src) {
+    *j = (job){.plan = plan, .dst = dst, .src = src, .units = plan->n, .unit_items = 1, .rows = -1};
     int const last = plan->ndim - 1;
     int64_t const length = last < 0 ? 1 : plan->shape[last], src_item = last < 0 ? plan->src_size : plan->src_strides[last];
     int rows = last;
@@ -384,35 +384,34 @@ static job prepare(const gorsqrt_plan *plan, void *dst, const void *src) {
         if (plan->shape[d] >= 4 && stride > 0 && stride < magnitude(plan->src_strides[rows])) rows = d;
     }
     if (rows != last && length >= 4 && plan->shape[rows] * length >= SHORT_RUN) {
-        j.rows = rows;
-        cut const by_row = cut_rows(&j), by_column = cut_columns(&j);
-        j.units = plan->n / by_row.length / by_column.length * cut_pieces(by_row) * cut_pieces(by_column);
-        j.unit_items = (by_row.length < by_row.most ? by_row.length : by_row.most) *
-                       (by_column.length < by_column.most ? by_column.length : by_column.most);
-        size_scratch(&j, 2, j.unit_items, j.unit_items * plan->src_size);
+        j->rows = rows;
+        cut const by_row = cut_rows(j), by_column = cut_columns(j);
+        j->units = plan->n / by_row.length / by_column.length * cut_pieces(by_row) * cut_pieces(by_column);
+        j->unit_items = (by_row.length < by_row.most ? by_row.length : by_row.most) *
+                        (by_column.length < by_column.most ? by_column.length : by_column.most);
+        size_scratch(j, 2, j->unit_items, j->unit_items * plan->src_size);
     }
-    if (plan->stages == 0) return j;
-    j.first = plan->stage[0];
+    if (plan->stages == 0) return;
+    j->first = plan->stage[0];
     bool const in_rows = last < 0 || plan->dst_strides[last] == plan->dst_size;
     bool const runs =
-        j.rows >= 0 ? length >= block_columns(plan) : src_item == plan->src_size && (last <= 0 || length >= LONG_RUN);
+        j->rows >= 0 ? length >= block_columns(plan) : src_item == plan->src_size && (last <= 0 || length >= LONG_RUN);
     bool const aligned = (uintptr_t)((char *)dst + plan->dst_offset) % (uintptr_t)plan->dst_size == 0;
     bool const in_place = (char *)dst + plan->dst_offset == (const char *)src + plan->src_offset;
-    j.streaming = plan->stages == 1 && in_rows && runs && aligned && !in_place &&
-                  plan->n * (plan->src_size + plan->dst_size) >= gorsqrt_streaming_from;
+    j->streaming = plan->stages == 1 && in_rows && runs && aligned && !in_place &&
+                   plan->n * (plan->src_size + plan->dst_size) >= gorsqrt_streaming_from;
     /* Rows whose items lie apart, and contiguous ones that are not worth a stage's call each, but long enough for vectors: into dst,
      * or where its items lie apart, into a tile. */
     bool const apart = src_item != plan->src_size;
-    bool const by_rows = last >= 0 && j.rows < 0 && plan->stages == 1 && src_item != 0 &&
+    bool const by_rows = last >= 0 && j->rows < 0 && plan->stages == 1 && src_item != 0 &&
                          (apart ? length >= SHORT_RUN : last > 0 && length >= SHORT_ROW && length < LONG_RUN);
-    if (j.streaming) {
-        j.first = gorsqrt_streaming(j.first);
+    if (j->streaming) {
+        j->first = gorsqrt_streaming(j->first);
     } else if (by_rows) {
-        j.over_rows = gorsqrt_over_rows(j.first);
+        j->over_rows = gorsqrt_over_rows(j->first);
     }
-    j.in_rows = in_rows;
-    if (j.rows < 0 && !(j.over_rows && in_rows)) size_tiles(&j);
-    return j;
+    j->in_rows = in_rows;
+    if (j->rows < 0 && !(j->over_rows && in_rows)) size_tiles(j);
 }
 
 /* Not inlined, so that no arithmetic can be moved across the change of mode. */
@@ -429,17 +428,21 @@ __attribute__((noinline)) static void run_units(const job *j, int64_t begin, int
 
 /* Any two ranges may run at the same time on different threads. */
 static void run(const void *context, int64_t begin, int64_t end, void *scratch) {
-    bool const foreign = mode_is_foreign();
+    if (!mode_is_foreign()) {
+        run_units(context, begin, end, scratch);
+        return;
+    }
     fp_mode const callers = mode_get();
-    if (foreign) mode_set(FP_MODE_DEFAULT);
+    mode_set(FP_MODE_DEFAULT);
     run_units(context, begin, end, scratch);
-    if (foreign) mode_set(callers);
+    mode_set(callers);
 }
 
 /* Writes nothing if there is no memory. */
 static enum gorsqrt_outcome run_all(const gorsqrt_plan *plan, void *dst, const void *src, bool (*interrupted)(void *),
                                     void *context) {
-    job const j = prepare(plan, dst, src);
+    job j;
+    prepare(&j, plan, dst, src);
     int64_t const chunk = j.unit_items < CHUNK ? CHUNK / j.unit_items : 1;
     int64_t const bytes = plan->n * (plan->src_size + plan->dst_size);
     _Alignas(LINE) char near[ON_STACK];

@@ -247,6 +247,10 @@ bool workers_are_worth(int64_t bytes) {
 
 bool workers_run(workers_task *task, const void *work, void *scratch, int64_t units, int64_t chunk, int64_t bytes,
                  bool (*interrupted)(void *), void *context) {
+    if (units <= chunk && !workers_are_worth(bytes)) { /* nothing to share, and nobody to count it */
+        task(work, 0, units, scratch);
+        return true;
+    }
     while (units / chunk >= INT32_MAX) chunk *= 2;
     call c = {task, work, units, chunk, (uint64_t)((units + chunk - 1) / chunk) << 32};
     int const forks = shared.forks;
