@@ -22,7 +22,9 @@ leave it no gaps.
 
 What lies apart must be moved before it is computed (moves.c). A transposing copy reads and writes each line once, 8 bytes an
 item at 27 bytes a cycle: 12 items/ns. Less than half of it was found at best, of blocks of all shapes, since the lines of a
-column fall into few sets of the caches. Of lines in the third cache one comes in 2.4 cycles, 1.5 items/ns.
+column fall into few sets of the caches. Of lines in the third cache one comes in 2.4 cycles, 1.5 items/ns; of lines a page
+apart, which fall into few sets too, one in 14, which was found. A broadcast is written, 32 bytes a cycle in the second cache
+and less beyond it.
 """
 
 import ctypes
@@ -47,7 +49,14 @@ UNITS = ("multipliers", "others", "both")
 ROUNDS = 20  # of N items a call, which then is much longer than what calling from Python takes
 SIDE_BY_SIDE = (1, 2, 3, 4)  # vectors of complex.c
 # The layouts that moves.c has the moves of, and their items.
-MOVES = {"x.T to contiguous 1024": 1 << 20, "x.T to contiguous 4096": 1 << 24, "x[::16]": 1 << 16}
+MOVES = {
+    "x.T to contiguous 1024": 1 << 20,
+    "x.T to contiguous 4096": 1 << 24,
+    "x[::16]": 1 << 16,
+    "x[:, 0]": 1 << 10,
+    "a column, broadcast": 1 << 20,
+}
+LINES = {"x[::16]": 64, "x[:, 0]": 4096}  # bytes between two items, of which one is read in each line
 PREDICTED_WITHOUT = {"bfloat16": 41, "float16": 19, "complex64": 1.67, "complex128": 0.72}
 
 
@@ -88,17 +97,23 @@ def rows_of_moves(rounds):
     from contenders import aligned, compiled
 
     moves = compiled("moves.c")
-    copy, read = moves.transposing_copy_avx512, moves.reading_lines
+    copy, read, fill = moves.transposing_copy_avx512, moves.reading_lines, moves.filling_avx512
     copy.argtypes, copy.restype = (ctypes.c_void_p, ctypes.c_void_p, ctypes.c_long, ctypes.c_int), None
-    read.argtypes = (ctypes.c_void_p, ctypes.c_long)
+    read.argtypes = (ctypes.c_void_p, ctypes.c_long, ctypes.c_long)
+    fill.argtypes, fill.restype = (ctypes.c_void_p, ctypes.c_long), None
     for layout, n in MOVES.items():
-        lines = layout == "x[::16]"
-        x = aligned(n * 16 if lines else n, np.dtype(np.float32))
+        apart = LINES.get(layout, 4)
+        x = aligned(n * apart // 4, np.dtype(np.float32))
         x[...] = 1
-        out = aligned(x.size, x.dtype)
-        of = (x.ctypes.data, n) if lines else (out.ctypes.data, x.ctypes.data, math.isqrt(n), n > L3)
+        out = aligned(n, x.dtype)
+        if layout in LINES:
+            move, of = read, (x.ctypes.data, n, apart)
+        elif "broadcast" in layout:
+            move, of = fill, (out.ctypes.data, out.nbytes)
+        else:
+            move, of = copy, (out.ctypes.data, x.ctypes.data, math.isqrt(n), n > L3)
         about = {"dtype": "float32", "tier": "avx512", "unit": layout}
-        yield from speeds([Contender(about, lambda move=read if lines else copy, of=of: move(*of))], n, rounds)
+        yield from speeds([Contender(about, lambda move=move, of=of: move(*of))], n, rounds)
 
 
 def rows_without(library, rounds):

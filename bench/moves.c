@@ -4,8 +4,6 @@
 
 #include <stdlib.h>
 
-bool gorsqrt_intel = false; /* move.c asks for it; the moves below are the same on every processor */
-
 enum { ROWS = 64, COLUMNS = 128 }; /* of a block: the fastest of all from 16 to 256 and from 32 to 1024 */
 
 /* to[r][c] = from[c][r] of n·n float32, n a multiple of 128: each block is turned on its way into a tile, and its rows are copied, past the
@@ -35,15 +33,24 @@ TARGET_avx512 void transposing_copy_avx512(char *to, const char *from, long n, i
     _mm_sfence();
 }
 
-/* One item of each of n lines is read and added. */
-int reading_lines(const char *from, long n) {
+/* One item of each of n lines, so many bytes apart, is read and added. */
+int reading_lines(const char *from, long n, long apart) {
     int sum = 0;
 #pragma GCC unroll 1
     for (long i = 0; i < n; i++) {
         int x;
-        memcpy(&x, from + i * 64, sizeof x);
+        memcpy(&x, from + i * apart, sizeof x);
         sum += x;
     }
     return sum;
+}
+
+/* n bytes, a multiple of 64, are written. */
+TARGET_avx512 void filling_avx512(char *to, long n) {
+    __m512i x = _mm512_set1_epi32(1);
+    for (long i = 0; i < n; i += 64) {
+        __asm__("" : "+v"(x)); /* else this is a call of memset */
+        _mm512_storeu_si512(to + i, x);
+    }
 }
 #endif

@@ -75,8 +75,8 @@ INLINE void copy_rows(char *restrict to, int64_t to_row, const char *restrict fr
         memcpy(out + end, &x, sizeof x);                                                                                       \
     }
 
-INLINE void repeat_rows(char *restrict to, int64_t to_row, const char *restrict from, int64_t from_row, int64_t rows,
-                        int64_t k, int64_t vector) {
+INLINE void repeat_rows(char *restrict to, int64_t to_row, const char *restrict from, int64_t from_row, int64_t rows, int64_t k,
+                        int64_t vector) {
     if (vector >= 64 && k >= 4) {
         REPEAT_ROWS(u8x64)
     } else if (vector >= 32 && k >= 2) {
