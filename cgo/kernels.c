@@ -80,6 +80,14 @@ gorsqrt_rows_kernel *gorsqrt_over_rows(gorsqrt_kernel *kernel) {
     return NULL;
 }
 
+gorsqrt_places_kernel *gorsqrt_over_places(gorsqrt_kernel *kernel) {
+#ifdef __x86_64__
+    if (kernel == rsqrt_f32_avx512) return rsqrt_f32_avx512_places;
+#endif
+    (void)kernel;
+    return NULL;
+}
+
 /* Through a pointer and from another file, so that no arithmetic can be moved across the change of mode. */
 void run_in_default_mode(gorsqrt_kernel *kernel, void *dst, const void *src, size_t n) {
     fp_mode const callers = mode_get();

@@ -97,6 +97,16 @@ gorsqrt_rows_kernel rsqrt_f32_avx2_rows, rsqrt_f64_avx2_rows, rsqrt_f32_avx512_r
 /* The kernel that does the same over rows; NULL where there is none. */
 gorsqrt_rows_kernel *gorsqrt_over_rows(gorsqrt_kernel *kernel);
 
+/* And over rows whose items lie dst_item bytes apart in dst, too. */
+typedef void gorsqrt_places_kernel(void *dst, int64_t dst_row, int64_t dst_item, const void *src, int64_t src_row,
+                                   int64_t src_item, int64_t rows, int64_t k);
+
+#ifdef __x86_64__
+gorsqrt_places_kernel rsqrt_f32_avx512_places;
+#endif
+
+gorsqrt_places_kernel *gorsqrt_over_places(gorsqrt_kernel *kernel);
+
 /* Whether the processor is taken for one of Intel's; gorsqrt_is_intel asks it. Their dividers are slower beside their multipliers than
  * AMD's, and so do less in avx512's kernels; what else differs there was found by timing one, and is left alone on others. It is set
  * before the first call; no bit depends on it. */

@@ -126,12 +126,13 @@ typedef struct {
     int64_t units, unit_items;
     int rows; /* the dimension whose neighbours are nearest to each other in src; -1 where that is the last, or nothing is gained */
     bool streaming;
-    bool in_rows;                   /* dst's items follow each other */
-    gorsqrt_kernel *first;          /* the first stage, or what does the same with streaming stores */
-    gorsqrt_rows_kernel *over_rows; /* the only stage over rows of src, which need not be contiguous, or NULL */
-    side from, to;                  /* if there are no blocks */
-    int64_t tile_items, tile;       /* the most items that go through a tile at once, and a tile's bytes */
-    int64_t scratch;                /* bytes */
+    bool in_rows;                       /* dst's items follow each other */
+    gorsqrt_kernel *first;              /* the first stage, or what does the same with streaming stores */
+    gorsqrt_rows_kernel *over_rows;     /* the only stage over rows of src, which need not be contiguous, or NULL */
+    gorsqrt_places_kernel *over_places; /* the same to places apart in dst, or NULL */
+    side from, to;                      /* if there are no blocks */
+    int64_t tile_items, tile;           /* the most items that go through a tile at once, and a tile's bytes */
+    int64_t scratch;                    /* bytes */
 } job;
 
 /* The next n items from where the cursor stands, computed on their way into a tile. */
@@ -156,7 +157,9 @@ static void run_rows(const job *j, int64_t begin, int64_t end) {
         rows_ahead const next = look_ahead(&to, n);
         char *const y = j->dst + to.offset;
         const char *const x = j->src + from.offset;
-        if (j->over_rows) {
+        if (j->over_places) {
+            j->over_places(y, row_stride(&to), item_stride(&to), x, row_stride(&from), item_stride(&from), next.rows, next.k);
+        } else if (j->over_rows) {
             j->over_rows(y, row_stride(&to), x, row_stride(&from), item_stride(&from), next.rows, next.k);
         } else {
             gorsqrt_movers[plan->tier].rows(y, row_stride(&to), item_stride(&to), x, row_stride(&from), item_stride(&from),
@@ -405,20 +408,24 @@ static void prepare(job *j, const gorsqrt_plan *plan, void *dst, const void *src
     bool const apart = src_item != plan->src_size;
     bool const by_rows = last >= 0 && j->rows < 0 && plan->stages == 1 && src_item != 0 &&
                          (apart ? length >= SHORT_RUN : last > 0 && length >= SHORT_ROW && length < LONG_RUN);
+    bool const apart_by_one = !in_rows && plan->dst_strides[last] == 2 * plan->dst_size; /* which movers are fast at */
     if (j->streaming) {
         j->first = gorsqrt_streaming(j->first);
-    } else if (by_rows) {
-        j->over_rows = gorsqrt_over_rows(j->first);
+    } else {
+        if (!in_rows && !apart_by_one && j->rows < 0 && plan->stages == 1 && src_item != 0 && length >= SHORT_ROW) {
+            j->over_places = gorsqrt_over_places(j->first);
+        }
+        if (by_rows && !j->over_places) j->over_rows = gorsqrt_over_rows(j->first);
     }
     j->in_rows = in_rows;
-    if (j->rows < 0 && !(j->over_rows && in_rows)) size_tiles(j);
+    if (j->rows < 0 && !j->over_places && !(j->over_rows && in_rows)) size_tiles(j);
 }
 
 /* Not inlined, so that no arithmetic can be moved across the change of mode. */
 __attribute__((noinline)) static void run_units(const job *j, int64_t begin, int64_t end, char *scratch) {
     if (j->rows >= 0) {
         run_blocks(j, begin, end, scratch);
-    } else if (j->plan->stages == 0 || (j->over_rows && j->in_rows)) {
+    } else if (j->plan->stages == 0 || j->over_places || (j->over_rows && j->in_rows)) {
         run_rows(j, begin, end);
     } else {
         run_items(j, begin, end, scratch);

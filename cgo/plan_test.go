@@ -97,8 +97,13 @@ func testPlans[F float](t *testing.T, dtype int) {
 						for _, step := range []int{1, 2, 3, 5, 16, 17, -1, -2, -3, -16, 0} {
 							planned(t, tier, kernel, []int{n}, []int{1}, []int{step}, x)
 							planned(t, tier, kernel, []int{n}, []int{2}, []int{step}, x)
+							planned(t, tier, kernel, []int{n}, []int{3}, []int{step}, x)
 							planned(t, tier, kernel, []int{3, n}, []int{n, 1}, []int{n*max(step, -step) + 1, step}, x)
 						}
+					}
+					for n := range 70 { // as short, to places in rows
+						planned(t, tier, kernel, []int{3, n + 1}, []int{3*n + 5, 3}, []int{n + 2, 1}, x)
+						planned(t, tier, kernel, []int{3, n + 1}, []int{3*n + 5, 3}, []int{3*n + 5, 3}, x)
 					}
 					for rows := range 70 { // short rows, apart from each other on one side or both
 						for _, gap := range []int{0, 1, 25, 1023 - rows} {
