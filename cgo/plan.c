@@ -376,7 +376,8 @@ static void size_tiles(job *j) {
     size_scratch(j, tiles, far && plan->n > FAR_TILE ? FAR_TILE : plan->n, 0);
 }
 
-/* Filled in where it stays: a copy of fields just written waits for them. By blocks where some dimension's neighbours are nearer to each other in src than the last one's, and both are long enough. */
+/* By blocks where some dimension's neighbours are nearer to each other in src than the last one's, and both are long enough. The job is
+ * filled in where it stays, since to copy fields that were just written takes as long as some items. */
 static void prepare(job *j, const gorsqrt_plan *plan, void *dst, const void *src) {
     *j = (job){.plan = plan, .dst = dst, .src = src, .units = plan->n, .unit_items = 1, .rows = -1};
     int const last = plan->ndim - 1;
