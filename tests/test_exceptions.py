@@ -238,10 +238,10 @@ def test_the_first_tensor(error):
                 print(raised)
         del sys.modules["gorsqrt._torch_door"]
         assert gorsqrt.rsqrt(x).tolist() == [0.5, 0.25]
-        print(_gorsqrt.torch_is_plain(x), "torch" in dir(gorsqrt))
+        print(_gorsqrt.torch_is_plain(x))
     """
     done = subprocess.run([sys.executable, "-c", dedent(code)], env={**os.environ}, capture_output=True, text=True)
-    assert done.stdout.split() == ["asked"] * 4 + ["True", "False"], done.stderr
+    assert done.stdout.split() == ["asked"] * 4 + ["True"], done.stderr
 
 
 @pytest.mark.spec("9.4")

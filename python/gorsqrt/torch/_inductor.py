@@ -13,7 +13,6 @@ This module is imported when Inductor is (gorsqrt._watch); if Inductor lacks a n
 here, the ops are calls that nothing is fused with.
 """
 
-import functools
 import operator
 
 import torch
@@ -164,9 +163,10 @@ def _become_out(match, out, fresh):
     match.graph.erase_node(fresh)
 
 
-@functools.cache  # once: gorsqrt may be reloaded
 def register():
     """Have Inductor fuse the ops, before the graph is parted into forward and backward, and lower what is left of them."""
+    if lowerings.get(FRESH) is _lower:  # gorsqrt has been reloaded
+        return
     fresh = CallFunction(FRESH, KeywordArg("x"), _users=MULTIPLE)
     copy = CallFunction(_COPY, KeywordArg("out"), KeywordArg("fresh"), _users=MULTIPLE)
     register_graph_pattern(fresh, _becomes_torchs, pass_dict=joint_graph.patterns)(_become_torchs)

@@ -139,7 +139,9 @@ class Rsqrt(_SingleLevelFunction):
     One level only: the dispatcher has taken functorch's levels apart before it calls the Autograd kernel.
     """
 
-    forward = staticmethod(torch_fresh)
+    @staticmethod
+    def forward(x):
+        return torch_fresh(x)
 
     @staticmethod
     def setup_context(ctx, _inputs, output):
