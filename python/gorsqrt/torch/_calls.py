@@ -14,7 +14,8 @@ from ._ops import COMPUTED, FRESH, IN_PLACE, OUT, TORCH_RSQRT, TORCH_RSQRT_, Rsq
 
 # torch's own function has our bits of these on the CPU, whatever stands between the call and its kernel.
 _TORCHS_BITS = frozenset({torch.float32, torch.float64})
-_FEW = 4096  # items that torch's function and our kernel after it compute sooner than Python can record
+# Up to so many items torch's function and our kernel after it take less time than Python needs to record within transforms.
+_FEW, _FEW_COMPLEX = 1 << 18, 1 << 11
 
 
 def rsqrt(input, out=None):
@@ -80,7 +81,7 @@ def _in_derivative(x):
     if x.dtype not in COMPUTED or not {t.key() for t in functorch.get_interpreter_stack()} <= _SAVING:
         return FRESH(x)
     x_inside = _unwrapped(x)
-    if x_inside is None or x_inside.numel() > _FEW:
+    if x_inside is None or x_inside.numel() > (_FEW_COMPLEX if x.is_complex() else _FEW):
         return FRESH(x)
     y = TORCH_RSQRT(x)
     torch_into(_unwrapped(y), x_inside)
