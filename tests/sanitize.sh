@@ -53,10 +53,10 @@ address)
     each_tier=$(files calls layouts hostile) best=
     if [ -z "$quick" ]; then
         each_tier=$(files calls complex dlpack dtypes hostile layouts threads values)
-        # Not among them: what Inductor (torch_compile) and bench/ compile is not instrumented; the runtime's double must be
+        # Not among them: what Inductor (torch_compile, inductor, tracers, patch) and bench/ compile is not instrumented; the runtime's double must be
         # preloaded, and so must the sanitizer (gpu, torch_cuda); the sanitizer itself takes more than the limits of memory (limits);
         # the last four build, install, and count.
-        best=$(ls tests/test_*.py | grep -Ev '_(torch_compile|bench|gpu|torch_cuda|torch_cuda_rules|limits|package|build|references|allocation)\.py')
+        best=$(ls tests/test_*.py | grep -Ev '_(torch_(compile|inductor|tracers|patch)|bench|gpu|torch_cuda|torch_cuda_rules|limits|package|build|references|allocation)\.py')
     elif has avx512vl; then
         GORSQRT_ISA=avx512 tests "$libraries" -k "$possible" $each_tier
     fi
