@@ -352,3 +352,10 @@ def test_another_torch_rsqrt_is_noticed():
     done = subprocess.run([sys.executable, "-W", "ignore", "-c", lines], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert done.stdout == "rsqrt(): torch.rsqrt answers with a tensor of another kind\nTrue\n"
+
+
+@pytest.mark.spec("7.1")
+def test_the_torch_here_is_known():
+    """Ordinary tensors are read directly, of the oldest torch as of the newest."""
+    assert gorsqrt.show_config("dicts")["torch"] == "fast"
+    assert gorsqrt._gorsqrt.torch_is_plain(torch.ones(1))

@@ -98,7 +98,7 @@ static struct {
     uint64_t conj_keys;                /* of a complex tensor that is its memory's conjugate */
     PyObject *level_dict, *level_name; /* where torch.autograd.forward_ad keeps its level: -1 if none is active */
     PyObject *rsqrt[2];                /* torch's own functions: fresh, in place */
-    PyObject *saved_hooks;             /* answers the innermost hooks on saved tensors, None if there are none */
+    PyObject *saved_hooks; /* answers the innermost hooks on saved tensors, or None; itself None if torch is too old */
     PyObject *function, *no_function; /* __torch_function__ of classes that leave it torch's, and of those that switch it off */
 } door;
 
@@ -590,6 +590,7 @@ static PyObject *record(bool in_place, PyObject *input) {
         return PyObject_CallFunctionObjArgs(door.rsqrt[in_place], input, NULL);
     bool const is_complex = t.dtype == GORSQRT_C64 || t.dtype == GORSQRT_C128;
     if (t.n > (is_complex ? FEW_COMPLEX : FEW)) return NULL;
+    if (door.saved_hooks == Py_None) return NULL;
     PyObject *hooks = PyObject_CallFunctionObjArgs(door.saved_hooks, Py_False, NULL);
     Py_XDECREF(hooks);
     if (hooks != Py_None) return NULL;

@@ -78,7 +78,7 @@ def open_door():
             _autocast_keys("cuda"),
             vars(torch.autograd.forward_ad),
             (torch._C._VariableFunctions.rsqrt, torch._C._VariableFunctions.rsqrt_),
-            torch._C._autograd._top_saved_tensors_default_hooks,
+            getattr(torch._C._autograd, "_top_saved_tensors_default_hooks", None),
             torch.Tensor.__torch_function__.__func__,
             torch._C._disabled_torch_function_impl,
         )
