@@ -79,7 +79,7 @@ def test_the_saved_result_is_the_result(dtype):
     """One memory, whose later change backward notices."""
     leaf = values(65, dtype).requires_grad_()
     y = gorsqrt.rsqrt(leaf)
-    saved = y.grad_fn._saved_result
+    (saved,) = y.grad_fn.saved_tensors if hasattr(y.grad_fn, "saved_tensors") else (y.grad_fn._saved_result,)
     assert saved.data_ptr() == y.data_ptr()
     same_bits(saved, expected(leaf))
     y.mul_(2)
@@ -332,6 +332,10 @@ def test_copies_of_a_recorded_result():
     same_bits(copy.deepcopy(y), expected(leaf))
 
 
+# Of 16 bits and complex numbers torch's own node is used only if torch tells of hooks on saved tensors.
+HAS_HOOKS = hasattr(torch._C._autograd, "_top_saved_tensors_default_hooks")
+
+
 @pytest.mark.spec("9.1")
 def test_another_torch_rsqrt_is_noticed():
     """Who replaces torch's own kernel with one that answers with its input gets an error, and an untouched input."""
@@ -351,7 +355,7 @@ def test_another_torch_rsqrt_is_noticed():
     lines = "\n".join(line[4:] for line in code.splitlines())
     done = subprocess.run([sys.executable, "-W", "ignore", "-c", lines], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    assert done.stdout == "rsqrt(): torch.rsqrt answers with a tensor of another kind\nTrue\n"
+    assert done.stdout == "rsqrt(): torch.rsqrt answers with a tensor of another kind\n" * HAS_HOOKS + "True\n"
 
 
 @pytest.mark.spec("7.1")
