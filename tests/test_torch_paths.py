@@ -195,6 +195,22 @@ class Switched(torch.nn.Parameter):
     """Its __torch_function__ is switched off, as Parameter's is."""
 
 
+class Handled(torch.Tensor):
+    """Its __torch_function__ is its own, and answers with no tensor."""
+
+    @classmethod
+    def __torch_function__(cls, func, types, args=(), kwargs=None):
+        return func.__name__ if "rsqrt" in func.__name__ else super().__torch_function__(func, types, args, kwargs or {})
+
+
+@pytest.mark.spec("7.7")
+@pytest.mark.parametrize("grad", [False, True])
+@pytest.mark.parametrize("dtype", REAL + COMPLEX, ids=str)
+def test_a_subclass_that_answers_itself(dtype, grad):
+    x = values(65, dtype).as_subclass(Handled).requires_grad_(grad)
+    assert (gorsqrt.rsqrt(x), gorsqrt.rsqrt_(x)) == (torch.rsqrt(x), torch.rsqrt_(x)) == ("rsqrt", "rsqrt_")
+
+
 class Asked(type(torch.Tensor)):
     @property
     def __torch_function__(cls):

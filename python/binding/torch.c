@@ -618,10 +618,9 @@ static PyObject *class_of_results(PyTypeObject *type) {
     return result;
 }
 
-static PyObject *call_subclass(bool in_place, PyObject *input) {
-    PyObject *const class = class_of_results(Py_TYPE(input));
+static PyObject *call_subclass(bool in_place, PyObject *input, PyObject *class) {
     torch_look t;
-    if (class == NULL || !look(&t, (char *)input + door.tensor_at, in_place) || t.dtype == GORSQRT_DTYPES) return NULL;
+    if (!look(&t, (char *)input + door.tensor_at, in_place) || t.dtype == GORSQRT_DTYPES) return NULL;
     if (in_place) return call_into("rsqrt_", true, input, TORCH_TENSOR, input, TORCH_TENSOR);
     PyObject *const plain = call_fresh(input, TORCH_KERNEL);
     if (plain == NULL || class == (PyObject *)torch_tensor) return plain;
@@ -649,9 +648,11 @@ PyObject *torch_call_directly(bool in_place, PyObject *input) {
     PyTypeObject *const type = Py_TYPE(input);
     if (torch_tensor == NULL || !PyType_IsSubtype(type, torch_tensor) || !is_quiet(&inference) || is_dual(input)) return NULL;
     bool const is_subclass = type != torch_tensor && type != torch_parameter;
+    PyObject *const class = is_subclass ? class_of_results(type) : (PyObject *)torch_tensor;
+    if (class == NULL) return NULL;
     if (is_strided(input, in_place, inference, &on_cuda)) {
         if (is_recorded(input)) return on_cuda ? NULL : record(in_place, input);
-        return is_subclass ? call_subclass(in_place, input) : NULL;
+        return is_subclass ? call_subclass(in_place, input, class) : NULL;
     }
     if (PyErr_Occurred() || in_place || is_subclass || keys_of(input) != door.conj_keys) return NULL;
     return call_conjugate(input);
