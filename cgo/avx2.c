@@ -131,8 +131,10 @@ AVX2 static __attribute__((noinline)) void rsqrt_f32_any_block(float *y, const f
 }
 
 AVX2 INLINE void rsqrt_f32_items(float *y, const float *x, size_t n, bool streaming) {
-    size_t i = 0;
-    for (; i + F32_BLOCK * F32S <= n; i += F32_BLOCK * F32S) {
+    size_t const step = F32_BLOCK * F32S, whole = n / step;
+    bool const from_end = begins_at_end(y, x);
+    for (size_t k = 0; k < whole; k++) {
+        size_t const i = (from_end ? whole - 1 - k : k) * step;
         __m256 x_f32x8[F32_BLOCK], g[F32_BLOCK], h[F32_BLOCK], y_f32x8[F32_BLOCK];
         for (int j = 0; j < F32_BLOCK; j++) x_f32x8[j] = _mm256_loadu_ps(x + i + j * F32S);
         if (__builtin_expect(!seed_f32s(g, h, x_f32x8, F32_DIVIDED, F32_BLOCK), 0)) {
@@ -148,6 +150,7 @@ AVX2 INLINE void rsqrt_f32_items(float *y, const float *x, size_t n, bool stream
             }
         }
     }
+    size_t i = whole * step;
     for (; i + 4 * F32S <= n; i += 4 * F32S) { /* at most once; but gcc would make a slow memcpy of the stores beside a loop */
         __m256 x_f32x8[F32_BLOCK], g[F32_BLOCK], h[F32_BLOCK], y_f32x8[F32_BLOCK];
         for (int j = 0; j < 4; j++) x_f32x8[j] = _mm256_loadu_ps(x + i + j * F32S);
@@ -343,8 +346,10 @@ AVX2 INLINE bool are_ordinary_f64s(const __m256d *x_f64x4) {
 
 AVX2 INLINE void rsqrt_f64_items(double *y, const double *x, size_t n, bool streaming) {
     __m256d const one_f64x4 = _mm256_set1_pd(1.0);
-    size_t i = 0;
-    for (; i + F64_BLOCK * F64S <= n; i += F64_BLOCK * F64S) {
+    size_t const step = F64_BLOCK * F64S, whole = n / step;
+    bool const from_end = begins_at_end(y, x);
+    for (size_t k = 0; k < whole; k++) {
+        size_t const i = (from_end ? whole - 1 - k : k) * step;
         __m256d x_f64x4[F64_BLOCK], y_f64x4[F64_BLOCK];
         for (int j = 0; j < F64_BLOCK; j++) x_f64x4[j] = _mm256_loadu_pd(x + i + j * F64S);
         if (__builtin_expect(are_ordinary_f64s(x_f64x4), 1)) {
@@ -360,6 +365,7 @@ AVX2 INLINE void rsqrt_f64_items(double *y, const double *x, size_t n, bool stre
             }
         }
     }
+    size_t i = whole * step;
     for (; i < n; i += F64S) {
         __m256i const rest = _mm256_loadu_si256((const __m256i *)(lanes_i64 + F64S - (n - i < F64S ? n - i : F64S)));
         __m256d const root_f64x4 = _mm256_sqrt_pd(_mm256_maskload_pd(x + i, rest));

@@ -44,7 +44,7 @@ enum {
     F64_DIVIDED_INTEL = 1,
     F64S = 8,
     PAIRS = 2,    /* vectors of re and of im that are computed together, beside the second half of as many */
-    AHEAD = 4096, /* bytes: what memory is asked for in advance; beyond the end that does nothing */
+    AHEAD = 4096, /* bytes: what memory is asked for in advance; outside the arrays that does nothing */
 };
 
 /* By the value's kind, from the lowest digit: nans quieted (2 2), a zero's infinity (6), +1 as computed (0), -inf a nan (3), +inf
@@ -160,13 +160,13 @@ AVX512 INLINE bool are_ordinary_f32s(const __m512 *x_f32x16) {
     return _mm512_cmpge_epu32_mask(most_u32x16, range_u32x16) == 0;
 }
 
-/* Asks for the line of x or y that is needed AHEAD bytes later. Stores past the caches leave y alone, and Intel's other ones wait
- * for their lines. Zen 4's f32 gains nothing by it. */
-AVX512 INLINE void prefetch(const void *y, const void *x, bool streaming) {
+/* Asks for the line of x or y that a loop needs `ahead` bytes later, or before. Stores past the caches leave y alone, and Intel's
+ * other ones wait for their lines. Zen 4's f32 gains nothing by it. */
+AVX512 INLINE void prefetch(const void *y, const void *x, ptrdiff_t ahead, bool streaming) {
     if (streaming) {
-        __builtin_prefetch((const char *)x + AHEAD, 0, 3);
+        __builtin_prefetch((const char *)x + ahead, 0, 3);
     } else if (gorsqrt_intel) {
-        __builtin_prefetch((const char *)y + AHEAD, 1, 3);
+        __builtin_prefetch((const char *)y + ahead, 1, 3);
     }
 }
 
@@ -220,12 +220,14 @@ AVX512 static __attribute__((noinline)) void rsqrt_f32_rest(float *y, const floa
 }
 
 AVX512 INLINE void rsqrt_f32_items(float *y, const void *x, size_t n, enum source from, bool streaming) {
-    size_t i = 0;
+    size_t const step = F32_BLOCK * F32S, whole = n / step;
+    bool const from_end = begins_at_end(y, x);
     bool wary = false;
-    for (; i + F32_BLOCK * F32S <= n; i += F32_BLOCK * F32S) {
+    for (size_t k = 0; k < whole; k++) {
+        size_t const i = (from_end ? whole - 1 - k : k) * step;
         __m512 x_f32x16[F32_BLOCK], y_f32x16[F32_BLOCK];
         for (int j = 0; j < F32_BLOCK; j++) {
-            if (gorsqrt_intel) prefetch(y + i + j * F32S, (const float *)x + i + j * F32S, streaming);
+            if (gorsqrt_intel) prefetch(y + i + j * F32S, (const float *)x + i + j * F32S, AHEAD, streaming);
             x_f32x16[j] = load_f32x16(x, i + (size_t)j * F32S, 0xffff, from);
         }
         if (__builtin_expect(wary, 0)) wary = !are_ordinary_f32s(x_f32x16);
@@ -246,6 +248,7 @@ AVX512 INLINE void rsqrt_f32_items(float *y, const void *x, size_t n, enum sourc
             }
         }
     }
+    size_t i = whole * step;
     if (from == FROM_F32) {
         rsqrt_f32_rest(y + i, (const float *)x + i, n - i);
         return;
@@ -563,12 +566,14 @@ AVX512 INLINE bool are_ordinary_f64s(const __m512d *x_f64x8) {
 }
 
 AVX512 INLINE void rsqrt_f64_items(double *y, const double *x, size_t n, bool streaming) {
-    size_t i = 0;
+    size_t const step = F64_BLOCK * F64S, whole = n / step;
+    bool const from_end = begins_at_end(y, x);
     bool wary = false;
-    for (; i + F64_BLOCK * F64S <= n; i += F64_BLOCK * F64S) {
+    for (size_t k = 0; k < whole; k++) {
+        size_t const i = (from_end ? whole - 1 - k : k) * step;
         __m512d x_f64x8[F64_BLOCK], y_f64x8[F64_BLOCK];
         for (int j = 0; j < F64_BLOCK; j++) {
-            prefetch(y + i + j * F64S, x + i + j * F64S, streaming);
+            prefetch(y + i + j * F64S, x + i + j * F64S, from_end ? -AHEAD : AHEAD, streaming);
             x_f64x8[j] = _mm512_loadu_pd(x + i + j * F64S);
         }
         if (__builtin_expect(wary, 0)) wary = !are_ordinary_f64s(x_f64x8);
@@ -585,6 +590,7 @@ AVX512 INLINE void rsqrt_f64_items(double *y, const double *x, size_t n, bool st
             }
         }
     }
+    size_t i = whole * step;
     rsqrt_f64_rest(y + i, x + i, n - i);
 }
 

@@ -113,6 +113,13 @@ gorsqrt_places_kernel *gorsqrt_over_places(gorsqrt_kernel *kernel);
 extern bool gorsqrt_intel;
 bool gorsqrt_is_intel(void);
 
+/* Whether a loop that loads from x and stores to y begins at the end. A load waits for an earlier store whose address has the same
+ * last 12 bits, until that store is done. If y lies up to 1 KiB after x, modulo 4 KiB, an ascending loop meets that at every load
+ * (float64 past AMD's caches takes 1.45 times the time), and a descending one never does. Intel's ascend: they ask ahead. */
+static inline bool begins_at_end(const void *y, const void *x) {
+    return !gorsqrt_intel && ((uintptr_t)y - (uintptr_t)x) % 4096 - 1 < 1023;
+}
+
 /* How many of n items lie before the first whole cache line of dst. */
 static inline size_t items_to_line(const void *dst, size_t size, size_t n) {
     size_t const items = -(uintptr_t)dst % 64 / size;

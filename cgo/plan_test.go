@@ -2,6 +2,7 @@ package cgo
 
 import (
 	"fmt"
+	"math"
 	"math/rand/v2"
 	"slices"
 	"testing"
@@ -173,5 +174,47 @@ func moved(t *testing.T, name string, tier int, src, dst []byte, n, size, dstStr
 	}
 	if written(dst) {
 		t.Fatalf("%s: %d items of %d bytes, strides %d and %d: bytes outside were written", name, n, size, dstStride, srcStride)
+	}
+}
+
+// TestDistances computes in both directions: which one a kernel takes depends on how far the result lies from the input, modulo
+// 4 KiB, with ordinary stores and with those past the caches.
+func TestDistances(t *testing.T) {
+	t.Run("float32", func(t *testing.T) { testDistances[float32](t, F32) })
+	t.Run("float64", func(t *testing.T) { testDistances[float64](t, F64) })
+}
+
+func testDistances[F float](t *testing.T, dtype int) {
+	defer SetStreaming(math.MaxInt)
+	random := rand.New(rand.NewPCG(9, 10))
+	const page = 4096
+	size := int(unsafe.Sizeof(F(0)))
+	memory := guarded(t, 16)
+	for name, tier := range runningWays {
+		for _, from := range []int{1, math.MaxInt} {
+			SetStreaming(from)
+			for _, distance := range []int{0, size, 64, 512, 1024 - size, 1024, 2048, page - size} {
+				for fill, x := range fills[F](random, 1500) {
+					n := len(x)
+					src := unsafe.Slice((*F)(unsafe.Pointer(&memory[size])), n)
+					copy(src, x)
+					dst := memory[8*page-page+size+distance:]
+					wipe(dst)
+					plan := Plan{N: n, SrcSize: size, DstSize: size, NDim: 1, Tier: tier, Stages: 1}
+					plan.Shape[0], plan.DstStrides[0], plan.SrcStrides[0], plan.Stage[0] = n, size, size, Kernels(tier)[dtype]
+					if err := Execute(&plan, unsafe.Pointer(&dst[0]), unsafe.Pointer(&src[0])); err != nil {
+						t.Fatal(err)
+					}
+					for i, got := range unsafe.Slice((*F)(unsafe.Pointer(&dst[0])), n) {
+						if want := reference(x[i]); bits(got) != bits(want) {
+							t.Fatalf("%s, %s, %d bytes after: item %d is %#x, want %#x", name, fill, distance, i, bits(got), bits(want))
+						}
+					}
+					if written(dst[n*size:]) {
+						t.Fatalf("%s, %s, %d bytes after: bytes outside were written", name, fill, distance)
+					}
+				}
+			}
+		}
 	}
 }
