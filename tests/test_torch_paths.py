@@ -110,6 +110,33 @@ def test_layouts_with_a_gradient(dtype, view):
     assert base.grad.isfinite().all()
 
 
+@pytest.mark.spec("7.2", "7.3")
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.complex64, torch.complex128], ids=str)
+def test_in_place_on_many_items(dtype):
+    leaf = values(8192, dtype).requires_grad_()
+    x = leaf * 1
+    version = x._version
+    assert gorsqrt.rsqrt_(x) is x
+    assert x._version == version + 1
+    torch.testing.assert_close(x.detach(), gorsqrt.rsqrt(leaf.detach()), rtol=0, atol=0)
+    (grad,) = torch.autograd.grad(x.abs().sum(), leaf)
+    (fresh,) = torch.autograd.grad(gorsqrt.rsqrt(leaf).abs().sum(), leaf)
+    torch.testing.assert_close(grad, fresh, rtol=0, atol=0)
+    if dtype == torch.complex128:
+        twice = {"fast_mode": True}
+        assert torch.autograd.gradcheck(lambda x: gorsqrt.rsqrt_(x * 1), leaf, **twice)
+        assert torch.autograd.gradgradcheck(lambda x: gorsqrt.rsqrt_(x * 1), leaf, **twice)
+    square = leaf * leaf
+    needed = square.exp() * square  # saves square
+    gorsqrt.rsqrt_(square)
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        needed.abs().sum().backward()
+    before = leaf.detach().clone()
+    with pytest.raises(RuntimeError, match="a leaf Variable that requires grad"):
+        gorsqrt.rsqrt_(leaf)
+    assert torch.equal(leaf.detach(), before)
+
+
 @pytest.mark.spec("7.2", "7.5")
 def test_hooks_on_saved_tensors_see_our_bits():
     leaf, seen = values(65, HALF).requires_grad_(), []

@@ -10,7 +10,7 @@ from torch.utils._python_dispatch import _disable_current_modes
 import gorsqrt
 from gorsqrt._gorsqrt import torch_into, torch_is_plain
 
-from ._ops import COMPUTED, FRESH, IN_PLACE, OUT, TORCH_RSQRT, TORCH_RSQRT_, Rsqrt, counted, is_recorded, resize
+from ._ops import COMPUTED, FRESH, IN_PLACE, OUT, TORCH_RSQRT, TORCH_RSQRT_, Rsqrt, counted, is_recorded, recorded_in_place, resize
 
 # torch's own function has our bits of these on the CPU, whatever stands between the call and its kernel.
 _TORCHS_BITS = frozenset({torch.float32, torch.float64})
@@ -39,7 +39,7 @@ def rsqrt_(input):
     if _is_foreign(input):
         return _overridden(gorsqrt.rsqrt_, TORCH_RSQRT_, input)
     if torch_is_plain(input) and is_recorded(input):
-        return input.copy_(Rsqrt.apply(input)) if input.dtype in COMPUTED else TORCH_RSQRT_(input)
+        return recorded_in_place(input) if input.dtype in COMPUTED else TORCH_RSQRT_(input)
     transform = _innermost_transform()
     if transform is not None and _is_vmap(transform):
         _in_vmap(gorsqrt.rsqrt_, input, transform)

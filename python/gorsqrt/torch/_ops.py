@@ -159,6 +159,20 @@ class Rsqrt(_SingleLevelFunction):
         return (-0.5 * tangent.conj() * y.pow(3).conj()).conj()
 
 
+class RsqrtInPlace(Rsqrt):
+    """The same in x's memory. x is no leaf, no view and no dual tensor: torch has no reason to refuse."""
+
+    @staticmethod
+    def forward(x):
+        torch_into(x, x)
+        return x
+
+    @staticmethod
+    def setup_context(ctx, inputs, output):
+        ctx.mark_dirty(output)  # which counts the version
+        Rsqrt.setup_context(ctx, inputs, output)
+
+
 class RsqrtByOp(Rsqrt):
     """The same where compute gives y from x. apply switches both modes of recording off, and the levels below need them as
     they were."""
@@ -190,6 +204,16 @@ def _is_dual(x):
 def is_recorded(*tensors):
     """Whether a derivative of a function of these is asked for."""
     return (torch.is_grad_enabled() and any(x.requires_grad for x in tensors)) or any(map(_is_dual, tensors))
+
+
+MANY = 8192  # items; of fewer, a copy costs less than a Function in place does
+
+
+def recorded_in_place(x):
+    """In place on an ordinary tensor of a computed dtype, with its derivative."""
+    if x.numel() < MANY or x.is_leaf or x._is_view() or _is_dual(x):
+        return x.copy_(Rsqrt.apply(x))
+    return RsqrtInPlace.apply(x)
 
 
 def _autograd(keyset, x):
