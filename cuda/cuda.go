@@ -23,9 +23,9 @@ import (
 	"gorgonia.org/cu"
 )
 
-// The handles of the default streams, as the driver numbers them.
+// The handles of the default streams, CU_STREAM_LEGACY and CU_STREAM_PER_THREAD of the driver; 0 stands for the first one too.
 const (
-	LegacyStream    uintptr = 0
+	LegacyStream    uintptr = 1
 	PerThreadStream uintptr = 2
 )
 
@@ -45,8 +45,17 @@ func Apply(dst, src rsqrt.Array, stream uintptr) error {
 func ApplyIn(dst, src rsqrt.Array, integers rsqrt.DType, stream uintptr, beside ...uintptr) error {
 	var plan cgo.Plan
 	compute, err := rsqrt.DecideInto(&plan, dst, src, integers)
-	if err != nil || plan.N == 0 {
+	if err != nil {
 		return err
+	}
+	return Launch(&plan, compute, dst, src, stream, beside...)
+}
+
+// Launch enqueues what [rsqrt.DecideInto] or [rsqrt.DecideFresh] has decided of these arrays: the plan, and the dtype that is
+// computed in.
+func Launch(plan *cgo.Plan, compute rsqrt.DType, dst, src rsqrt.Array, stream uintptr, beside ...uintptr) error {
+	if plan.N == 0 {
+		return nil
 	}
 	if src.Device != rsqrt.CUDA {
 		return refusal("package cuda computes on CUDA devices; these arrays are in the CPU's memory")
@@ -61,7 +70,7 @@ func ApplyIn(dst, src rsqrt.Array, integers rsqrt.DType, stream uintptr, beside 
 			}
 		}
 		if err == nil {
-			err = gpu.launch(&plan, compute, dst, src, streamOf(stream))
+			err = gpu.launch(plan, compute, dst, src, streamOf(stream))
 		}
 		for _, other := range beside {
 			if err == nil {

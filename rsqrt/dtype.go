@@ -57,8 +57,8 @@ func (t DType) Size() int { return cgo.Size(int(t)) }
 func (t DType) real() bool    { return t <= F64 }
 func (t DType) complex() bool { return t == C64 || t == C128 }
 
-// computed is the dtype that an element of this one is computed in, where booleans and integers are cast to another first.
-func (t DType) computed(integers DType) DType {
+// Computed is the dtype that an element of this one is computed in, where booleans and integers are cast to another first.
+func (t DType) Computed(integers DType) DType {
 	if t.real() || t.complex() {
 		return t
 	}

@@ -47,7 +47,7 @@ func DecideInto(plan *cgo.Plan, dst, src Array, integers DType) (DType, error) {
 	if shared == yes && (dst.DType == src.DType || dst.dense() && src.dense()) {
 		return 0, errPartialOverlap
 	}
-	compute := src.DType.computed(integers)
+	compute := src.DType.Computed(integers)
 	if !fill(plan, compute, dst, src) {
 		return 0, noCast(compute, dst.DType)
 	}
@@ -78,7 +78,7 @@ func DecideFresh(plan *cgo.Plan, strides []int, src Array, integers DType) (DTyp
 	if len(src.Shape) > maxNDim {
 		return 0, TooManyDims(Src, len(src.Shape))
 	}
-	dst := Array{DType: src.DType.computed(integers), Shape: src.Shape, Strides: strides[:len(src.Shape)]}
+	dst := Array{DType: src.DType.Computed(integers), Shape: src.Shape, Strides: strides[:len(src.Shape)]}
 	like, size := src.Strides, src.DType.Size()
 	if dst.DType != src.DType && src.Device == CPU {
 		// On the CPU torch casts into a block of its own first, and that one's layout is then preserved.

@@ -94,7 +94,7 @@ func ExampleApply_overlap() {
 func reference(dst, src []byte, to, from DType) {
 	item, next := make([]byte, 16), make([]byte, 16)
 	copy(item, src[:from.Size()])
-	tier, computed := active.Load(), from.computed(DefaultDType())
+	tier, computed := active.Load(), from.Computed(DefaultDType())
 	steps, _ := casts(nil, tier.id, from, computed)
 	steps, _ = casts(append(steps, tier.kernels[computed]), tier.id, computed, to)
 	for _, step := range steps {

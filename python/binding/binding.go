@@ -60,7 +60,6 @@ func cacheLimit() (int, error) {
 // It returns gorsqrt's version.
 func Install(module string) (version string, err error) {
 	defer recovered(&err)
-	C.call_once_per_process()
 	if isa := variable("GORSQRT_ISA"); isa != "" {
 		if err := rsqrt.SetTier(isa); err != nil {
 			return "", fmt.Errorf("GORSQRT_ISA: %w", err)
@@ -73,7 +72,7 @@ func Install(module string) (version string, err error) {
 	if _, err := SetNumThreads(threads); err != nil {
 		return "", err
 	}
-	C.run_threads_from(C.CString(source)) // never freed: C keeps it
+	C.threads_come_from(C.CString(source)) // never freed: C keeps it
 	limit, err := cacheLimit()
 	if err != nil {
 		return "", err
@@ -182,9 +181,10 @@ func cudaDriver() *string {
 	return &unknown
 }
 
-// Decisions, called by call.c through the table in fork.c.
+// Decisions, called by decide.c through the table in go.c.
 
-// gorsqrtDecideInto plans 1/√src into dst. It answers whether it refuses, and then why.
+// gorsqrtDecideInto plans 1/√src into dst. On CUDA devices it fills in the index of the device. It answers whether it
+// refuses, and then why. It needs no GIL.
 //
 //export gorsqrtDecideInto
 func gorsqrtDecideInto(plan *C.gorsqrt_plan, dst, src *C.gorsqrt_array, refusal *C.gorsqrt_refusal) C.bool {
@@ -194,8 +194,16 @@ func gorsqrtDecideInto(plan *C.gorsqrt_plan, dst, src *C.gorsqrt_array, refusal 
 			return err
 		}
 		// The plan is the caller's, on its stack, for this call; it holds no Go pointer.
-		_ = locate(&y, &x) // to name two devices; without a driver by what they are
-		return rsqrt.PlanInto((*cgo.Plan)(unsafe.Pointer(plan)), y, x, integers(src))
+		decided := (*cgo.Plan)(unsafe.Pointer(plan))
+		unlocated := locate(&y, &x) // of no account if there is another reason, which needs no driver
+		if dst.is_open == 0 || src.is_open == 0 {
+			return rsqrt.PlanInto(decided, y, x, integers(src))
+		}
+		dst.index, src.index = C.int32_t(y.Index), C.int32_t(x.Index)
+		if _, err := rsqrt.DecideInto(decided, y, x, integers(src)); err != nil {
+			return err
+		}
+		return unlocated
 	})
 }
 
@@ -211,7 +219,7 @@ func gorsqrtDecideFresh(plan *C.gorsqrt_plan, strides *C.int64_t, dtype *C.int32
 		// Both are the caller's, on its stack, for this call.
 		places := unsafe.Slice((*int)(unsafe.Pointer(strides)), cgo.MaxNDim)
 		decide := rsqrt.PlanFresh
-		if src.launches != 0 {
+		if src.is_open != 0 {
 			decide = rsqrt.DecideFresh
 		}
 		result, err := decide((*cgo.Plan)(unsafe.Pointer(plan)), places, x, integers(src))
@@ -220,28 +228,25 @@ func gorsqrtDecideFresh(plan *C.gorsqrt_plan, strides *C.int64_t, dtype *C.int32
 	})
 }
 
-// gorsqrtLaunchInto enqueues 1/√src into dst on their CUDA device, and marks the end of it where C asks for that. It answers
-// whether it refuses, and then why. It needs no GIL, and may take long: the driver compiles what it is given first, and waits where
+// gorsqrtLaunch enqueues a plan of 1/√src into dst on their CUDA device, and marks the end of it if C asks for that. It answers
+// whether it refuses, and then why. It needs no GIL, and may take long: the driver compiles what it is given first, and waits if
 // a stream is full.
 //
-//export gorsqrtLaunchInto
-func gorsqrtLaunchInto(dst, src *C.gorsqrt_array, mark *C.gorsqrt_mark, refusal *C.gorsqrt_refusal) C.bool {
+//export gorsqrtLaunch
+func gorsqrtLaunch(plan *C.gorsqrt_plan, dst, src *C.gorsqrt_array, mark *C.gorsqrt_mark, refusal *C.gorsqrt_refusal) C.bool {
 	return refused(refusal, func() error {
 		y, x, err := arrays(dst, src)
+		if err == nil {
+			err = locate(&y, &x)
+		}
 		if err != nil {
 			return err
 		}
-		if err := locate(&y, &x); err != nil {
-			// What can be said without a driver comes first.
-			var plan cgo.Plan
-			if _, refused := rsqrt.DecideInto(&plan, y, x, integers(src)); refused != nil {
-				return refused
-			}
-			return err
-		}
+		// The plan is the caller's, on its stack, for this call; it holds no Go pointer.
+		decided := (*cgo.Plan)(unsafe.Pointer(plan))
 		stream, beside := streams(uintptr(dst.stream), uintptr(src.stream))
-		err = cuda.ApplyIn(y, x, integers(src), stream, beside...)
-		if err != nil || mark == nil || slices.Contains(x.Shape, 0) {
+		err = cuda.Launch(decided, x.DType.Computed(integers(src)), y, x, stream, beside...)
+		if err != nil || mark == nil || decided.N == 0 {
 			return err
 		}
 		event, err := cuda.Mark(x.Index, stream)
@@ -372,7 +377,7 @@ func arrays(dst, src *C.gorsqrt_array) (y, x rsqrt.Array, err error) {
 
 // array is C's array in Go's terms, without a copy: it is used only during the call in which C holds the argument.
 func array(operand rsqrt.Operand, a *C.gorsqrt_array) (rsqrt.Array, error) {
-	if a.device != C.CPU && a.launches == 0 {
+	if a.device != C.CPU && a.is_open == 0 {
 		return rsqrt.Array{Device: rsqrt.Device(a.device), Index: int(a.index)}, nil
 	}
 	if a.dtype == C.GORSQRT_DTYPES {
@@ -421,7 +426,7 @@ func cString(text string) *C.char {
 	return C.copied_text((*C.char)(unsafe.Pointer(unsafe.StringData(text))), C.size_t(len(text)))
 }
 
-// Fails to compile where C's numbers of the exceptions, operands and devices are not Go's.
+// Fails to compile if C's numbers of the exceptions, operands, devices and streams are not Go's.
 var (
 	_ = [1]struct{}{}[C.RUNTIME_ERROR-rsqrt.RuntimeError]
 	_ = [1]struct{}{}[C.TYPE_ERROR-rsqrt.TypeError]
@@ -432,6 +437,7 @@ var (
 	_ = [1]struct{}{}[C.DST-rsqrt.Dst]
 	_ = [1]struct{}{}[C.CUDA-rsqrt.CUDA]
 	_ = [1]struct{}{}[C.ELSEWHERE-rsqrt.Elsewhere]
+	_ = [1]struct{}{}[C.LEGACY_STREAM-cuda.LegacyStream]
 )
 
 // recovered makes an error of a panic.

@@ -1,48 +1,17 @@
-/* Arrays of the DLPack protocol, as a consumer and as a producer.
+/* Arrays of the DLPack protocol, as a consumer. (memory.c is a producer.)
  *
- * A producer's __dlpack__ answers with a capsule of a tensor. Whoever takes the tensor out renames the capsule, and owes the
- * tensor's deleter one call, whatever happens next: dlpack_take owes it to operand_release from the renaming on. */
-#include "binding.h"
+ * A producer's __dlpack__ answers with a capsule of a tensor. Whoever takes the tensor out renames the
+ * capsule, and owes the tensor's deleter one call, whatever happens next: the operand owes it from the
+ * renaming on. */
+#include "dlpack.h"
+#include "buffer.h"
+#include "memory.h"
 
+#include <pthread.h>
+#include <stdlib.h>
 #include <string.h>
 
-/* The protocol's structs, versions 0.x and 1.x; from its public specification, dlpack.h 1.3. */
-
-enum { DL_CPU = 1, DL_CUDA = 2, DL_CUDA_HOST = 3, DL_ROCM_HOST = 11, DL_CUDA_MANAGED = 13 };
-enum { DL_MAJOR = 1, DL_MINOR = 3 };
-enum { DL_READ_ONLY = 1, DL_COPIED = 2 };
-
-typedef struct {
-    void *data;
-    struct {
-        int32_t type, id;
-    } device;
-    int32_t ndim;
-    struct {
-        uint8_t code, bits;
-        uint16_t lanes;
-    } dtype;
-    int64_t *shape, *strides; /* in elements; strides may be NULL for C order */
-    uint64_t byte_offset;
-} dl_tensor;
-
-typedef struct dl_unversioned {
-    dl_tensor tensor;
-    void *context;
-    void (*deleter)(struct dl_unversioned *); /* may be NULL */
-} dl_unversioned;
-
-typedef struct dl_versioned {
-    struct {
-        uint32_t major, minor;
-    } version;
-    void *context;
-    void (*deleter)(struct dl_versioned *); /* may be NULL */
-    uint64_t flags;
-    dl_tensor tensor; /* of another major version the fields from here on mean something else */
-} dl_versioned;
-
-static const char unversioned_name[] = "dltensor", versioned_name[] = "dltensor_versioned";
+/* The names of capsules whose tensor has been taken out. */
 static const char used_unversioned_name[] = "used_dltensor", used_versioned_name[] = "used_dltensor_versioned";
 
 /* DLPack's type codes: numpy's kind where it has one, and the name, which the bits follow where it ends in no digits. */
@@ -55,9 +24,7 @@ static const struct {
     {0, "float8_e4m3fn"}, {0, "float8_e4m3fnuz"}, {0, "float8_e5m2"},   {0, "float8_e5m2fnuz"}, {0, "float8_e8m0fnu"},
     {0, "float6_e2m3fn"}, {0, "float6_e3m2fn"},   {0, "float4_e2m1fn"},
 };
-enum { DL_FLOAT = 2, DL_BFLOAT = 4, DL_COMPLEX = 5, DL_FLOAT8 = 7, DL_CODES = sizeof code / sizeof *code };
-
-/* Consumer. */
+enum { DL_CODES = sizeof code / sizeof *code };
 
 static int32_t where(int32_t device_type) {
     switch (device_type) {
@@ -117,22 +84,43 @@ static PyObject *ask_capsule(PyObject *object, bool written, uintptr_t stream) {
     return capsule;
 }
 
+static void delete(void *managed, bool versioned) {
+    PyObject *type, *value, *traceback;
+    PyErr_Fetch(&type, &value, &traceback); /* and so may a deleter */
+    if (versioned) {
+        dl_versioned *v = managed;
+        if (v->deleter) v->deleter(v);
+    } else {
+        dl_unversioned *u = managed;
+        if (u->deleter) u->deleter(u);
+    }
+    if (PyErr_Occurred()) PyErr_WriteUnraisable(NULL);
+    PyErr_Restore(type, value, traceback);
+}
+
+static void give_back(operand *o) {
+    delete(o->managed, o->versioned);
+    o->managed = NULL;
+    o->give_back = NULL;
+}
+
 /* Takes the tensor out of its capsule. 0, or -1 with an exception set and the capsule as it was. */
 static int open_capsule(operand *o, PyObject *capsule) {
     if (!PyCapsule_CheckExact(capsule)) {
         PyErr_Format(PyExc_BufferError, "__dlpack__ must return a capsule, not %R", (PyObject *)Py_TYPE(capsule));
         return -1;
     }
-    o->versioned = PyCapsule_IsValid(capsule, versioned_name);
-    if (!o->versioned && !PyCapsule_IsValid(capsule, unversioned_name)) {
+    o->versioned = PyCapsule_IsValid(capsule, DL_VERSIONED);
+    if (!o->versioned && !PyCapsule_IsValid(capsule, DL_UNVERSIONED)) {
         const char *name = PyCapsule_GetName(capsule);
-        PyErr_Format(PyExc_BufferError, "__dlpack__ must return a capsule named '%s' or '%s', not '%s'", versioned_name,
-                     unversioned_name, name ? name : "");
+        PyErr_Format(PyExc_BufferError, "__dlpack__ must return a capsule named '%s' or '%s', not '%s'", DL_VERSIONED,
+                     DL_UNVERSIONED, name ? name : "");
         return -1;
     }
-    void *const managed = PyCapsule_GetPointer(capsule, o->versioned ? versioned_name : unversioned_name);
+    void *const managed = PyCapsule_GetPointer(capsule, o->versioned ? DL_VERSIONED : DL_UNVERSIONED);
     if (PyCapsule_SetName(capsule, o->versioned ? used_versioned_name : used_unversioned_name) < 0) return -1;
     o->managed = managed;
+    o->give_back = give_back;
     return 0;
 }
 
@@ -184,7 +172,7 @@ static int read_tensor(operand *o, const dl_tensor *t, uintptr_t stream) {
     if (a->device == CUDA) {
         a->index = t->device.id;
         a->stream = stream ? stream : LEGACY_STREAM;
-        a->launches = 1;
+        a->is_open = 1;
     }
     if (t->ndim < 0) {
         PyErr_SetString(PyExc_BufferError, "__dlpack__: ndim is negative");
@@ -221,7 +209,7 @@ int dlpack_take(operand *o, bool written) {
 }
 
 bool dlpack_is_closed(const operand *o) {
-    return (o->container == DLPACK || o->container == ARRAY_API) && o->array.device == CUDA && !o->array.launches;
+    return (o->container == DLPACK || o->container == ARRAY_API) && o->array.device == CUDA && !o->array.is_open;
 }
 
 int dlpack_open(operand *o, bool written, uintptr_t stream) {
@@ -245,25 +233,6 @@ int dlpack_open(operand *o, bool written, uintptr_t stream) {
     }
     read_flags(o);
     return read_tensor(o, &v->tensor, stream);
-}
-
-static void delete(void *managed, bool versioned) {
-    PyObject *type, *value, *traceback;
-    PyErr_Fetch(&type, &value, &traceback); /* and so may a deleter */
-    if (versioned) {
-        dl_versioned *v = managed;
-        if (v->deleter) v->deleter(v);
-    } else {
-        dl_unversioned *u = managed;
-        if (u->deleter) u->deleter(u);
-    }
-    if (PyErr_Occurred()) PyErr_WriteUnraisable(NULL);
-    PyErr_Restore(type, value, traceback);
-}
-
-void dlpack_release(operand *o) {
-    if (o->managed) delete(o->managed, o->versioned);
-    o->managed = NULL;
 }
 
 /* What the device may still be at work on. The protocol has a producer keep the memory until the deleter is called, and says
@@ -313,158 +282,40 @@ void dlpack_hold(operand *y, operand *x, gorsqrt_mark mark) {
             h->managed[i] = operands[i]->managed;
             h->versioned[i] = operands[i]->versioned;
         }
-        operands[i]->managed = NULL; /* without memory for a note they stay for ever: that at least is safe */
+        operands[i]->managed = NULL; /* without memory for a note the tensors are kept: that is safe at least */
+        operands[i]->give_back = NULL;
     }
     if (h == NULL) return;
     h->mark = mark;
     enqueue(h);
 }
 
-void dlpack_forget(void) {
-    first_held = NULL; /* the parent's to give back */
+/* The tensors are the parent's to give back. */
+static void forget(void) {
+    first_held = NULL;
     last_held = &first_held;
 }
 
-/* Producer: of a result's block. */
-
-/* One of the two tensors, and the strides in elements that it points to; its context is the block, to which it has a reference.
- * The deleters run in any thread, without the GIL and after the interpreter's end. */
-typedef struct {
-    union {
-        dl_versioned versioned;
-        dl_unversioned unversioned;
-    } managed; /* first: its address is this one's */
-    int64_t strides[];
-} lent;
-
-static void delete_versioned(dl_versioned *v) {
-    block_drop(v->context);
-    free(v);
+/* From the load on, since another thread may fork before the import ends. */
+__attribute__((constructor(102))) static void watch_forks(void) {
+    pthread_atfork(NULL, NULL, forget);
 }
 
-static void delete_unversioned(dl_unversioned *u) {
-    block_drop(u->context);
-    free(u);
+/* Fresh results. */
+
+fresh dlpack_fresh(const operand *like, int32_t dtype, const int64_t *strides) {
+    return like->array.device == CPU ? buffer_fresh(like, dtype, strides) : memory_fresh_on_device(like, dtype, strides);
 }
 
-/* A capsule that dies unopened has its tensor still. */
-static void end_versioned(PyObject *capsule) {
-    if (PyCapsule_IsValid(capsule, versioned_name)) delete_versioned(PyCapsule_GetPointer(capsule, versioned_name));
+fresh dlpack_fresh_in_namespace(const operand *like, int32_t dtype, const int64_t *strides) {
+    const gorsqrt_array *const a = &like->array;
+    return a->device == CPU ? memory_fresh(dtype, a->ndim, a->shape, strides) : memory_fresh_on_device(like, dtype, strides);
 }
 
-static void end_unversioned(PyObject *capsule) {
-    if (PyCapsule_IsValid(capsule, unversioned_name)) delete_unversioned(PyCapsule_GetPointer(capsule, unversioned_name));
-}
-
-PyObject *dlpack_device(const block *b) {
-    return b->go ? Py_BuildValue("ii", DL_CUDA, (int)b->device) : Py_BuildValue("ii", DL_CPU, 0);
-}
-
-static void fill_tensor(dl_tensor *t, const block *b, int64_t *strides) {
-    static const uint8_t type[GORSQRT_COMPUTED] = {
-        [GORSQRT_F16] = DL_FLOAT, [GORSQRT_BF16] = DL_BFLOAT, [GORSQRT_F32] = DL_FLOAT,
-        [GORSQRT_F64] = DL_FLOAT, [GORSQRT_C64] = DL_COMPLEX, [GORSQRT_C128] = DL_COMPLEX,
-    };
-    int64_t const size = gorsqrt_item_size[b->dtype];
-    t->data = b->bytes > 0 ? b->data : NULL;
-    t->device.type = b->go ? DL_CUDA : DL_CPU;
-    t->device.id = b->go ? b->device : 0;
-    t->ndim = b->ndim;
-    t->dtype.code = type[b->dtype];
-    t->dtype.bits = (uint8_t)(8 * size);
-    t->dtype.lanes = 1;
-    t->shape = b->shape;
-    t->strides = strides;
-    t->byte_offset = 0;
-    for (int d = 0; d < b->ndim; d++) strides[d] = b->strides[d] / size;
-}
-
-/* A copy of a block; NULL with an exception set. */
-static block *copied(const block *b) {
-    block *copy = block_new(b->dtype, b->ndim, b->shape, b->strides);
-    if (copy && b->bytes > 0) memcpy(copy->data, b->data, (size_t)b->bytes);
-    return copy;
-}
-
-/* Reads a pair of integers unless it is None. False with an exception set. */
-static bool read_pair(PyObject *pair, const char *name, int *first, int *second) {
-    if (pair == Py_None) return true;
-    if (PyTuple_Check(pair)) {
-        if (PyArg_ParseTuple(pair, "ii", first, second)) return true;
-        if (!PyErr_ExceptionMatches(PyExc_TypeError) && !PyErr_ExceptionMatches(PyExc_OverflowError)) return false;
-    }
-    PyErr_Format(PyExc_TypeError, "__dlpack__: %s must be a pair of integers", name);
-    return false;
-}
-
-/* Lets the consumer's stream, as the protocol numbers it, wait for a block's. False with an exception set. */
-static bool ready_on(const block *b, PyObject *stream) {
-    if (b->go == NULL) {
-        if (stream != Py_None) PyErr_SetString(PyExc_BufferError, "__dlpack__: the CPU has no streams; stream must be None");
-        return stream == Py_None;
-    }
-    long long const number = stream == Py_None ? LEGACY_STREAM : PyLong_AsLongLong(stream);
-    if (PyErr_Occurred()) return false;
-    if (number == -1 || number == LEGACY_STREAM || b->bytes == 0) return true; /* no wish to wait; the block's own */
-    if (number < 0 || number == 0) {
-        PyErr_SetString(PyExc_ValueError, "__dlpack__: stream must be None, -1, 1, 2 or a stream's handle");
-        return false;
-    }
-    const gorsqrt_go *const go = go_ask();
-    gorsqrt_refusal refusal;
-    if (go == NULL || !go->order(b->device, (uintptr_t)number, &refusal)) return go != NULL;
-    refusal_raise("__dlpack__", false, &refusal);
-    return false;
-}
-
-PyObject *dlpack_export(block *b, PyObject *args, PyObject *kwargs) {
-    static char *names[] = {"stream", "max_version", "dl_device", "copy", NULL};
-    PyObject *stream = Py_None, *version = Py_None, *device = Py_None, *copy = Py_None;
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "|$OOOO:__dlpack__", names, &stream, &version, &device, &copy)) return NULL;
-    int const here = b->go ? DL_CUDA : DL_CPU, number = b->go ? (int)b->device : 0;
-    int major = 0, minor = 0, device_type = here, device_id = number;
-    if (!read_pair(version, "max_version", &major, &minor) || !read_pair(device, "dl_device", &device_type, &device_id))
-        return NULL;
-    if (device_type != here || (b->go && device_id != number)) {
-        PyErr_Format(PyExc_BufferError, "__dlpack__: the memory is %s; dl_device must be (%d, %d)",
-                     b->go ? "a CUDA device's" : "the CPU's", here, number);
-        return NULL;
-    }
-    int const copies = copy == Py_None ? 0 : PyObject_IsTrue(copy);
-    if (copies > 0 && b->go) {
-        PyErr_SetString(PyExc_BufferError, "__dlpack__: memory on a CUDA device is not copied; copy must be None or False");
-        return NULL;
-    }
-    if (copies < 0 || !ready_on(b, stream)) return NULL;
-    lent *l = malloc(sizeof *l + (size_t)b->ndim * sizeof(int64_t));
-    if (l == NULL) return PyErr_NoMemory();
-    if (copies) {
-        b = copied(b);
-        if (b == NULL) {
-            free(l);
-            return NULL;
-        }
-    } else {
-        atomic_fetch_add(&b->references, 1);
-    }
-    PyObject *capsule;
-    if (major >= DL_MAJOR) {
-        dl_versioned *v = &l->managed.versioned;
-        v->version.major = DL_MAJOR;
-        v->version.minor = 0; /* nothing that is newer is used */
-        v->context = b;
-        v->deleter = delete_versioned;
-        v->flags = copies ? DL_COPIED : 0;
-        fill_tensor(&v->tensor, b, l->strides);
-        capsule = PyCapsule_New(v, versioned_name, end_versioned);
-        if (capsule == NULL) delete_versioned(v);
-    } else {
-        dl_unversioned *u = &l->managed.unversioned;
-        u->context = b;
-        u->deleter = delete_unversioned;
-        fill_tensor(&u->tensor, b, l->strides);
-        capsule = PyCapsule_New(u, unversioned_name, end_unversioned);
-        if (capsule == NULL) delete_unversioned(u);
-    }
-    return capsule;
+PyObject *dlpack_to_namespace(const operand *input, PyObject *result) {
+    PyObject *adapter = PyImport_ImportModule("gorsqrt.array_api");
+    PyObject *array = adapter ? PyObject_CallMethod(adapter, "like", "OO", input->object, result) : NULL;
+    Py_XDECREF(adapter);
+    Py_DECREF(result);
+    return array;
 }

@@ -1,6 +1,10 @@
-/* The express lane: calls that need no decision, answered in C with the kernels that Go has laid out. It also serves a forked
- * child, without loading anything. */
-#include "binding.h"
+/* The express lane: calls that need no decision, answered in C with the kernels that Go has laid out. It
+ * also serves a forked child, without loading anything. */
+#include "express.h"
+#include "buffer.h"
+#include "numpy.h"
+#include "run.h"
+#include "torch_door.h"
 
 /* An array that needs no decision: contiguous in C order, of a dtype that is computed as itself. */
 typedef struct {
@@ -10,10 +14,11 @@ typedef struct {
     int32_t dtype, ndim;
     bool read_only;
     container container;
-    Py_buffer view; /* held until plain_release where view.obj is set */
+    Py_buffer view; /* held until plain_release if view.obj is set */
 } plain;
 
-/* Counts the items, and their bytes. False if they are more than can be, or a length is negative: that needs a decision. */
+/* Counts the items, and their bytes. False if they are more than can be, or a length is negative: that
+ * needs a decision. */
 static inline bool count(plain *p, int64_t *bytes) {
     p->n = 1;
     for (int d = 0; d < p->ndim; d++) {
@@ -22,8 +27,8 @@ static inline bool count(plain *p, int64_t *bytes) {
     return !__builtin_mul_overflow(p->n, (int64_t)gorsqrt_item_size[p->dtype], bytes);
 }
 
-/* Whether the object is one of the containers that this lane knows, and plain; if so, plain_release must follow. Sets no
- * exception. */
+/* Whether the object is one of the containers that this lane knows, and plain; if so, plain_release must
+ * follow. Sets no exception, but by the door of torch. */
 WITHOUT_CANARY static bool plain_take(plain *p, PyObject *object, bool written) {
     PyTypeObject *type = Py_TYPE(object);
     p->view.obj = NULL;
@@ -87,21 +92,24 @@ static void plain_release(plain *p, bool failed) {
 }
 
 static fresh like_plain(const plain *p) {
-    if (p->container == NUMPY_ARRAY) return result_numpy(numpy.array_type, p->dtype, p->ndim, p->shape, NULL, NULL);
-    if (p->container == ARRAY_ARRAY) return result_array_array(p->dtype, p->n);
-    int64_t strides[GORSQRT_MAX_NDIM], step = p->container == BUFFER ? gorsqrt_item_size[p->dtype] : 1;
+    if (p->container == NUMPY_ARRAY) return numpy_fresh(numpy.array_type, p->dtype, p->ndim, p->shape, NULL, NULL);
+    if (p->container == ARRAY_ARRAY) return buffer_array(p->dtype, p->n);
+    int64_t strides[GORSQRT_MAX_NDIM], step = gorsqrt_item_size[p->dtype];
     for (int d = p->ndim - 1; d >= 0; d--) {
         strides[d] = step;
-        step =
-            (int64_t)((uint64_t)step * (uint64_t)(p->shape[d] > 1 ? p->shape[d] : 1)); /* means nothing if there are no items */
+        step = (int64_t)((uint64_t)step * (uint64_t)(p->shape[d] > 1 ? p->shape[d] : 1)); /* means nothing without items */
     }
-    return p->container == BUFFER ? result_memoryview(p->dtype, p->ndim, p->shape, strides)
-                                  : torch_result(-1, p->dtype, p->ndim, p->shape, strides);
+    return buffer_memoryview(p->dtype, p->ndim, p->shape, strides);
+}
+
+bool express_knows(PyTypeObject *type) {
+    return type == numpy.array_type || type == array_array_type || type == &PyMemoryView_Type;
 }
 
 WITHOUT_CANARY PyObject *express_fresh(PyObject *input) {
     plain x;
     if (!plain_take(&x, input, false)) return NULL;
+    if (x.container == TORCH_TENSOR) return NULL; /* torch_calls.c answers */
     fresh y = like_plain(&x);
     if (y.object && run_plain(x.dtype, x.n, y.data, x.data) < 0) Py_CLEAR(y.object);
     plain_release(&x, y.object == NULL);
@@ -113,7 +121,7 @@ WITHOUT_CANARY PyObject *express_in_place(PyObject *input) {
     if (!plain_take(&x, input, true)) return NULL;
     PyObject *result = NULL;
     if (!x.read_only && run_plain(x.dtype, x.n, x.data, x.data) == 0) result = Py_NewRef(input);
-    if (x.container == TORCH_TENSOR) torch_written(input);
+    if (x.container == TORCH_TENSOR) torch_count_write(input);
     plain_release(&x, result == NULL);
     return result;
 }
@@ -129,7 +137,7 @@ WITHOUT_CANARY PyObject *express_out(PyObject *input, PyObject *out) {
         uintptr_t const bytes = (uintptr_t)(x.n * gorsqrt_item_size[x.dtype]);
         if (same && (from == to || from + bytes <= to || to + bytes <= from)) {
             if (run_plain(x.dtype, x.n, y.data, x.data) == 0) result = Py_NewRef(out);
-            if (y.container == TORCH_TENSOR) torch_written(out);
+            if (y.container == TORCH_TENSOR) torch_count_write(out);
         }
         plain_release(&x, result == NULL);
     }

@@ -1,6 +1,10 @@
 /* jax's arrays and tracers. jax computes them itself, eagerly and under its transformations, by calling a function of ours that
  * XLA knows as "gorsqrt" (gorsqrt/jax.py): it allocates the result, and nothing here owns memory of jax's. */
-#include "binding.h"
+#include "jax.h"
+#include "numpy.h"
+
+#include <stdatomic.h>
+#include <stdlib.h>
 
 /* What XLA calls a foreign function with; from the public header of its interface, xla/ffi/api/c_api.h, version 0.x. Only what is
  * read here is declared. A struct begins with its size, and grows at its end. */
@@ -152,7 +156,7 @@ static void *xla_rsqrt_cuda(xla_call *call) {
         .dtype = dtype,
         .ndim = 1,
         .device = CUDA,
-        .launches = 1,
+        .is_open = 1,
         .index = -1,
         .stream = where.stream ? (uintptr_t)where.stream : LEGACY_STREAM,
         .default_dtype = -1,
@@ -161,8 +165,9 @@ static void *xla_rsqrt_cuda(xla_call *call) {
     dst.data = y->data;
     static atomic_uint calls;
     if (atomic_fetch_add(&calls, 1) % COLLECT_EVERY == COLLECT_EVERY - 1) go_now->collect();
+    gorsqrt_plan plan;
     gorsqrt_refusal refusal;
-    if (go_now->launch_into(&dst, &src, NULL, &refusal)) {
+    if (go_now->decide_into(&plan, &dst, &src, &refusal) || go_now->launch(&plan, &dst, &src, NULL, &refusal)) {
         error = failed(call, XLA_INTERNAL, refusal.text ? refusal.text : "gorsqrt: out of memory");
         free(refusal.text);
     }
@@ -189,7 +194,8 @@ static PyObject *adapter(void) {
     return PyImport_ImportModule("gorsqrt.jax");
 }
 
-int jax_take(operand *o) {
+int jax_take(operand *o, bool written) {
+    (void)written;
     PyObject *module = adapter();
     PyObject *device = module ? PyObject_CallMethod(module, "device", "O", o->object) : NULL;
     Py_XDECREF(module);

@@ -1,5 +1,8 @@
-/* numpy's C API, without numpy at build time or at import. */
-#include "binding.h"
+/* numpy's arrays and scalars, without numpy at build time or at import: its C API is a table that an
+ * imported numpy holds, and the starts of its structs don't change. Large fresh arrays have memory of
+ * the pool. */
+#include "numpy.h"
+#include "pool.h"
 
 #include <string.h>
 
@@ -71,18 +74,6 @@ static void *pooled_realloc(void *context, void *memory, size_t bytes) {
 /* Static: arrays keep its address for as long as they live. */
 static data_handler pooled_handler = {"gorsqrt", 1, NULL, pooled_malloc, pooled_calloc, pooled_realloc, pooled_free};
 
-PyObject *imported(const char *module_name, const char *attribute) {
-    PyObject *name = PyUnicode_FromString(module_name);
-    PyObject *module = name ? PyImport_GetModule(name) : NULL;
-    PyObject *value = module ? PyObject_GetAttrString(module, attribute) : NULL;
-    Py_XDECREF(module);
-    Py_XDECREF(name);
-    /* A module that loads itself at its first use, and can't, is not there. */
-    if (module && value == NULL && (PyErr_ExceptionMatches(PyExc_AttributeError) || PyErr_ExceptionMatches(PyExc_ImportError)))
-        PyErr_Clear();
-    return value;
-}
-
 /* Takes what is needed out of numpy's table. False with an exception set. */
 static bool read_table(void **table) {
     PyObject *(*descr_from_type)(int) = (PyObject * (*)(int)) table[DESCR_FROM_TYPE];
@@ -121,7 +112,9 @@ int numpy_find(void) {
     return !is ? 0 : read_table(table) ? 1 : -1;
 }
 
-int numpy_overrides(PyTypeObject *type) {
+/* Whether a subclass of ndarray or generic has an __array_ufunc__ that is not ndarray's: 1 or 0; -1 with an
+ * exception set. */
+static int overrides(PyTypeObject *type) {
     static PyObject *name; /* held for ever */
     if (name == NULL) name = PyUnicode_InternFromString("__array_ufunc__");
     PyObject *of_type = name ? PyObject_GetAttr((PyObject *)type, name) : NULL;
@@ -137,6 +130,17 @@ int numpy_overrides(PyTypeObject *type) {
     return overrides;
 }
 
+container numpy_recognise(PyTypeObject *type) {
+    int is = numpy_find();
+    if (is <= 0) return NOT_AN_ARRAY;
+    if (type == numpy.array_type) return NUMPY_ARRAY;
+    bool const array = PyType_IsSubtype(type, numpy.array_type);
+    if (!array && !PyType_IsSubtype(type, numpy.generic_type)) return NOT_AN_ARRAY;
+    /* numpy's own scalars are not made by a class statement, and have none. */
+    is = array || PyType_HasFeature(type, Py_TPFLAGS_HEAPTYPE) ? overrides(type) : 0;
+    return is < 0 ? NOT_AN_ARRAY : is ? OVERRIDES_UFUNC : array ? NUMPY_ARRAY : NUMPY_SCALAR;
+}
+
 void numpy_refuse(const char *function, const char *argument, PyObject *object) {
     PyObject *type = (PyObject *)Py_TYPE(object);
     PyObject *own = PyObject_GetAttrString(type, "__array_ufunc__");
@@ -148,6 +152,7 @@ void numpy_refuse(const char *function, const char *argument, PyObject *object) 
 }
 
 int numpy_written(PyObject *out, PyObject *input) {
+    if (PyErr_Occurred()) return -1;
     PyTypeObject *const type = Py_TYPE(out);
     if (type == numpy.array_type) return 0;
     PyObject *masked = imported("numpy.ma", "MaskedArray");
@@ -198,4 +203,101 @@ PyObject *numpy_descr_for(int32_t dtype) {
         PyErr_SetString(PyExc_TypeError, "rsqrt(): a numpy array of bfloat16 needs the package ml_dtypes to be imported");
     }
     return numpy.descr[dtype];
+}
+
+int numpy_take_array(operand *o, bool written) {
+    (void)written;
+    /* The memory is the array's, and the caller keeps that; numpy refuses to resize it meanwhile, unless told not to look. */
+    const numpy_array *a = (const numpy_array *)o->object;
+    o->array.data = a->data;
+    operand_copy_layout(o, a->nd, a->dimensions, a->strides);
+    o->array.read_only = !(a->flags & NUMPY_WRITEABLE);
+    o->array.dtype = numpy_dtype(a->descr);
+    return o->array.dtype == GORSQRT_DTYPES ? operand_name_type(o, a->descr) : 0;
+}
+
+int numpy_take_scalar(operand *o, bool written) {
+    (void)written;
+    /* A fresh array of the scalar's value; held until the operand is released. */
+    PyObject *array = numpy.from_scalar(o->object, NULL);
+    if (array == NULL) return -1;
+    const numpy_array *a = (const numpy_array *)array;
+    o->array.data = a->data;
+    o->array.read_only = 1;
+    o->array.dtype = numpy_dtype(a->descr);
+    int failed = 0;
+    if (o->array.dtype == GORSQRT_DTYPES) {
+        failed = operand_name_type(o, a->descr);
+        Py_DECREF(array);
+    } else {
+        o->owned = array;
+    }
+    return failed;
+}
+
+/* Whether an array of a subclass is still what it was made as: its __array_finalize__ may have changed it. If not, an exception is
+ * set. */
+static bool is_as_made(PyObject *object, PyObject *descr, int ndim, const int64_t *shape, const int64_t *strides) {
+    const numpy_array *const a = (const numpy_array *)object;
+    bool same = a->nd == ndim && a->descr == descr;
+    for (int d = 0; same && d < ndim; d++) {
+        same = a->dimensions[d] == shape[d] && (strides == NULL || a->strides[d] == strides[d]);
+    }
+    if (!same) {
+        PyErr_Format(PyExc_TypeError,
+                     "rsqrt(): __array_finalize__ of %R changes a result's shape, strides or dtype; give an out",
+                     (PyObject *)Py_TYPE(object));
+    }
+    return same;
+}
+
+/* Gives numpy its handler of memory back, in exchange for ours. An exception that is set stays. */
+static int restore_handler(PyObject *theirs) {
+    PyObject *type, *value, *traceback;
+    PyErr_Fetch(&type, &value, &traceback);
+    PyObject *const ours = numpy.set_handler(theirs);
+    int const failed = ours == NULL ? -1 : 0;
+    Py_XDECREF(ours);
+    if (type) PyErr_Restore(type, value, traceback); /* in place of a new one */
+    return failed;
+}
+
+fresh numpy_fresh(PyTypeObject *type, int32_t dtype, int ndim, const int64_t *shape, const int64_t *strides, PyObject *like) {
+    PyObject *descr = numpy_descr_for(dtype);
+    if (descr == NULL) return fresh_of(NULL, NULL);
+    int64_t bytes = gorsqrt_item_size[dtype];
+    for (int d = 0; d < ndim; d++) {
+        if (__builtin_mul_overflow(bytes, shape[d], &bytes)) bytes = 0; /* too large: numpy says so */
+    }
+    PyObject *others = NULL;
+    if (bytes >= POOLED && numpy.set_handler && (others = numpy.set_handler(numpy.pooled)) == NULL) return fresh_of(NULL, NULL);
+    PyObject *array = numpy.new_from_descr(type, Py_NewRef(descr), ndim, shape, strides, NULL, 0, like);
+    if (others) {
+        if (restore_handler(others) < 0) {
+            Py_CLEAR(array);               /* for want of memory, some of which this gives back */
+            (void)restore_handler(others); /* or all later arrays would have ours */
+        }
+        Py_DECREF(others);
+    }
+    if (array && type != numpy.array_type && !is_as_made(array, descr, ndim, shape, strides)) Py_CLEAR(array);
+    return fresh_of(array, array ? ((const numpy_array *)array)->data : NULL);
+}
+
+fresh numpy_fresh_like(const operand *like, int32_t dtype, const int64_t *strides) {
+    PyTypeObject *const type = Py_TYPE(like->object);
+    PyObject *const instance = type == numpy.array_type ? NULL : like->object;
+    return numpy_fresh(type, dtype, like->array.ndim, like->array.shape, strides, instance);
+}
+
+fresh numpy_fresh_scalar(const operand *like, int32_t dtype, const int64_t *strides) {
+    (void)like, (void)strides;
+    return numpy_fresh(numpy.array_type, dtype, 0, NULL, NULL, NULL);
+}
+
+PyObject *numpy_scalar(const operand *input, PyObject *array) {
+    (void)input;
+    const numpy_array *const a = (const numpy_array *)array;
+    PyObject *const scalar = numpy.scalar(a->data, a->descr, NULL);
+    Py_DECREF(array);
+    return scalar;
 }

@@ -8,7 +8,7 @@
  *    or Go's.
  *
  * Any thread may take and give, with or without the GIL. Results of all kinds share the blocks. */
-#include "binding.h"
+#include "pool.h"
 
 #include <pthread.h>
 #include <signal.h>
@@ -197,12 +197,17 @@ void pool_set_limit(size_t bytes) {
     pool.limit = bytes;
 }
 
-void pool_forget(void) {
+static void forget(void) {
     /* Another thread of the parent may have been at work on the list: the child leaves what was kept where it is. */
     pthread_mutex_init(&pool.lock, NULL);
     pool.blocks = pool.refused = 0;
     pool.held = 0;
     pool.drained = false;
+}
+
+/* From the load on, since another thread may fork before the import ends. */
+__attribute__((constructor(102))) static void watch_forks(void) {
+    pthread_atfork(NULL, NULL, forget);
 }
 
 bool pool_drop(void) {

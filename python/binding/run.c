@@ -1,7 +1,10 @@
 /* Carrying out a plan as a guest of Python: without the GIL, and with an ear for Ctrl-C. */
-#include "binding.h"
+#include "run.h"
+#include "threads.h"
 
 #include <time.h>
+
+#include "../../cgo/workers.h"
 
 enum {
     SHORT_CALL = 1 << 13,     /* items below which keeping the GIL costs less than giving it up: some microseconds */
@@ -33,57 +36,12 @@ static bool interrupted(void *context) {
     return raised;
 }
 
-/* Where the number of threads comes from; SET if from set_num_threads, whose number stands whatever torch says. */
-static const char SET[] = "set_num_threads", TORCHS[] = "torch's DataLoader";
-static const char *threads_source = "";
-
-void run_threads_from(const char *source) {
-    threads_source = source;
-}
-
-/* In a worker process of torch's DataLoader torch's own number of threads holds, which is 1 unless the user sets another there. Nobody
- * says when a process becomes one, so every call that may have helpers asks: some 100 ns. The GIL is held. */
-static int ask_torchs_worker(void) {
-    if (threads_source == SET) return 0;
-    PyObject *get_info = imported("torch.utils.data", "get_worker_info");
-    PyObject *info = get_info ? PyObject_CallNoArgs(get_info) : NULL;
-    if (info && info != Py_None) {
-        PyObject *get_threads = imported("torch", "get_num_threads");
-        PyObject *threads = get_threads ? PyObject_CallNoArgs(get_threads) : NULL;
-        long const n = threads ? PyLong_AsLong(threads) : -1;
-        if (n > 0 && n != gorsqrt_threads()) gorsqrt_set_threads(n < WORKERS_MOST ? (int)n : WORKERS_MOST);
-        if (n > 0) threads_source = TORCHS;
-        Py_XDECREF(threads);
-        Py_XDECREF(get_threads);
-    }
-    Py_XDECREF(info);
-    Py_XDECREF(get_info);
-    return PyErr_Occurred() ? -1 : 0;
-}
-
-PyObject *run_threads(PyObject *module, PyObject *unused) {
-    (void)module, (void)unused;
-    if (ask_torchs_worker() < 0) return NULL;
-    return PyLong_FromLong(gorsqrt_threads());
-}
-
-PyObject *run_threads_source(PyObject *module, PyObject *unused) {
-    (void)module, (void)unused;
-    if (ask_torchs_worker() < 0) return NULL;
-    return PyUnicode_FromString(threads_source);
-}
-
-void run_set_threads(int threads) {
-    gorsqrt_set_threads(threads);
-    threads_source = SET;
-}
-
 int run(const gorsqrt_plan *plan, void *dst, const void *src) {
     enum gorsqrt_outcome outcome;
     if (plan->n < SHORT_CALL) {
         outcome = gorsqrt_execute(plan, dst, src, NULL, NULL);
     } else {
-        if (workers_are_worth(plan->n * (plan->src_size + plan->dst_size)) && ask_torchs_worker() < 0) return -1;
+        if (workers_are_worth(plan->n * (plan->src_size + plan->dst_size)) && threads_ask_torch() < 0) return -1;
         flight f = {.thread = PyEval_SaveThread(), .looked_ms = now_ms()};
         outcome = gorsqrt_execute(plan, dst, src, interrupted, &f);
         PyEval_RestoreThread(f.thread);

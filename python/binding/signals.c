@@ -1,6 +1,6 @@
 /* Signals: what Go's runtime takes when it begins, and what it keeps. It needs its handlers of SIGSEGV, SIGBUS,
  * SIGFPE and SIGURG, and hands on what is not its own; SIGPIPE, which it takes too, is given back. */
-#include "binding.h"
+#include "signals.h"
 
 static const int number[GO_SIGNALS] = {SIGSEGV, SIGBUS, SIGFPE, SIGURG, SIGPIPE};
 

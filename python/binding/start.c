@@ -4,11 +4,12 @@
  * beginning is no constructor of this library (python/start.ld); start_go calls it, after it has asked the system for what Go
  * is going to ask for. Go gets an environment of ours: variables that are meant for other programs written in Go must not steer
  * this one, and malformed ones would end the process. */
-#include "binding.h"
+#include "start.h"
 
 #include <errno.h>
 #include <pthread.h>
 #include <semaphore.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/auxv.h>

@@ -7,10 +7,12 @@
  *
  * A DataPtr has no C interface. gorsqrt/_torch_door.py finds out where a storage has it and tries an exchange on a small tensor;
  * until that has gone well, and where a storage looks otherwise than it did then, results keep torch's memory. */
-#include "binding.h"
+#include "torch_storage.h"
+#include "pool.h"
+#include "torch_door.h"
 
-#include <dlfcn.h>
 #include <stddef.h>
+#include <stdlib.h>
 #include <string.h>
 
 /* The start of a c10::DataPtr. */
@@ -34,11 +36,17 @@ static bool open, shut; /* shut: this torch's storages are not as _torch_door.py
 static int32_t (*storage_size)(void **, int64_t *);
 static bool (*profiles_memory)(void);
 
-void torch_storage_find(void *library) {
-    void *const size = dlsym(library, "aoti_torch_get_storage_size");
-    void *const profiles = dlsym(library, "_ZN3c1022memoryProfilingEnabledEv");
-    memcpy(&storage_size, &size, sizeof size);
-    memcpy(&profiles_memory, &profiles, sizeof profiles);
+/* Whether this torch has the two functions; looks for them once. */
+static bool find(void) {
+    static bool looked;
+    if (!looked) {
+        void *const size = torch_symbol("aoti_torch_get_storage_size");
+        void *const profiles = torch_symbol("_ZN3c1022memoryProfilingEnabledEv");
+        memcpy(&storage_size, &size, sizeof size);
+        memcpy(&profiles_memory, &profiles, sizeof profiles);
+        looked = true;
+    }
+    return storage_size != NULL;
 }
 
 /* The DataPtr of a fresh tensor, whose storage nobody else has and whose memory is `data`, of torch's allocator; else NULL. */
@@ -58,7 +66,7 @@ static void exchange(data_ptr *own, void *memory, void (*deleter)(void *)) {
 
 int torch_pool(void *impl, void **data) {
     int64_t bytes;
-    if (storage_size == NULL || storage_size(&impl, &bytes) || bytes < POOLED) return 0;
+    if (!find() || storage_size(&impl, &bytes) || bytes < POOLED) return 0;
     if (!open && !shut && profiles_memory) {
         shut = !torch_find_out("open_storages", NULL);
         if (PyErr_Occurred()) return -1;

@@ -10,7 +10,19 @@ from torch.utils._python_dispatch import _disable_current_modes
 import gorsqrt
 from gorsqrt._gorsqrt import torch_into, torch_is_plain
 
-from ._ops import COMPUTED, FRESH, IN_PLACE, OUT, TORCH_RSQRT, TORCH_RSQRT_, Rsqrt, counted, is_recorded, recorded_in_place, resize
+from ._ops import (
+    COMPUTED,
+    FRESH,
+    IN_PLACE,
+    OUT,
+    TORCH_RSQRT,
+    TORCH_RSQRT_,
+    Rsqrt,
+    counted,
+    is_recorded,
+    recorded_in_place,
+    resize,
+)
 
 # torch's own function has our bits of these on the CPU, whatever stands between the call and its kernel.
 _TORCHS_BITS = frozenset({torch.float32, torch.float64})

@@ -1,104 +1,9 @@
-/* What an argument is, and where its memory lies. */
-#include "binding.h"
+/* What the containers' rooms share: names of element types, checks of what other people's objects say
+ * about their memory, and the dict of the array interface. Promises: nothing is read from an object's
+ * memory here, and an operand that has passed the checks lies where it says. */
+#include "operand.h"
 
 #include <string.h>
-
-PyTypeObject *array_array_type;
-
-int has_attribute(PyObject *object, const char *name) {
-    PyObject *value = PyObject_GetAttrString(object, name);
-    if (value == NULL) {
-        if (!PyErr_ExceptionMatches(PyExc_AttributeError)) return -1;
-        PyErr_Clear();
-        return 0;
-    }
-    Py_DECREF(value);
-    return 1;
-}
-
-int is_instance(PyObject *object, const char *module, const char *name) {
-    PyObject *class = imported(module, name);
-    if (class == NULL) return PyErr_Occurred() ? -1 : 0;
-    int const is = PyObject_IsInstance(object, class);
-    Py_DECREF(class);
-    return is;
-}
-
-/* Whether a type is array.array or a subclass: 1 or 0; -1 with an exception set. The module is looked up again for every other
- * type but memoryview, since it may be imported late or anew. */
-static int is_array_array(PyTypeObject *type) {
-    if (array_array_type && PyType_IsSubtype(type, array_array_type)) return 1;
-    if (type == &PyMemoryView_Type) return 0;
-    PyObject *found = imported("array", "array");
-    if (found == NULL) return PyErr_Occurred() ? -1 : 0;
-    /* Somebody may have put a subclass in its place: the class that C has made is the one below object. */
-    PyTypeObject *own = PyType_Check(found) ? (PyTypeObject *)found : &PyBaseObject_Type, *base;
-    while ((base = PyType_GetSlot(own, Py_tp_base)) != NULL && base != &PyBaseObject_Type) own = base;
-    int fits = has_attribute((PyObject *)own, "typecode"); /* not somebody's own array.py */
-    if (fits > 0 && own != array_array_type) {
-        Py_XDECREF((PyObject *)array_array_type);
-        array_array_type = (PyTypeObject *)Py_NewRef((PyObject *)own);
-    }
-    if (fits > 0) fits = PyType_IsSubtype(type, array_array_type);
-    Py_DECREF(found);
-    return fits;
-}
-
-/* Of the type, as with other protocols, and also of the object: a type may have it for those of its objects that are in CUDA
- * memory. 1 or 0; -1 with an exception set. */
-static int is_cuda_array(PyObject *object) {
-    int const has = has_attribute((PyObject *)Py_TYPE(object), "__cuda_array_interface__");
-    return has > 0 ? has_attribute(object, "__cuda_array_interface__") : has;
-}
-
-/* The container of an object that has no buffer and is nobody's known class, and whose type has __dlpack__ or not. */
-static container recognise_protocol(PyObject *object, bool buffer, bool dlpack) {
-    PyObject *const type = (PyObject *)Py_TYPE(object);
-    int has = dlpack ? has_attribute(type, "__array_namespace__") : 0;
-    if (has > 0) {
-        has = is_cuda_array(object);
-        if (has >= 0) return has ? CUDA_ARRAY : ARRAY_API;
-    }
-    if (has < 0) return NOT_AN_ARRAY;
-    if (buffer) return BUFFER;
-    has = torch_tensor ? has_attribute(type, "__torch_function__") : 0;
-    if (has != 0) return has < 0 ? NOT_AN_ARRAY : TORCH_TENSOR;
-    has = has_attribute(type, "__array_interface__");
-    if (has != 0) return has < 0 ? NOT_AN_ARRAY : ARRAY_INTERFACE;
-    has = is_cuda_array(object);
-    if (has != 0) return has < 0 ? NOT_AN_ARRAY : CUDA_ARRAY;
-    return dlpack ? DLPACK : NOT_AN_ARRAY;
-}
-
-container recognise(PyObject *object) {
-    PyTypeObject *type = Py_TYPE(object);
-    int is = numpy_find();
-    if (is < 0) return NOT_AN_ARRAY;
-    if (is) {
-        if (type == numpy.array_type) return NUMPY_ARRAY;
-        bool const array = PyType_IsSubtype(type, numpy.array_type);
-        if (array || PyType_IsSubtype(type, numpy.generic_type)) {
-            /* numpy's own scalars are not made by a class statement, and have none. */
-            is = array || PyType_HasFeature(type, Py_TPFLAGS_HEAPTYPE) ? numpy_overrides(type) : 0;
-            return is < 0 ? NOT_AN_ARRAY : is ? OVERRIDES_UFUNC : array ? NUMPY_ARRAY : NUMPY_SCALAR;
-        }
-    }
-    bool const buffer = PyObject_CheckBuffer(object);
-    is = buffer ? 0 : torch_is_tensor(type);
-    if (is != 0) return is < 0 ? NOT_AN_ARRAY : TORCH_TENSOR;
-    /* Of the type, not the object: a class that has the attribute is no array, and neither is what answers to every name. */
-    int const dlpack = type == &PyMemoryView_Type ? 0 : has_attribute((PyObject *)type, "__dlpack__");
-    if (dlpack < 0) return NOT_AN_ARRAY;
-    if (buffer && !dlpack) {
-        is = is_array_array(type);
-        return is < 0 ? NOT_AN_ARRAY : is ? ARRAY_ARRAY : BUFFER;
-    }
-    if (PyType_Check(object)) return NOT_AN_ARRAY;
-    if (type == cuda_memory) return DEVICE_MEMORY;
-    is = is_instance(object, "jax", "Array");
-    if (is != 0) return is < 0 ? NOT_AN_ARRAY : JAX_ARRAY;
-    return recognise_protocol(object, buffer, dlpack);
-}
 
 /* The signed, unsigned and floating-point dtypes by the size of an item. */
 static int32_t signed_dtype(int64_t size) {
@@ -210,42 +115,9 @@ const char *operand_place(gorsqrt_array *a, const extent *e, const void *data) {
     return fits ? NULL : "data is no address of so many items";
 }
 
-/* Checks what an exporter has answered; false with an exception set. */
-static bool check_buffer(operand *o) {
-    const Py_buffer *const view = &o->view;
-    if (view->ndim < 0 || (view->ndim > 0 && view->shape == NULL) || view->suboffsets) {
-        PyErr_SetString(PyExc_BufferError, "the buffer has no shape, or suboffsets, which were not asked for");
-        return false;
-    }
-    if (o->array.dtype == GORSQRT_DTYPES || view->ndim > GORSQRT_MAX_NDIM) return true; /* refused later, and never read */
-    if (view->strides == NULL && !operand_c_order(o, view->itemsize)) {                 /* ctypes among others */
-        PyErr_SetString(PyExc_ValueError, "the buffer's shape is too large");
-        return false;
-    }
-    extent e;
-    const char *flaw = operand_measure(&o->array, &e);
-    if (flaw == NULL && e.bytes != view->len) flaw = "its length is not that of its items";
-    if (flaw == NULL) flaw = operand_place(&o->array, &e, view->buf);
-    if (flaw) PyErr_Format(PyExc_BufferError, "the buffer can't be read: %s", flaw);
-    return flaw == NULL;
-}
-
-static int take_buffer(operand *o) {
-    /* Strides but no suboffsets; the exporter keeps the memory in place until the view is released. */
-    if (PyObject_GetBuffer(o->object, &o->view, PyBUF_RECORDS_RO) < 0) return -1;
-    o->array.data = NULL;
-    o->array.shape = o->view.shape;
-    o->array.strides = o->view.strides;
-    o->array.ndim = o->view.ndim;
-    o->array.read_only = o->view.readonly;
-    o->array.dtype = format_dtype(o->view.format, o->view.itemsize);
-    o->array.type = o->view.format ? o->view.format : "B";
-    return check_buffer(o) ? 0 : -1;
-}
-
 /* Shape and strides of an operand whose object may change its own while the other operand is taken, which may run anybody's code.
  * More than there are places for is refused later, and never read. */
-static void copy_layout(operand *o, int ndim, const int64_t *shape, const int64_t *strides) {
+void operand_copy_layout(operand *o, int ndim, const int64_t *shape, const int64_t *strides) {
     o->array.ndim = ndim;
     for (int d = 0; d < ndim && ndim <= GORSQRT_MAX_NDIM; d++) {
         o->shape[d] = shape[d];
@@ -253,48 +125,7 @@ static void copy_layout(operand *o, int ndim, const int64_t *shape, const int64_
     }
 }
 
-static int take_numpy_array(operand *o) {
-    /* The memory is the array's, and the caller keeps that; numpy refuses to resize it meanwhile, unless told not to look. */
-    const numpy_array *a = (const numpy_array *)o->object;
-    o->array.data = a->data;
-    copy_layout(o, a->nd, a->dimensions, a->strides);
-    o->array.read_only = !(a->flags & NUMPY_WRITEABLE);
-    o->array.dtype = numpy_dtype(a->descr);
-    return o->array.dtype == GORSQRT_DTYPES ? operand_name_type(o, a->descr) : 0;
-}
-
-static int take_numpy_scalar(operand *o) {
-    /* A fresh array of the scalar's value; held until the operand is released. */
-    PyObject *array = numpy.from_scalar(o->object, NULL);
-    if (array == NULL) return -1;
-    const numpy_array *a = (const numpy_array *)array;
-    o->array.data = a->data;
-    o->array.read_only = 1;
-    o->array.dtype = numpy_dtype(a->descr);
-    int failed = 0;
-    if (o->array.dtype == GORSQRT_DTYPES) {
-        failed = operand_name_type(o, a->descr);
-        Py_DECREF(array);
-    } else {
-        o->owned = array;
-    }
-    return failed;
-}
-
 /* Numpy's array interface, version 3, and CUDA's, versions 2 and 3: a dict of shape, typestr, data and perhaps strides. */
-
-PyObject *tuple_of(int length, const int64_t *integers) {
-    PyObject *tuple = PyTuple_New(length);
-    for (int i = 0; tuple && i < length; i++) {
-        PyObject *integer = PyLong_FromLongLong(integers[i]);
-        if (integer) {
-            PyTuple_SetItem(tuple, i, integer);
-        } else {
-            Py_CLEAR(tuple);
-        }
-    }
-    return tuple;
-}
 
 /* Reads a tuple of integers into places. Its length, or -1 with an exception set. */
 static int read_tuple(const char *name, PyObject *tuple, int64_t *places) {
@@ -415,13 +246,13 @@ int operand_take_interface(operand *o, const char *name, int32_t dtype) {
     return read_interface_data(o, name, &e, item[DATA], item[OFFSET]);
 }
 
-int operand_take(operand *o, PyObject *object, container container, bool written) {
+void operand_begin(operand *o, PyObject *object, container container) {
     o->object = object;
     o->container = container;
     o->view.obj = NULL;
     o->owned = NULL;
     o->managed = NULL;
-    o->versioned = false;
+    o->give_back = NULL;
     o->array = (gorsqrt_array){.shape = o->shape,
                                .strides = o->strides,
                                .type = "",
@@ -429,34 +260,10 @@ int operand_take(operand *o, PyObject *object, container container, bool written
                                .device = CPU,
                                .index = -1,
                                .default_dtype = -1};
-    switch (container) {
-        case NUMPY_ARRAY: return take_numpy_array(o);
-        case NUMPY_SCALAR: return take_numpy_scalar(o);
-        case CUDA_ARRAY: return cuda_take(o);
-        case DEVICE_MEMORY: return cuda_take_memory(o);
-        case TORCH_TENSOR:
-        case TORCH_KERNEL: return torch_take(o, written);
-        case ARRAY_INTERFACE: return operand_take_interface(o, "__array_interface__", GORSQRT_DTYPES);
-        case DLPACK:
-        case ARRAY_API: return dlpack_take(o, written);
-        case JAX_ARRAY: return jax_take(o);
-        default: return take_buffer(o);
-    }
-}
-
-void release_buffer(Py_buffer *view) {
-    if (!PyErr_Occurred()) {
-        PyBuffer_Release(view);
-        return;
-    }
-    PyObject *type, *value, *traceback;
-    PyErr_Fetch(&type, &value, &traceback); /* an exporter may run Python code, which must not see our exception */
-    PyBuffer_Release(view);
-    PyErr_Restore(type, value, traceback);
 }
 
 void operand_release(operand *o) {
     if (o->view.obj) release_buffer(&o->view);
-    dlpack_release(o);
+    if (o->give_back) o->give_back(o);
     Py_CLEAR(o->owned);
 }

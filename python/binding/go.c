@@ -1,10 +1,15 @@
-/* Go in a forked child.
+/* Go, and Go in a forked child. Needs start.c, which begins Go's runtime, and signals.c.
  *
  * fork copies one thread. Go's runtime waits for its others for ever, at a moment that nobody can foresee, so a child never
  * enters it again: not by a call, a signal or the end of a thread. What needs Go there asks a fresh copy of this library, loaded
  * at the first such call (some milliseconds, once); a child's child loads its own. The C of this library, and with it all that
  * Python knows of it, stays the original's: of a copy only its gorsqrt_go is used. */
-#include "binding.h"
+#include "go.h"
+#include "signals.h"
+#include "start.h"
+#include "threads.h"
+
+#include "../../cgo/workers.h"
 
 #include "_cgo_export.h"
 
@@ -14,6 +19,7 @@
 #include <link.h>
 #include <pthread.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
@@ -35,7 +41,7 @@ static void release_thread(void);
 gorsqrt_go go_here = {
     .decide_into = gorsqrtDecideInto,
     .decide_fresh = gorsqrtDecideFresh,
-    .launch_into = gorsqrtLaunchInto,
+    .launch = gorsqrtLaunch,
     .has_passed = gorsqrtHasPassed,
     .allocate = gorsqrtAllocate,
     .give_back = gorsqrtFree,
@@ -68,12 +74,21 @@ char *copied_text(const char *text, size_t length) {
     return copy;
 }
 
-void raise_text(PyObject *exception, const char *text) {
-    if (text) {
-        PyErr_SetString(exception, text);
-    } else {
+void refusal_raise(const char *function, bool in_place, gorsqrt_refusal *refusal) {
+    PyObject *const exceptions[] = {[RUNTIME_ERROR] = PyExc_RuntimeError,
+                                    [TYPE_ERROR] = PyExc_TypeError,
+                                    [VALUE_ERROR] = PyExc_ValueError,
+                                    [OTHER_SHAPE] = PyExc_RuntimeError};
+    PyObject *const exception = exceptions[refusal->kind];
+    if (refusal->text == NULL) {
         PyErr_NoMemory();
+    } else if (refusal->operand == NEITHER) {
+        PyErr_SetString(exception, refusal->text);
+    } else {
+        PyErr_Format(exception, "%s(): argument '%s' %s", function, refusal->operand == DST && !in_place ? "out" : "input",
+                     refusal->text);
     }
+    free(refusal->text);
 }
 
 /* Go's own C binds the threads that call it to its runtime with a key of pthreads, whose destructor enters the runtime when the
@@ -134,14 +149,16 @@ static void after_fork_in_child(void) {
     if (!started) return;
     go_now->release_thread();
     signals_without_go();
-    pool_forget();
-    dlpack_forget();
     lost = true;
     loading = false;
     torn = loader && loader->r_state != RT_CONSISTENT;
 }
 
-void fork_install(void) {
+static pthread_once_t once = PTHREAD_ONCE_INIT;
+
+/* Gives back the signals that Go's beginning took, and learns what a forked child will need. */
+static void settle(void) {
+    signals_settle_import();
     map_own_file();
     loader = dlsym(RTLD_DEFAULT, "_r_debug");
 }
@@ -321,7 +338,7 @@ char *guarded_set_default_dtype(char *name) {
 char *guarded_set_num_threads(long long threads) {
     const gorsqrt_go *const go = go_ask();
     char *const set = go ? answered(go->gopy_set_num_threads(threads)) : NULL;
-    if (set && !PyErr_Occurred()) run_set_threads(atoi(set));
+    if (set && !PyErr_Occurred()) threads_set(atoi(set));
     return set;
 }
 
@@ -344,7 +361,7 @@ bool guarded_init(void) {
         }
     }
     GoPyInit(); /* answers when Go's runtime has begun, and so has taken its signals */
-    call_once_per_process();
+    pthread_once(&once, settle);
     return true;
 }
 
