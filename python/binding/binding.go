@@ -3,7 +3,7 @@
 package binding
 
 /*
-#cgo CFLAGS: -std=c11 -O3 -fno-fast-math -fstack-protector-strong -Wall -Wextra -Wno-unused-parameter -D_GNU_SOURCE
+#cgo CFLAGS: -std=c11 -O3 -fno-fast-math -fvisibility=hidden -fstack-protector-strong -Wall -Wextra -Wno-unused-parameter -D_GNU_SOURCE
 #cgo LDFLAGS: -ldl -Wl,--wrap=_cgo_try_pthread_create
 #include "binding.h"
 */
@@ -16,7 +16,6 @@ import (
 	"fmt"
 	"runtime"
 	"runtime/debug"
-	"slices"
 	"strconv"
 	"strings"
 	"unsafe"

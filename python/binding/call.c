@@ -107,7 +107,7 @@ static bool is_torchs(PyObject *object, container container, bool written) {
 
 /* The answer to a call without out that can be had before the argument is recognised. NULL without an
  * exception if there is none. */
-WITHOUT_CANARY static PyObject *answer(bool in_place, PyObject *input) {
+static inline __attribute__((always_inline)) PyObject *answer(bool in_place, PyObject *input) {
     PyTypeObject *const type = Py_TYPE(input);
     if (type != torch_tensor && type != torch_parameter) {
         PyObject *const result = in_place ? express_in_place(input) : express_fresh(input);
@@ -123,6 +123,7 @@ WITHOUT_CANARY static PyObject *rsqrt_fresh(PyObject *module, PyObject *const *a
     PyTypeObject *tried = NULL; /* whose objects the fast ways have said all of */
     if (nargs == 1 && kwnames == NULL) {
         result = answer(false, args[0]);
+        if (result) return result;
         if (express_knows(Py_TYPE(args[0]))) tried = Py_TYPE(args[0]);
     } else if (nargs == 1 && PyTuple_Size(kwnames) == 1 && PyTuple_GetItem(kwnames, 0) == name_out) {
         result = express_out(args[0], args[1]);
@@ -149,6 +150,7 @@ WITHOUT_CANARY static PyObject *rsqrt_inplace(PyObject *module, PyObject *const 
     PyTypeObject *tried = NULL;
     if (nargs == 1 && kwnames == NULL) {
         result = answer(true, args[0]);
+        if (result) return result;
         if (express_knows(Py_TYPE(args[0]))) tried = Py_TYPE(args[0]);
     }
     if (result || PyErr_Occurred()) return result;

@@ -60,7 +60,7 @@ gorsqrt_go go_here = {
 gorsqrt_go *go_now = &go_here;
 
 /* What a copy is asked for, beside PyInit the only name that the library exports (exports.map). */
-gorsqrt_go *gorsqrt_go_here(void);
+__attribute__((visibility("default"))) gorsqrt_go *gorsqrt_go_here(void);
 
 gorsqrt_go *gorsqrt_go_here(void) {
     return &go_here;

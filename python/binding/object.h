@@ -10,7 +10,7 @@
 
 /* For functions that every call passes and whose frames have no array that is written by an index.
  * A call of one item takes some 20 ns, and each canary would add one. */
-#define WITHOUT_CANARY __attribute__((no_stack_protector))
+#define WITHOUT_CANARY __attribute__((no_stack_protector, hot, aligned(64)))
 
 /* 1 or 0; -1 with an exception set. */
 int has_attribute(PyObject *object, const char *name);

@@ -145,7 +145,7 @@ static PyObject *call_conjugate(PyObject *input) {
 }
 
 /* The answer that needs neither a decision nor gorsqrt/torch. NULL without an exception if there is none. */
-static PyObject *call_in_state(torch_state state, bool in_place, PyObject *input, torch_look *t) {
+WITHOUT_CANARY static PyObject *call_in_state(torch_state state, bool in_place, PyObject *input, torch_look *t) {
     switch (state) {
         case TORCH_ORDINARY: return torch_is_readable(input, in_place, t) ? call_ordinary(in_place, input, t) : NULL;
         case TORCH_RECORDED: return t->on_cuda ? NULL : record(in_place, input);
@@ -155,7 +155,7 @@ static PyObject *call_in_state(torch_state state, bool in_place, PyObject *input
     }
 }
 
-PyObject *torch_answer(bool in_place, PyObject *input) {
+WITHOUT_CANARY PyObject *torch_answer(bool in_place, PyObject *input) {
     torch_look t;
     torch_state const state = torch_state_of(input, in_place, &t.on_cuda);
     PyObject *const result = PyErr_Occurred() ? NULL : call_in_state(state, in_place, input, &t);

@@ -149,7 +149,7 @@ void *torch_symbol(const char *name) {
 
 /* The arrays are torch's, and hold while the tensor does and nobody changes its shape: as long as the
  * GIL is ours. */
-bool torch_look_at(torch_look *t, torch_handle tensor, bool written) {
+WITHOUT_CANARY bool torch_look_at(torch_look *t, torch_handle tensor, bool written) {
     int32_t number;
     if (torch.call.get_dim(tensor, &t->ndim) || torch.call.get_sizes(tensor, &t->shape) ||
         torch.call.get_strides(tensor, &t->strides) || torch.call.get_numel(tensor, &t->n) ||
@@ -162,7 +162,7 @@ bool torch_look_at(torch_look *t, torch_handle tensor, bool written) {
     return torch.call.get_const_data(tensor, (const void **)&t->data) == 0;
 }
 
-bool torch_is_contiguous(const torch_look *t) {
+WITHOUT_CANARY bool torch_is_contiguous(const torch_look *t) {
     int64_t step = 1;
     for (int64_t d = t->ndim - 1; d >= 0; d--) {
         if (t->shape[d] != 1 && t->strides[d] != step) return t->n == 0;
@@ -273,7 +273,7 @@ static inline bool is_exact(PyObject *object) {
     return Py_IS_TYPE(object, torch_tensor) || Py_IS_TYPE(object, torch_parameter);
 }
 
-torch_state torch_state_of(PyObject *object, bool written, bool *on_cuda) {
+WITHOUT_CANARY torch_state torch_state_of(PyObject *object, bool written, bool *on_cuda) {
     bool inference;
     *on_cuda = false;
     if (!is_quiet(&inference) || is_dual(object)) return TORCH_OTHER;
@@ -285,12 +285,12 @@ torch_state torch_state_of(PyObject *object, bool written, bool *on_cuda) {
     return conjugate ? TORCH_CONJUGATE : TORCH_OTHER;
 }
 
-bool torch_is_ordinary(PyObject *object, bool written, torch_look *t) {
+WITHOUT_CANARY bool torch_is_ordinary(PyObject *object, bool written, torch_look *t) {
     return is_exact(object) && torch_state_of(object, written, &t->on_cuda) == TORCH_ORDINARY &&
            torch_is_readable(object, written, t);
 }
 
-bool torch_is_readable(PyObject *object, bool written, torch_look *t) {
+WITHOUT_CANARY bool torch_is_readable(PyObject *object, bool written, torch_look *t) {
     return torch_look_at(t, torch_handle_of(object), written) && t->dtype != GORSQRT_DTYPES && (t->data || t->n == 0);
 }
 
@@ -299,7 +299,7 @@ bool torch_is_strided(PyObject *object) {
     return is_strided(object, true, true, &on_cuda) && !on_cuda;
 }
 
-void torch_count_write(PyObject *object) {
+WITHOUT_CANARY void torch_count_write(PyObject *object) {
     uint64_t const keys = keys_of(object);
     bool const inference = keys == door.inference_keys || (door.cuda_open && keys == door.cuda_inference_keys);
     if (!inference) torch.call.bump_version(torch_handle_of(object)); /* those have no version */
