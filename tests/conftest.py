@@ -1,13 +1,20 @@
-"""Tiers: a test that asks for the fixture runs once on every instruction set of this machine.
-Memory: what calls leave behind, counted exactly.
-GPU: what is marked so needs one.
-Rows: which test shows which row of the contract, printed at the end."""
+"""What all tests share:
+
+- the fixture `tier`, with which a test runs once on every instruction set of this machine;
+- the fixture `kept`, which measures how much memory calls leave allocated;
+- the mark `gpu`, for tests that need a CUDA device;
+- the mark `spec`, which names the rows of docs/contract.md that a test shows: a row without a test
+  stops the whole suite, and `pytest --contract` lists the tests by row;
+- the output, one line per file.
+"""
 
 import ctypes
 import gc
 import os
 import re
 import sys
+import textwrap
+import time
 from itertools import pairwise
 from pathlib import Path
 
@@ -86,13 +93,8 @@ def torch_processes():
         process.end()
 
 
-# The rows of the contract.
-SPEC = {
-    1: "1.1 1.2 1.3 1.4 1.5 1.6", 2: "2.1 2.2 2.3 2.4 2.5 2.6 2.7 2.8 2.9", 3: "3.1 3.2 3.3 3.4 3.5 3.6", 4: "4",
-    5: "5.1 5.2 5.3 5.4 5.5", 6: "6.1 6.2 6.3 6.4 6.5 6.6 6.7 6.8 6.9",
-    7: "7.1 7.2 7.3 7.4 7.5 7.6 7.7 7.8 7.9 7.10 7.11", 8: "8.1 8.2 8.3 8.4 8.5",
-    9: "9.1 9.2 9.3 9.4 9.5 9.6 9.7",
-}  # fmt: skip
+# The rows of the contract, by number.
+ROWS = re.findall(r"^\*\*([\d.]+) ", (ROOT / "docs/contract.md").read_text(), re.MULTILINE)
 
 # Rows that Go tests show: exact decisions of overlap against sets of addresses, and layouts that can't be decided.
 GO_TESTS = {
@@ -110,36 +112,64 @@ GO_TESTS = {
 }
 
 
+SHOWN = pytest.StashKey()
+
+
+def pytest_addoption(parser):
+    parser.addoption("--contract", action="store_true", help="list the rows of docs/contract.md and their tests; run none")
+
+
 def pytest_collection_modifyitems(config, items):
-    shown = {row: list(tests) for row, tests in GO_TESTS.items()}
+    shown = config.stash[SHOWN] = {row: list(GO_TESTS.get(row, [])) for row in ROWS}
     for item in items:
-        for marker in item.iter_markers("spec"):
-            for row in marker.args:
-                name = f"{item.path.stem}.{item.originalname}"
-                if name not in shown.setdefault(row, []):
-                    shown[row].append(name)
-    config.stash[ROWS] = shown
+        name = f"{item.path.stem}.{item.originalname}"
+        for row in (row for marker in item.iter_markers("spec") for row in marker.args):
+            if row not in shown:
+                raise pytest.UsageError(f"{name} shows row {row}, which docs/contract.md does not have")
+            if name not in shown[row]:
+                shown[row].append(name)
     for package, name in (test.split(".") for tests in GO_TESTS.values() for test in tests):
         if not any(f"func {name}(" in path.read_text() for path in (ROOT / package).glob("*_test.go")):
             raise pytest.UsageError(f"there is no Go test {package}.{name}")
     whole = config.args == config.getini("testpaths") and not config.option.keyword and config.option.markexpr == "not gpu"
-    missing = [row for rows in SPEC.values() for row in rows.split() if row not in shown]
+    missing = [row for row, tests in shown.items() if not tests]
     if whole and missing:
-        raise pytest.UsageError(f"no test shows row {', '.join(missing)} of the contract")
+        raise pytest.UsageError(f"no test shows row {', '.join(missing)} of docs/contract.md")
 
 
-def pytest_collection_finish(session):
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtestloop(session):
+    if session.config.option.contract:
+        for row, tests in session.config.stash[SHOWN].items():
+            indent = {"initial_indent": f"{row:5}", "subsequent_indent": " " * 5}
+            print(textwrap.fill(" ".join(tests or "-"), 100, break_long_words=False, **indent))
+        return True
     if any(item.get_closest_marker("gpu") for item in session.items) and not session.config.option.collectonly:
         try:
             cuda_driver.devices()
         except RuntimeError as error:
             raise pytest.UsageError(f"the tests marked gpu need a CUDA device, and there is none: {error}") from None
+    return None
 
 
-ROWS = pytest.StashKey()
+# Without -v or -q, a file of tests is one line: its name, a letter for each test that has not passed,
+# then how many tests it has and how long they took.
+
+FILE = pytest.StashKey()
 
 
-def pytest_terminal_summary(terminalreporter, config):
-    terminalreporter.section("rows of the contract, and what shows them")
-    for row in (row for rows in SPEC.values() for row in rows.split()):
-        terminalreporter.write_line(f"{row:4} {' '.join(config.stash.get(ROWS, {}).get(row, ['-']))}")
+def pytest_report_teststatus(report, config):
+    return ("passed", "", "") if report.passed and report.when == "call" and config.option.verbose == 0 else None
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item, nextitem):
+    tests, began = item.config.stash.get(FILE, (0, time.monotonic()))
+    item.config.stash[FILE] = tests + 1, began
+    result = yield
+    if nextitem is None or nextitem.path != item.path:
+        del item.config.stash[FILE]
+        if item.config.option.verbose == 0:
+            terminal = item.config.pluginmanager.get_plugin("terminalreporter")
+            terminal.write(f" {tests + 1} tests, {time.monotonic() - began:.1f} s")
+    return result

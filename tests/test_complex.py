@@ -1,4 +1,4 @@
-"""SPEC 6.5 to 6.7: complex values against mpmath, and the special ones literally."""
+"""Contract 6.5 to 6.7: complex values against mpmath, and the special ones literally."""
 
 import itertools
 
@@ -77,7 +77,7 @@ def test_accuracy(tier, dtype):
 @pytest.mark.spec("6.1", "6.7")
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_special_values(tier, dtype):
-    """SPEC 6.7, all pairs, bit for bit. torch differs only where im is infinite, or re is and im a nan: it gives nan there."""
+    """All pairs, bit for bit. torch differs only where im is infinite, or re is and im a nan: it gives nan there."""
     real, unsigned = DTYPES[dtype]
     info = np.finfo(real)
     parts = [0.0, 1.0, np.inf, info.max, info.tiny, info.smallest_subnormal]
@@ -110,7 +110,7 @@ def test_special_values(tier, dtype):
 @pytest.mark.spec("6.7", "6.9")
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_branch_cut_and_reported_values(tier, dtype):
-    """SPEC 6.7 and 6.9: pytorch#156152, pytorch#141487."""
+    """pytorch#156152, pytorch#141487."""
 
     def bits_of(re, im):
         z = np.zeros(1, dtype)
@@ -129,7 +129,7 @@ def test_branch_cut_and_reported_values(tier, dtype):
 @pytest.mark.spec("6.8")
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_position_does_not_matter(tier, dtype):
-    """SPEC 6.8: every tier gives what one element alone gives, in every lane and tail, whatever lies beside it."""
+    """Every tier gives what one element alone gives, in every lane and tail, whatever lies beside it."""
     _, unsigned = DTYPES[dtype]
     random = np.random.default_rng(8)
     z = random.integers(0, 256, 4000 * np.dtype(dtype).itemsize, dtype=np.uint8).view(dtype)
@@ -142,7 +142,7 @@ def test_position_does_not_matter(tier, dtype):
 
 @pytest.mark.spec("5.3")
 def test_views_of_the_parts():
-    """SPEC 5.3: the real parts of z as input of z itself go through a temporary, and are right."""
+    """The real parts of z as input of z itself go through a temporary, and are right."""
     z = np.array([4 + 1j, 16 + 1j, 64 + 1j])
     gorsqrt.rsqrt(z.real, out=z)
     assert z.tolist() == [0.5, 0.25, 0.125]

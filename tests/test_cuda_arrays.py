@@ -162,7 +162,7 @@ def layouts(base):
     yield from (base[2, 3, 4:5], base[2, 3, 4, ...], base[:0], base[:, :, :1], np.broadcast_to(base[:, :1], base.shape))
 
 
-@pytest.mark.spec("3.1", "4", "6.8")
+@pytest.mark.spec("3.1", "4.1", "6.8")
 @on_double
 def test_layouts():
     for dtype in ("f4", "f2", "c16", "u1"):
@@ -383,7 +383,7 @@ def test_errors_of_the_driver():
     assert bits(b.get(streams[1])) == bits(on_cpu(x))
 
 
-@pytest.mark.spec("1.3", "4", "6.8")
+@pytest.mark.spec("1.3", "4.1", "6.8")
 @on_double
 def test_fresh_results():
     """Memory on the input's device, which others find by the interface or DLPack; ours is an array like any other."""
@@ -435,7 +435,7 @@ def on_device(y):
     return bits(np.ndarray(shape, dtype, whole, 0, strides))
 
 
-@pytest.mark.spec("1.3", "4", "8.5")
+@pytest.mark.spec("1.3", "4.1", "8.5")
 @on_double
 def test_cupy():
     """A cupy.ndarray gives one: on its device, by cupy's allocator, on the stream that is current there."""

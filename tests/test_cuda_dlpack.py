@@ -212,7 +212,7 @@ def test_who_does_not_say_where_it_is():
     settle()
 
 
-@pytest.mark.spec("1.3", "2.1", "4")
+@pytest.mark.spec("1.3", "2.1", "4.1")
 @on_double
 def test_fresh_results():
     """Of producers alone: memory that is lent by DLPack in turn, in the order of the stream that is asked for."""

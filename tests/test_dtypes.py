@@ -1,4 +1,4 @@
-"""SPEC 2: which dtypes there are, what is computed in which, and what may be written where; 6.4 for the 16-bit ones."""
+"""Contract 2: which dtypes there are, what is computed in which, and what may be written where; 6.4 for the 16-bit ones."""
 
 import array
 import ctypes
@@ -98,7 +98,7 @@ def test_16_bit_is_torchs_whole_vector_blocks(dtype):
 @pytest.mark.spec("6.9")
 @pytest.mark.parametrize("n", range(1, 70))
 def test_bfloat16_seventeen_thirty_seconds(n):
-    """SPEC 6.9: 0.53125 → 1.375 at every length, as reported against peers."""
+    """0.53125 → 1.375 at every length, as reported against peers."""
     assert (gorsqrt.rsqrt(np.full(n, 0.53125, BF16)) == np.full(n, 1.375, BF16)).all()
 
 
@@ -239,7 +239,7 @@ TORCH_NAMES = ["Bool", "Char", "Byte", "Short", "UInt16", "Int", "UInt32", "Long
 @pytest.mark.parametrize("dtype", INTEGER, ids=ids)
 @pytest.mark.parametrize("n", [3, 0])
 def test_in_place_on_integers(dtype, n):
-    """SPEC 2.5, also when empty."""
+    """Also if the array is empty."""
     x = np.ones(n, dtype)
     name = TORCH_NAMES[INTEGER.index(dtype)]
     with pytest.raises(RuntimeError) as caught:
@@ -252,7 +252,7 @@ def test_in_place_on_integers(dtype, n):
 
 @pytest.mark.spec("2.6")
 def test_negative_reals_into_complex():
-    """SPEC 2.6: computed real, then cast."""
+    """Computed real, then cast."""
     out = gorsqrt.rsqrt(np.array([-4.0, 4.0], np.float32), out=np.empty(2, np.complex64))
     assert np.isnan(out[0].real)
     assert out[0].imag == 0

@@ -1,4 +1,4 @@
-"""SPEC 3.1, 4 and 5: strides in, strides out, shared memory."""
+"""Contract 3.1, 4 and 5: strides in, strides out, shared memory."""
 
 import ctypes
 import re
@@ -47,7 +47,7 @@ def views(draw):
     return x
 
 
-@pytest.mark.spec("3.1", "4", "6.8")
+@pytest.mark.spec("3.1", "4.1", "6.8")
 @given(views())
 @settings(max_examples=600, deadline=None)
 def test_any_layout(x):
@@ -75,7 +75,7 @@ def strides_here_and_in_torch(shape, strides, dtype):
     return [s // ours.itemsize for s in ours.strides], list(theirs.stride())
 
 
-@pytest.mark.spec("4")
+@pytest.mark.spec("4.1")
 @given(st.lists(st.tuples(st.integers(0, 4), st.integers(0, 12)), max_size=6), st.sampled_from(["f4", "f8", "i2", "?", "c8"]))
 @settings(max_examples=600, deadline=None)
 def test_fresh_strides_are_torchs(dims, dtype):
@@ -83,7 +83,7 @@ def test_fresh_strides_are_torchs(dims, dtype):
     assert ours == theirs
 
 
-@pytest.mark.spec("4")
+@pytest.mark.spec("4.1")
 def test_fresh_strides_are_torchs_on_100_000_layouts():
     """Permuted, gapped, expanded, channels_last and arbitrary strides, of floats and of integers, which torch casts first."""
     random = np.random.default_rng(1)
@@ -104,27 +104,27 @@ def test_fresh_strides_are_torchs_on_100_000_layouts():
         assert ours == theirs, (shape, strides, dtype)
 
 
-@pytest.mark.spec("4")
+@pytest.mark.spec("4.2")
 def test_negative_strides_count_by_their_size():
     x = np.ones((3, 4, 5))
     assert gorsqrt.rsqrt(x[::-1, :, ::-1]).strides == x.strides
     assert gorsqrt.rsqrt(x.transpose(2, 0, 1)[::-1]).strides == x.transpose(2, 0, 1).strides
 
 
-@pytest.mark.spec("4")
+@pytest.mark.spec("4.1")
 def test_channels_last():
     x = np.ones((2, 5, 3, 4)).transpose(0, 3, 1, 2)
     assert gorsqrt.rsqrt(x).strides == x.strides
 
 
-@pytest.mark.spec("4")
+@pytest.mark.spec("4.3")
 def test_64_dimensions():
     x = np.full((1,) * 60 + (2, 3, 1, 2), 4.0)
     assert gorsqrt.rsqrt(x).shape == x.shape
     assert (gorsqrt.rsqrt(x[..., ::-1]) == 0.5).all()
 
 
-@pytest.mark.spec("4")
+@pytest.mark.spec("4.3")
 def test_65_dimensions():
     kind = ctypes.c_float
     for _ in range(65):
@@ -253,7 +253,7 @@ def test_identical_elements_by_different_objects_are_fine():
 
 @pytest.mark.spec("5.3")
 def test_overlap_of_different_dtypes():
-    """SPEC 5.3: an error where both are dense, as torch; else through a temporary, and right."""
+    """An error where both are dense, as torch; else through a temporary, and right."""
     memory = np.arange(1.0, 11)
     halves = memory.view(np.float32)
     with pytest.raises(RuntimeError, match=OVERLAP):

@@ -1,4 +1,4 @@
-"""SPEC 9.1, 9.2: little memory, few threads, no descriptors, a hostile environment.
+"""Contract 9.1, 9.2: little memory, few threads, no descriptors, a hostile environment.
 
 Whatever the system refuses, gorsqrt ends no process: an import, a call and a call in a forked child each give a right
 answer, or one sentence in an exception."""

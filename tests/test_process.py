@@ -1,4 +1,4 @@
-"""SPEC 8: threads, forks, signals, imports and memory: gorsqrt as a guest in somebody else's process."""
+"""Contract 8: threads, forks, signals, imports and memory: gorsqrt as a guest in somebody else's process."""
 
 import array
 import ctypes
@@ -39,7 +39,7 @@ def python(code, *arguments, **environment):
 
 @pytest.mark.spec("8.3", "8.4")
 def test_import_loads_no_framework_and_changes_no_signal():
-    """SPEC 8.3, 8.4. Go's runtime answers SIGSEGV, SIGBUS, SIGFPE and SIGURG, and hands on what is not its own."""
+    """Go's runtime answers SIGSEGV, SIGBUS, SIGFPE and SIGURG, and hands on what is not its own."""
     python("""
         import sys
         from pathlib import Path
@@ -184,7 +184,7 @@ def test_isa_variable(name, late):
 
 @pytest.mark.spec("8.1")
 def test_threads_share_inputs():
-    """SPEC 8.1: many threads at once, on the same input, through the express lane and through Go's decision."""
+    """Many threads at once, on the same input, through the express lane and through Go's decision."""
     x = np.random.default_rng(1).random(100_000) + 0.5
     want = 1 / np.sqrt(x)
 
@@ -304,7 +304,7 @@ def forks(code):
 
 @pytest.mark.spec("8.2")
 def test_fork_beside_threads_that_compute():
-    """SPEC 8.2: right answers, the parent's errors, and never a hang, whatever the parent's threads do at the fork."""
+    """Right answers, the parent's errors, and never a hang, whatever the parent's threads do at the fork."""
     forks("""
         x = np.full(5000, 16.0)
         wrong = [
@@ -468,7 +468,7 @@ def test_faulthandler_in_a_forked_child():
 
 @pytest.mark.spec("8.2")
 def test_forked_child_that_may_not_load_a_copy():
-    """SPEC 8.2: one clear error, each time; what needs no Go goes on, and so does all when the copy may be loaded."""
+    """One clear error, each time; what needs no Go goes on, and so does all when the copy may be loaded."""
     forks("""
         import resource
         def in_child(limit, value, reason):
@@ -633,7 +633,7 @@ def test_an_operand_that_forks():
 
 @pytest.mark.spec("8.2", "6.8")
 def test_forked_children_start_helpers_of_their_own():
-    """SPEC 8.2: large calls, while other threads of the parent have helpers at work, and in a child's child."""
+    """Large calls, while other threads of the parent have helpers at work, and in a child's child."""
     python("""
         import os, threading
         import numpy as np
@@ -670,7 +670,7 @@ def test_forked_children_start_helpers_of_their_own():
 
 @pytest.mark.spec("8.3")
 def test_ctrl_c_ends_a_long_call():
-    """SPEC 8.3: in place over 1 GiB of fresh zeros on the slowest tier; only what was computed was ever touched."""
+    """In place over 1 GiB of fresh zeros on the slowest tier; only what was computed was ever touched."""
     output = python(
         """
         import os, signal, threading

@@ -1,4 +1,5 @@
-"""SPEC 7.8: torch.compile and torch.export trace the public functions to the ops, in whatever order things were imported."""
+"""Contract 7.8: torch.compile and torch.export trace the public functions to the ops, in any order of
+imports."""
 
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-"""SPEC 7.11, and 1 to 7 as far as they hold on CUDA devices: torch's tensors there, by the test doubles (test_torch_cuda).
+"""Contract 7.11, and 1 to 7 as far as they hold on CUDA devices: torch's tensors there, by the test doubles (test_torch_cuda).
 
 torch's own kernels don't run there: what it does with a layout, an out or an error is asked of the CPU, where integers are cast
 first, which can change a layout: of those it is asked with another dtype. The bits are those of gorsqrt on the CPU.
@@ -191,7 +191,7 @@ def layouts(dtype):
             yield x.as_strided(shape.tolist(), strides.tolist(), int(rng.integers(0, 9)))
 
 
-@pytest.mark.spec("4", "3.1", "7.1", "7.11", "6.8")
+@pytest.mark.spec("4.1", "3.1", "7.1", "7.11", "6.8")
 @on_doubles()
 def test_layouts():
     """The strides are torch's, the bits the CPU's, and beside out's elements not a byte changes."""
@@ -211,7 +211,7 @@ def test_layouts():
                 assert torch.equal(storage_bytes(there), storage_bytes(out))
 
 
-@pytest.mark.spec("4")
+@pytest.mark.spec("4.1")
 @on_doubles()
 def test_64_dimensions():
     x = values(2, 3).reshape(*[1] * 62, 2, 3)

@@ -1,4 +1,4 @@
-"""SPEC 7.8: what Inductor makes of the ops. The code is torch.rsqrt's own to the letter, but for an op that stands alone on
+"""Contract 7.8: what Inductor makes of the ops. The code is torch.rsqrt's own to the letter, but for an op that stands alone on
 something large, which stays a call of gorsqrt."""
 
 import os

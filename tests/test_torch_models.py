@@ -1,4 +1,4 @@
-"""SPEC 7 inside models: training with gorsqrt gives the losses of training with torch, bit for bit."""
+"""Contract 7 inside models: training with gorsqrt gives the losses of training with torch, bit for bit."""
 
 import copy
 import itertools

@@ -1,4 +1,4 @@
-"""SPEC 7.2, 7.7: gradients, subclasses, conjugates and transforms, by whichever way a call goes: torch's own node with our
+"""Contract 7.2, 7.7: gradients, subclasses, conjugates and transforms, by whichever way a call goes: torch's own node with our
 bits, our Function, or the ops. The ways change with dtype and size; results may not."""
 
 import copy
@@ -202,7 +202,7 @@ def test_the_second_derivative(dtype):
     same_bits(second(gorsqrt.rsqrt), second(by_formula))
 
 
-@pytest.mark.spec("7.2", "9.1")
+@pytest.mark.spec("3.6", "7.3", "7.5")
 @pytest.mark.parametrize("dtype", REAL + COMPLEX, ids=str)
 def test_a_refused_write_writes_nothing(dtype):
     leaf = values(65, dtype).requires_grad_()
@@ -277,7 +277,7 @@ def test_a_class_that_raises_when_asked():
         gorsqrt.rsqrt_(x)
 
 
-@pytest.mark.spec("7.6")
+@pytest.mark.spec("7.7")
 @pytest.mark.parametrize("n", SIZES)
 @pytest.mark.parametrize("dtype", COMPLEX, ids=str)
 def test_conjugates(dtype, n):
@@ -295,7 +295,7 @@ def test_conjugates(dtype, n):
         same_bits(gorsqrt.rsqrt(x.conj()), y)
 
 
-@pytest.mark.spec("7.4")
+@pytest.mark.spec("7.2", "7.7")
 @pytest.mark.parametrize("n", [65, 8201])
 @pytest.mark.parametrize("dtype", REAL + COMPLEX, ids=str)
 def test_vmap(dtype, n):
@@ -315,7 +315,7 @@ def test_vmap(dtype, n):
     torch.testing.assert_close(leaf.grad, gradient(x, torch.ones_like(x)), rtol=0, atol=0)
 
 
-@pytest.mark.spec("7.4")
+@pytest.mark.spec("7.7")
 def test_an_error_within_vmap_leaves_it_in_order():
     def refused(row):
         with pytest.raises(RuntimeError, match="result type Float can't be cast"):
@@ -326,7 +326,7 @@ def test_an_error_within_vmap_leaves_it_in_order():
     assert torch.vmap(refused)(torch.full((2, 3), 4)).tolist() == [[0.5] * 3] * 2
 
 
-@pytest.mark.spec("7.4")
+@pytest.mark.spec("7.2", "7.7")
 @pytest.mark.parametrize("n", [65, (1 << 11) + 1, (1 << 18) + 1])
 @pytest.mark.parametrize("dtype", REAL + COMPLEX, ids=str)
 def test_transforms_of_derivatives(dtype, n):
@@ -349,7 +349,7 @@ def test_transforms_of_derivatives(dtype, n):
     torch.testing.assert_close(nested, gradient(x, grad), rtol=rounding, atol=0)
 
 
-@pytest.mark.spec("7.4")
+@pytest.mark.spec("7.7")
 def test_modes_and_tracers_see_the_op_within_transforms():
     from torch.fx.experimental.proxy_tensor import make_fx
 
@@ -379,7 +379,7 @@ def test_copies_of_a_recorded_result():
 HAS_HOOKS = hasattr(torch._C._autograd, "_top_saved_tensors_default_hooks")
 
 
-@pytest.mark.spec("9.1")
+@pytest.mark.spec("9.2")
 def test_another_torch_rsqrt_is_noticed():
     """Who replaces torch's own kernel with one that answers with its input gets an error, and an untouched input."""
     code = """

@@ -1,4 +1,4 @@
-"""SPEC 7 on the CPU, and 2 to 5 for tensors: each case is put to torch and to gorsqrt, and both must do and say the same.
+"""Contract 7 on the CPU, and 2 to 5 for tensors: each case is put to torch and to gorsqrt, and both must do and say the same.
 
 Where gorsqrt is stricter or better than torch by contract, the test says what it does instead. The cases' values are exact in
 every dtype; rounding has a test of its own.
@@ -183,7 +183,7 @@ def overlaps_itself(shape, strides):
     return len(np.unique(where)) < where.size
 
 
-@pytest.mark.spec("4", "7.1", "3.1", "5.1")
+@pytest.mark.spec("4.1", "7.1", "3.1", "5.1")
 @given(layouts(), st.sampled_from(FLOATS + COMPLEX + INTEGERS))
 @settings(max_examples=400, deadline=None)
 def test_any_layout(layout, dtype):
@@ -304,7 +304,7 @@ def test_parameters(requires_grad):
             same(form, parameter)
 
 
-@pytest.mark.spec("4", "7.1")
+@pytest.mark.spec("4.3", "7.1")
 def test_more_than_64_dimensions():
     """As torch, which reshapes; or refused in one sentence and nothing touched."""
     x = torch.full([1] * 64 + [2, 3], 4.0).transpose(-1, -2)
@@ -606,7 +606,7 @@ def test_gradients_through_views_and_in_place():
 @pytest.mark.spec("7.2")
 @pytest.mark.parametrize("dtype", FLOATS, ids=id_of)
 def test_gradients_bit_for_bit(dtype):
-    """SPEC 7.2, whole vectors: torch's own results are then ours (6.4)."""
+    """Whole vectors: torch's own results are then ours (6.4)."""
     values = torch.rand(3200, dtype=torch.float64, generator=torch.Generator().manual_seed(1)) * 9 + 0.01
 
     def case(f):

@@ -1,4 +1,4 @@
-"""SPEC 6: the values, bit for bit torch's, on every tier, in every position."""
+"""Contract 6: the values, bit for bit torch's, on every tier, in every position."""
 
 import ctypes
 import platform
@@ -64,7 +64,7 @@ def test_float64_random_bit_patterns(tier):
         check_against_torch(random.integers(0, 1 << 64, 1 << 20, dtype=np.uint64).view(np.float64))
 
 
-SPECIAL = {  # input bits → result bits: SPEC 6.1 and 6.2
+SPECIAL = {  # input bits → result bits: contract, 6.1 and 6.2
     np.float32: {
         0x00000000: 0x7F800000,  # +0
         0x80000000: 0xFF800000,  # -0
@@ -152,7 +152,7 @@ def test_the_callers_flush_to_zero_is_neither_used_nor_changed(tier, dtype):
 
 @pytest.mark.spec("2.3", "2.4")
 def test_compute_dtype_is_the_inputs_and_out_only_rounds(tier):
-    """SPEC 2.3, 2.4."""
+    """The result is computed first, then cast."""
     x = np.random.default_rng(4).random(3000).astype(np.float32)
     wide = gorsqrt.rsqrt(x, out=np.full(3000, 77.0))
     np.testing.assert_array_equal(wide, torch_rsqrt(x).astype(np.float64))
@@ -166,7 +166,7 @@ def test_compute_dtype_is_the_inputs_and_out_only_rounds(tier):
 
 @pytest.mark.spec("1.6")
 def test_no_warnings():
-    """SPEC 1.6; pytest turns every warning into an error, numpy's settings included."""
+    """pytest turns every warning into an error, numpy's settings included."""
     with np.errstate(all="raise"):
         gorsqrt.rsqrt(np.array([0, -1, np.inf, np.nan, 5e-324]))
         assert np.sqrt(np.float32(4)) == 2

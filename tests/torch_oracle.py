@@ -24,7 +24,7 @@ READS_LAZILY = RELEASE >= (2, 10)  # has a function for C to read a lazily clone
 
 def memory(t):
     """Every byte of the storage, what lies between and beside the elements too; zeros of complex tensors without their sign,
-    in which gorsqrt is better (SPEC 6.7)."""
+    in which gorsqrt is better (contract, 6.7)."""
     every = torch.empty(0, dtype=torch.uint8).set_(t.untyped_storage())
     if t.dtype in COMPLEX:
         every = (every.view(t.dtype.to_real()) + 0.0).view(torch.uint8)
@@ -92,9 +92,12 @@ def seen(module, case, arguments, action="always"):
 
 
 def same(case, arguments=tuple, error=None, text="", warns="", action="always", untouched=True):
-    """Put a case to torch and to gorsqrt. `error`, `text` and `warns` are what torch is known to say, and keep the case to its
-    point; ... is whatever it says. After an error the arguments are as before (SPEC 3.6), whatever torch has done to them, but
-    where `untouched` is false."""
+    """Put a case to torch and to gorsqrt: both must do the same.
+
+    `error`, `text` and `warns` are torch's known answer, so that the case tests the intended point;
+    ... stands for any answer. After an error gorsqrt has left the arguments as they were (contract,
+    3.6), even if torch has not, unless `untouched` is false.
+    """
     if warns is ...:
         seen(torch, case, arguments, action)  # what is said once in a process
     theirs = seen(torch, case, arguments, action)
