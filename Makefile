@@ -16,7 +16,8 @@ PACKAGES := ./cgo ./rsqrt ./cuda
 has = $(if $(shell grep -m1 -ow $(1) /proc/cpuinfo),$(2))
 export GORSQRT_REQUIRE_TIERS := scalar $(call has,avx2,avx2) $(call has,avx512vl,avx512) $(call has,asimd,neon)
 
-# The oldest torch that is supported, in an environment of its own with the same test tools; it has wheels for these CPythons.
+# The oldest torch that is supported, in an environment of its own with the same test tools; it has
+# wheels for these CPythons.
 OLDEST_TORCH := 2.6.0
 OLDEST_PYTHONS := 3.11 3.12 3.13
 OLDEST := .venv-torch-$(OLDEST_TORCH)
@@ -43,7 +44,7 @@ test-oldest: develop ## Python's tests of tensors, against the oldest torch
 	*" $$version "*) $(MAKE) --silent $(OLDEST)/bin/pytest && PYTHONPATH=python $(OLDEST)/bin/python -m pytest tests/test_torch_*.py;; \
 	*) echo "test-oldest: left out, since torch $(OLDEST_TORCH) has no wheel for CPython $$version, only for $(OLDEST_PYTHONS)";; esac
 
-lint: tools ## formatting, vet, staticcheck, large frames, ruff, mypy
+lint: tools ## formatting, vet, staticcheck, large frames, ruff, mypy, columns of comments
 	@unformatted=$$($(GO) tool -modfile=python/tools.mod gofumpt -l cgo rsqrt cuda python tests); echo "gofumpt: $${unformatted:-all formatted}"; \
 		test -z "$$unformatted"
 	$(GO) vet ./...
@@ -52,6 +53,7 @@ lint: tools ## formatting, vet, staticcheck, large frames, ruff, mypy
 	CGO_CFLAGS='-O2 -g -Werror=frame-larger-than=8192' $(GO) build $(PACKAGES) ./python/binding
 	.venv/bin/ruff check . && .venv/bin/ruff format --check .
 	$(PY) -m mypy
+	$(PY) python/columns.py
 
 generate: tools ## gopy's wrapping of python/binding, anew
 	$(PY) python/generate.py
@@ -91,7 +93,8 @@ refcounts: tools ## reference counts and hostile exporters in a debug build of C
 race: tools ## the Go under the race detector
 	$(GO) test -short -race $(PACKAGES)
 
-# A number of layouts and not of seconds, at whose end Go before 1.27 may fail without a reason: go.dev/issue/75804.
+# A number of layouts and not of seconds, at whose end Go before 1.27 may fail without a reason:
+# go.dev/issue/75804.
 fuzz: tools ## 100,000 arbitrary layouts, half a minute
 	$(GO) test -run=^$$ -fuzz=FuzzApply -fuzztime=100000x ./rsqrt
 

@@ -1,4 +1,10 @@
-"""All benchmarks, each in a process of its own, and then the report: `python bench`, or `python bench --quick calls fresh`."""
+"""All benchmarks, each in a process of its own, and then the report.
+
+    python bench                        all of them, some minutes
+    python bench --quick calls fresh    these two, for less than a minute
+
+A benchmark is a file of this folder with the name.
+"""
 
 import argparse
 import subprocess

@@ -2,10 +2,11 @@
 
 Every contender computes the same small float32 array or tensor.
 
-Prediction, from what a call must do: in place a C call, a look at three fields of the array and a masked vector of work, some
-20 ns; with out= the same of a second array and a keyword, 30; fresh adds numpy's allocation, some 35. np.sqrt, a ufunc, looks
-up a loop by dtype and makes room for an iterator: 150 and more. A torch tensor adds the questions whether it is an ordinary
-one and the count of its writes, some 40; fresh adds torch's allocation and a Python object of it, some 300.
+Prediction, from what a call must do: in place a C call, a look at three fields of the array and a
+masked vector of work, some 20 ns; with out= the same of a second array and a keyword, 30; fresh
+adds numpy's allocation, some 35. np.sqrt, a ufunc, looks up a loop by dtype and makes room for an
+iterator: 150 and more. A torch tensor adds the questions whether it is an ordinary one and the
+count of its writes, some 40; fresh adds torch's allocation and a Python object of it, some 300.
 """
 
 from array import array

@@ -1,5 +1,5 @@
-/* The complex kernels' arithmetic as complex.h has it, -DSIDE_BY_SIDE=n vectors of re and of im step by step, each block before the next.
- * On parts that lie in the first cache; for x86-64 with AVX-512. */
+/* The arithmetic of the complex kernels (complex.h) on data in the first cache, with n vectors of
+ * re and of im side by side: -DSIDE_BY_SIDE=n. For x86-64 with AVX-512. */
 #ifdef __x86_64__
 #include <immintrin.h>
 

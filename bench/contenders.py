@@ -1,7 +1,8 @@
-"""Who computes 1/√x of a flat array into another, or in place: each a function (x, out) that answers a call without arguments.
+"""The contenders: libraries that compute 1/√x of a flat array into another, or in place.
 
-A contender that is not installed, or can't compute such arrays, answers None. All use the same memory but jax, which has no
-out= and makes a fresh result of its own copy of x.
+Each is a function (x, out), which returns a function without arguments to be timed, or None if it
+is not installed or can't compute such arrays. All use the same memory except jax. jax has no out=,
+and makes a fresh result of its own copy of x.
 """
 
 import ctypes

@@ -2,10 +2,11 @@
 
     make budget       writes bench/results/cuda.csv, which CI compares
 
-Two releases of NVIDIA's ptxas assemble cuda/ptx/*.ptx for every generation of GPU. It is an error if a kernel spills registers
-or takes more than 64. For the contiguous kernels the instructions on the usual path (no subnormals, no nans) are counted, and
-for sm_90 the share is given of the time in which an H100's or H200's memory moves an item (read and written) that the busiest
-pipe takes for it: below 1 the kernel is bound by memory.
+Two releases of NVIDIA's ptxas assemble cuda/ptx/*.ptx for every generation of GPU. It is an error
+if a kernel spills registers or takes more than 64. For the contiguous kernels the instructions on
+the usual path (no subnormals, no nans) are counted, and for sm_90 the share is given of the time in
+which an H100's or H200's memory moves an item (read and written) that the busiest pipe takes for
+it: below 1 the kernel is bound by memory.
 """
 
 import csv
@@ -24,9 +25,10 @@ DTYPES = {"f16": 2, "bf16": 2, "f32": 4, "f64": 8, "c64": 8, "c128": 16}  # byte
 MOST_REGISTERS = 64
 VECTOR, FLIGHT, LANES = 16, 4, 32
 
-# Cycles for which an instruction of a warp occupies its pipe in one of a multiprocessor's four quarters: 32 lanes by a quarter
-# of the results per clock of compute capability 9.0 in the CUDA C++ Programming Guide's table of arithmetic throughput. The
-# first pattern counts. Every instruction also takes one cycle of "issue".
+# Cycles for which an instruction of a warp occupies its pipe in one of a multiprocessor's four
+# quarters: 32 lanes by a quarter of the results per clock of compute capability 9.0 in the CUDA C++
+# Programming Guide's table of arithmetic throughput. The first pattern counts. Every instruction
+# also takes one cycle of "issue".
 PIPES = [
     (r"D(ADD|MUL|FMA|SETP)", "fp64", 2),
     (r"MUFU", "special", 8),
@@ -59,7 +61,8 @@ def assemble(ptxas: Path, ptx: Path, target: str, cubin: Path) -> dict[str, tupl
 
 
 def usual_path(code: list[tuple[str, str]], labels: dict[str, int]) -> list[str]:
-    """The fewest instructions from the entry to an exit that move all vectors, whole or by halves, and call no slow path."""
+    """The fewest instructions from the entry to an exit that move all vectors, whole or by halves,
+    and call no slow path."""
     queue, seen, came = [(0, (0, 0, 0))], set(), {}
     while queue:
         steps, state = heapq.heappop(queue)

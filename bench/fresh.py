@@ -1,11 +1,13 @@
-"""Results in fresh memory, of 32 MiB and more, beside torch's and numpy's, on one thread: fresh.csv.
+"""Results of 32 MiB and more in fresh memory, on one thread, against torch and numpy: fresh.csv.
 
-Repeated: the result is dropped before the next call, so ours is written where the last one was. First touch: what was kept is
-given back to the system first, whose time counts too, as it counts for torch and numpy, which map and unmap at every call.
+- Repeated: the result is dropped before the next call, so gorsqrt writes where the last one was.
+- First touch: kept memory is given back to the system before each call, and the time of that
+  counts. It counts for torch and numpy too, which map and unmap memory at every call.
 
-Prediction: a page fault every 4 KiB costs 1 to 2 µs where 1024 float32 take 0.3 µs to compute, so that faults are all of the
-time: .6 items/ns, for torch and numpy. Huge pages are 512 times fewer faults, but the system still fills each with zeros at
-some 10 GB/s: 2 items/ns. Kept memory costs what out= costs, 3 to 5.
+Prediction: a page fault every 4 KiB costs 1 to 2 µs, and 1024 float32 take 0.3 µs to compute. So
+torch and numpy spend all their time in faults: .6 items/ns. Huge pages cause 512 times fewer
+faults, but the system still fills them with zeros at some 10 GB/s: 2 items/ns. Kept memory costs
+as much as out=: 3 to 5 items/ns.
 """
 
 from measure import Contender, installed, main, one_core, speeds

@@ -1,11 +1,13 @@
-"""Bytes a nanosecond on a GPU by dtype, beside a copy on the device and torch, and what a call costs: gpu.csv.
+"""The speed of each dtype on a GPU, against a copy and torch, and the cost of a call: gpu.csv.
 
-The bytes are those read and written, the time is the device's own, between two events around some calls. A call's cost is the
-CPU's time in it, from Python, on so few items that the device is done sooner; nothing waits for the device meanwhile.
+Speed is in bytes a nanosecond, read and written. The time is the device's own, between two events
+around some calls. The cost of a call is the CPU's time in it, from Python, on an array so small
+that the device is done sooner. Nothing waits for the device meanwhile.
 
-Prediction, from the machine code: it keeps an H100's units busy for 36 (float32) to 74 % (float16) of the time that memory
-takes, so every dtype is at a copy's speed, and so is torch, whose kernel estimates. A call is a dict of the interface, a
-microsecond; a push of the context and a pop, 400 ns; and the launch, in the driver, two. torch's: five.
+Prediction, from the machine code: the arithmetic takes 36 (float32) to 74 % (float16) of the time
+that an H100's memory takes. So every dtype has the speed of a copy, and torch, whose kernel uses
+an estimate, has it too. A call reads a dict of the interface, a microsecond; pushes and pops the
+context, 400 ns; and launches in the driver, two microseconds. torch's call: five.
 """
 
 import functools

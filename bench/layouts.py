@@ -1,17 +1,20 @@
-"""Arrays of many layouts, out= of many layouts, beside torch's and np.sqrt on one thread: layouts.csv.
-
-float32 in all of them, the other dtypes in those that they have other kernels for. np.sqrt does less, the root alone.
+"""Input and out= of many layouts on one thread, against torch and np.sqrt: layouts.csv.
 
 Each layout is an input and an output, both views: permuted, sliced, turned round, broadcast.
+float32 has all of them, another dtype those for which it has kernels of its own. np.sqrt does
+less: the root alone.
 
-Prediction: layouts that are dense in any order are flat passes, of the flat speed, F. A transposed input comes in blocks that
-are turned in registers, 16 items/ns in the first cache, and computed into rows of the output: 1 / (1/F + 1/16), 5 items/ns,
-where torch goes from column to column. That holds for matrices that lie near; where rows are a power of two apart it is 3,
-which was found and not predicted. Strides of 2 and 3 are shuffled as they are loaded: a shuffle or two more for a vector, so
-four fifths of F. Other strides are loaded one by one and divided, 3.7 items/ns. Results at every second place leave a tile by
-masked stores, 8 in two cycles, 15 items/ns: 1 / (1/F + 1/15), 5 items/ns; at other places one a cycle, 3.7 items/ns. A
-broadcast is a fill, of the speed of stores. Short rows are computed where they are, in the smallest block that holds one, half
-of F. Where each item has a line of its own, lines are all that counts: 27 bytes a cycle from the third cache, 1.5 items/ns.
+Prediction: layouts that are dense in any order are flat passes, of the flat speed, F. A transposed
+input comes in blocks that are turned in registers, 16 items/ns in the first cache, and computed
+into rows of the output: 1 / (1/F + 1/16), 5 items/ns, where torch goes from column to column. That
+holds for matrices that lie near; where rows are a power of two apart it is 3, which was found and
+not predicted. Strides of 2 and 3 are shuffled as they are loaded: a shuffle or two more for a
+vector, so four fifths of F. Other strides are loaded one by one and divided, 3.7 items/ns. Results
+at every second place leave a tile by masked stores, 8 in two cycles, 15 items/ns: 1 / (1/F + 1/15),
+5 items/ns; at other places one a cycle, 3.7 items/ns. A broadcast is a fill, of the speed of
+stores. Short rows are computed where they are, in the smallest block that holds one, half of F.
+Where each item has a line of its own, lines are all that counts: 27 bytes a cycle from the third
+cache, 1.5 items/ns.
 """
 
 import warnings

@@ -1,11 +1,13 @@
-/* What the units of an x86-64 processor can do at best: the arithmetic of a kernel's block by itself, in registers, no instruction
- * waiting for another, with no loads, stores and tests. Each function does `rounds` blocks. */
+/* The most that the units of an x86-64 processor can do: the arithmetic of a kernel's block in
+ * registers, without loads, stores and tests, and with no instruction that waits for another. Each
+ * function does `rounds` blocks. */
 #ifdef __x86_64__
 #define MANY                                                                                                                   \
     "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6", "xmm7", "xmm8", "xmm9", "xmm10", "xmm11", "xmm12", "xmm13",        \
         "xmm14", "xmm15"
 
-/* The registers 0 to 9 are written, 14 and 15 are ones and read: no result is used, and none is subnormal or a nan. */
+/* The registers 0 to 9 are written, 14 and 15 are ones and read: no result is used, and none is
+ * subnormal or a nan. */
 #define ROOT(r, type, to) "vsqrtp" type " %%" r "15, %%" r to "\n"
 #define DIVISION(r, type, to) "vdivp" type " %%" r "15, %%" r "14, %%" r to "\n"
 #define SEED(r, seed, to) seed " %%" r "15, %%" r to "\n"
@@ -85,8 +87,9 @@ LIMIT(both_f32_avx2, "avx2", ONES_AVX2,
       AVX2_ROOT ON_THREE(SEED, "ymm", "vrsqrtps") AVX2_STEP AVX2_ROOT AVX2_STEP AVX2_STEP AVX2_ROOT AVX2_STEP AVX2_STEP
           AVX2_DIVISION AVX2_STEP AVX2_STEP AVX2_DIVISION AVX2_STEP AVX2_DIVISION AVX2_STEP AVX2_STEP)
 
-/* Kernels without a divider: the multiplications of a block, its other operations, and both. Registers 0 to 13 are written; lookups
- * also read what they write, and so come after a copy, as in the kernels, which takes no unit's time. */
+/* Kernels without a divider: the multiplications of a block, its other operations, and both.
+ * Registers 0 to 13 are written; lookups also read what they write, and so come after a copy, as in
+ * the kernels, which takes no unit's time. */
 #define THREE(name, to) name " %%zmm15, %%zmm14, %%zmm" to "\n"
 #define FOUR(name, by, to) name " $" by ", %%zmm15, %%zmm14, %%zmm" to "\n"
 #define LOOKUP(name, to) "vmovdqa64 %%zmm15, %%zmm" to "\n" THREE(name, to)
@@ -125,7 +128,8 @@ LIMIT(both_f16_avx512, "avx512bw", ONES_F32, F16_BOTH F16_BOTH F16_BOTH F16_BOTH
     FOUR("vpternlogd", "0xea", "11") FOUR("vpshrdw", "8", "5") THREE("vpavgw", "6") THREE("vpavgw", "7")
 LIMIT(both_bf16_avx512, "avx512vbmi,avx512vbmi2", ONES_F32, BF16_PAIR THREE("vpmaxuw", "8") BF16_PAIR ASK)
 
-/* avx512's c64 and c128: a fourth of a vector of re and one of im, without the multiplications by which these differ. */
+/* avx512's c64 and c128: a fourth of a vector of re and one of im, without the multiplications by
+ * which these differ. */
 #define COMPLEX_OTHERS(t, i)                                                                                                   \
     THREE("vaddp" t, "0")                                                                                                      \
     THREE("vaddp" t, "1")                                                                                                      \
@@ -161,7 +165,8 @@ LIMIT(multipliers_c128_avx512, "avx512dq", ONES_F64, FOUR_TIMES(COMPLEX_MULTIPLI
 LIMIT(others_c128_avx512, "avx512dq", ONES_F64, FOUR_TIMES(COMPLEX_OTHERS("d", "q"), ))
 LIMIT(both_c128_avx512, "avx512dq", ONES_F64, FOUR_TIMES(COMPLEX_BOTH("d", "q"), C128_MORE) THREE("vmulpd", "9"))
 
-/* What a kernel with no arithmetic would do: `bytes`, a multiple of 256, by cache lines, `rounds` times. */
+/* What a kernel with no arithmetic would do: `bytes`, a multiple of 256, by cache lines, `rounds`
+ * times. */
 __attribute__((target("avx512f"))) void copy_avx512(char *to, const char *from, long bytes, long rounds) {
     for (long i = 0, all = bytes * rounds; all > 0; all -= 256, i = i + 256 < bytes ? i + 256 : 0) {
         __asm__ volatile("vmovdqa64 (%1), %%zmm0\n vmovdqa64 64(%1), %%zmm1\n"

@@ -1,30 +1,34 @@
-"""What this processor's units can do of the kernels' arithmetic, beside what the kernels do: limits.csv.
+"""The most that this processor's units can do of the kernels' arithmetic: limits.csv.
 
-The work of a block by itself (limits.c): what the divider does of it, what the multipliers do, and both at once. A kernel can
-be no faster than the last, however its instructions are arranged.
+limits.c has the arithmetic of a block alone: the divider's part, the multipliers' part, and both at
+once. No arrangement of the instructions makes a kernel faster than both at once.
 
-Prediction for Zen 4 (3.7 GHz), a vector of 16 float32: the divider takes 10 cycles for a root and 6 for a division, 3.7
-items/ns; a seed and 8 multiplications take 9 cycles, 6.6 items/ns. Each root and each division also takes two places of the
-multipliers. So a block of 9 vectors, 4 of them divided, takes them 64 and 61 cycles, 8.3 items/ns; of float64, 8 with 3
-divided, 75 and 77 cycles, 3.05 items/ns. AVX2's float32, 6 vectors of 8 with 3 divided, 24 and 22 cycles, 7.4 items/ns.
+Prediction for Zen 4 (3.7 GHz), a vector of 16 float32: the divider takes 10 cycles for a root and 6
+for a division, 3.7 items/ns; a seed and 8 multiplications take 9 cycles, 6.6 items/ns. Each root
+and each division also takes two places of the multipliers. So a block of 9 vectors, 4 of them
+divided, takes them 64 and 61 cycles, 8.3 items/ns; of float64, 8 with 3 divided, 75 and 77 cycles,
+3.05 items/ns. AVX2's float32, 6 vectors of 8 with 3 divided, 24 and 22 cycles, 7.4 items/ns.
 
-Prediction for Intel's Emerald Rapids, where Zen 4's blocks had shown 1.86 and .60 items/ns of the divider alone and 7.15 and
-2.68 of the multipliers: of float32, 9 vectors with 2 divided take them 17.2 and 15.7 ns and some turns more, 8 items/ns; of
-float64, 8 with 1 divided, 13.4 and 20.9, 2.9 items/ns. AVX2's block is bound by the divider, 1.69 items/ns alone: 3.4.
+Prediction for Intel's Emerald Rapids, where Zen 4's blocks had shown 1.86 and .60 items/ns of the
+divider alone and 7.15 and 2.68 of the multipliers: of float32, 9 vectors with 2 divided take them
+17.2 and 15.7 ns and some turns more, 8 items/ns; of float64, 8 with 1 divided, 13.4 and 20.9, 2.9
+items/ns. AVX2's block is bound by the divider, 1.69 items/ns alone: 3.4.
 
-Kernels without a divider start two 512-bit operations a cycle, of which one may be a multiplication. bfloat16 by table: 23
-operations for 128 items, 11.5 cycles, 41 items/ns. But a copy in L2 reads two lines for each that it writes, at 32 bytes a
-cycle, and one goes back at the same time: 16 cycles, 29.6 items/ns. float16: 49 operations for 128 items, 12 of them
-multiplications, 24.5 cycles, 19 items/ns. complex64: 35 multiplications and 36 others for a vector of re and one of im, 35.5
-cycles, 1.67 items/ns; complex128: 41 and 36, .72. Some 30 of these wait for each other, 125 cycles in all, and the processor
-looks about 128 waiting operations ahead, so that one vector at a time (complex.c) takes 75 cycles; three or four side by side
-leave it no gaps.
+Kernels without a divider start two 512-bit operations a cycle, of which one may be a
+multiplication. bfloat16 by table: 23 operations for 128 items, 11.5 cycles, 41 items/ns. But a copy
+in L2 reads two lines for each that it writes, at 32 bytes a cycle, and one goes back at the same
+time: 16 cycles, 29.6 items/ns. float16: 49 operations for 128 items, 12 of them multiplications,
+24.5 cycles, 19 items/ns. complex64: 35 multiplications and 36 others for a vector of re and one of
+im, 35.5 cycles, 1.67 items/ns; complex128: 41 and 36, .72. Some 30 of these wait for each other,
+125 cycles in all, and the processor looks about 128 waiting operations ahead, so that one vector at
+a time (complex.c) takes 75 cycles; three or four side by side leave it no gaps.
 
-What lies apart must be moved before it is computed (moves.c). A transposing copy reads and writes each line once, 8 bytes an
-item at 27 bytes a cycle: 12 items/ns. Less than half of it was found at best, of blocks of all shapes, since the lines of a
-column fall into few sets of the caches. Of lines in the third cache one comes in 2.4 cycles, 1.5 items/ns; of lines a page
-apart, which fall into few sets too, one in 14, which was found. A broadcast is written, 32 bytes a cycle in the second cache
-and less beyond it.
+What lies apart must be moved before it is computed (moves.c). A transposing copy reads and writes
+each line once, 8 bytes an item at 27 bytes a cycle: 12 items/ns. Less than half of it was found at
+best, of blocks of all shapes, since the lines of a column fall into few sets of the caches. Of
+lines in the third cache one comes in 2.4 cycles, 1.5 items/ns; of lines a page apart, which fall
+into few sets too, one in 14, which was found. A broadcast is written, 32 bytes a cycle in the
+second cache and less beyond it.
 """
 
 import ctypes

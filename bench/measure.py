@@ -1,6 +1,7 @@
-"""Contenders timed in turn in one process, and the tidy CSV of what came out: what every benchmark here does alike.
+"""Times contenders in turn in one process and writes a tidy CSV, for every benchmark here.
 
-A row is the median over the rounds with the 20th and 80th percentile beside it, and names the machine and the versions.
+A row is the median over the rounds, with the 20th and 80th percentile, the machine and the
+versions.
 """
 
 import argparse
@@ -24,7 +25,8 @@ WARM_NS = 2_000_000  # shorter calls come three times before a sample: one doesn
 
 
 class Contender(NamedTuple):
-    """What a row is about (columns of the CSV), a call without arguments, and what comes, untimed, before a sample of calls.
+    """What a row is about (columns of the CSV), a call without arguments, and what comes, untimed,
+    before a sample of calls.
 
     Where something must come before every call, a sample is that and one call.
     """
@@ -43,15 +45,18 @@ def installed(name):
 
 
 def one_core():
-    """Keeps this process, and the threads it will start, on one processor. Comes before numpy, torch or jax start any."""
+    """Keeps this process, and the threads it will start, on one processor. Comes before numpy,
+    torch or jax start any."""
     os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
     gorsqrt.set_num_threads(1)
 
 
 def in_turn(contenders, rounds, seconds=4.0):
-    """Nanoseconds a call, a list of rounds for each contender; an empty call's time, measured in the same round, is taken off.
+    """Nanoseconds a call, a list of rounds for each contender; an empty call's time, measured in
+    the same round, is taken off.
 
-    The first round warms up and finds how many calls make a sample. After `seconds` no further round begins.
+    The first round warms up and finds how many calls make a sample. After `seconds` no further
+    round begins.
     """
 
     def once(contender, calls):
@@ -114,7 +119,8 @@ def environment():
 
 
 def main(name, doc, rows):
-    """The command of one benchmark: rows(quick) are measured, shown as they come, and written to results/name.csv."""
+    """The command of one benchmark: rows(quick) are measured, shown as they come, and written to
+    results/name.csv."""
     parser = argparse.ArgumentParser(description=doc.splitlines()[0])
     parser.add_argument(
         "--quick", action="store_true", help="fewer rounds and sizes; nothing is written, unless --results says where"

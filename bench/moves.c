@@ -1,4 +1,4 @@
-/* What moving takes if an array's items lie apart, with no arithmetic; for x86-64 with AVX-512. */
+/* Moves of items that lie apart, without arithmetic. For x86-64 with AVX-512. */
 #ifdef __x86_64__
 #include "../cgo/move.c"
 
@@ -6,8 +6,9 @@
 
 enum { ROWS = 64, COLUMNS = 128 }; /* of a block: the fastest of all from 16 to 256 and from 32 to 1024 */
 
-/* to[r][c] = from[c][r] of n·n float32, n a multiple of 128: each block is turned on its way into a tile, and its rows are copied, past the
- * caches where those would not hold both sides; the next block's lines are asked for meanwhile. */
+/* to[r][c] = from[c][r] of n·n float32, n a multiple of 128: each block is turned on its way into a
+ * tile, and its rows are copied, past the caches where those would not hold both sides; the next
+ * block's lines are asked for meanwhile. */
 TARGET_avx512 void transposing_copy_avx512(char *to, const char *from, long n, int streaming) {
     _Alignas(64) static _Thread_local char block[ROWS * COLUMNS * 4];
     for (long c = 0; c < n; c += COLUMNS) {

@@ -1,4 +1,5 @@
-/* One call of a neon kernel on ordinary numbers, for instructions to be counted: dtype's number, items. */
+/* One call of a neon kernel on ordinary numbers, whose instructions neon.py counts. Arguments: the
+ * dtype's number, and the number of items. */
 #include "kernels.h"
 
 #include <stdlib.h>

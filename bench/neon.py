@@ -1,10 +1,13 @@
-"""What the neon kernels execute for an item, counted under emulation, since there is no such machine to time them on: neon.csv.
+"""The instructions that the neon kernels execute for an item, counted under emulation: neon.csv.
 
-    python bench/neon.py       writes bench/results/neon.csv; needs aarch64-linux-gnu-gcc, its objdump and qemu-aarch64
+    python bench/neon.py       writes bench/results/neon.csv
 
-Two calls of different length are executed one instruction at a time; the difference is the loop's. A core of 4 SIMD pipes and
-8 instructions a cycle (Neoverse V2) takes at least a quarter of a cycle for each vector instruction, an eighth for each of all,
-and 3.5 cycles or more for each root or division. "other" is the loop's own.
+It needs aarch64-linux-gnu-gcc, its objdump and qemu-aarch64.
+
+Two calls of different length are executed one instruction at a time; the difference is the loop's.
+A core of 4 SIMD pipes and 8 instructions a cycle (Neoverse V2) takes at least a quarter of a cycle
+for each vector instruction, an eighth for each of all, and 3.5 cycles or more for each root or
+division. "other" is the loop's own.
 """
 
 import collections

@@ -1,7 +1,7 @@
-"""The plots of bench/results: speed by size, calls, fresh results, layouts, threads. report.py draws them from the CSVs.
+"""Draws the plots of bench/results from the CSVs, for report.py.
 
-Speeds by size are lines over logarithmic axes with the 20th to 80th percentile shaded; bars begin at zero, or, where they show
-ratios on a logarithmic axis, at 1.
+Speeds by size are lines over logarithmic axes, with the 20th to 80th percentile shaded. Bars begin
+at zero; bars of ratios on a logarithmic axis begin at 1.
 """
 
 import textwrap
@@ -64,7 +64,8 @@ def powers(axes, rows):
 
 
 def finish(figure, rows, path, note, legend=None):
-    """Below the axes the legend, if there is one for all of them, then what was measured and where; and the file."""
+    """Below the axes the legend, if there is one for all of them, then what was measured and where;
+    and the file."""
     width, height = figure.get_size_inches()
     said = textwrap.fill(f"{note} {rows[0]['machine']}; {rows[0]['versions']}.", int(width * 17))
     figure.text(0.5, 0.05 / height, said, fontsize=7, color="#444444", ha="center", va="bottom")

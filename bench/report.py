@@ -1,9 +1,13 @@
-"""The tables of README.md and bench/README.md, and the plots, from the CSVs in bench/results: `python bench/report.py`.
+"""Writes the tables of README.md and bench/README.md, and the plots, from bench/results/*.csv.
 
-Those in bench/results/xeon are another machine's, for comparison: `python bench --results bench/results/xeon`, there.
+    python bench/report.py
 
-It measures nothing. Each table stands between two lines `<!-- bench/report.py: name -->`, and is written anew; the plots need
-matplotlib and are left as they are without it. The same CSVs give the same tables: a test compares them.
+It measures nothing. Each table stands between two lines `<!-- bench/report.py: name -->`. The plots
+need matplotlib, and stay as they are without it. The same CSVs give the same tables: a test
+compares them.
+
+bench/results/xeon has the results of another machine, for comparison. They were written there by
+`python bench --results bench/results/xeon`.
 """
 
 import argparse
@@ -20,8 +24,8 @@ TIERS = ("avx512", "neon", "avx2", "scalar")  # the best first
 BEST = ""  # in a table of targets: the machine's best
 SIZE_NAMES = {L1: "L1", L2: "L2", L3: "L3", MEMORY: "memory"}
 
-# What is asked of gorsqrt's speed over torch's in the same form, and what is hoped for: (dtype, tier, form, sizes, at least,
-# stretch). They come from Zen 5.
+# What is asked of gorsqrt's speed over torch's in the same form, and what is hoped for: (dtype,
+# tier, form, sizes, at least, stretch). They come from Zen 5.
 THROUGHPUT = (
     ("float32", BEST, "out=", (L1, L2), 3.5, 4.2),
     ("float32", BEST, "out=", (L3,), 2.8, 3.6),

@@ -1,5 +1,5 @@
-/* What memory can do at best: a copy by streaming stores, which do not read the lines they write, with prefetch. Both ends are
- * aligned to 32 bytes and n is a multiple of 64. Elsewhere than on x86-64 it is the C library's copy. */
+/* A copy by streaming stores, which do not read the lines that they write, with prefetch. Both ends
+ * are aligned to 32 bytes, and n is a multiple of 64. Not on x86-64: the C library's copy. */
 #include <pthread.h>
 #include <stddef.h>
 #include <string.h>
@@ -25,7 +25,8 @@ void streaming_copy(void *restrict dst, const void *restrict src, size_t n) {
 }
 #endif
 
-/* The same by two threads, a half each; n is a multiple of 128. The second is started anew, which takes some 20 µs. */
+/* The same by two threads, a half each; n is a multiple of 128. The second is started anew, which
+ * takes some 20 µs. */
 typedef struct {
     char *dst;
     const char *src;

@@ -1,18 +1,23 @@
-"""float32 into out=, on one thread and on two, beside torch's, in a quiet process and in others: threads.csv.
+"""float32 into out= on one thread and on two, against torch: threads.csv.
 
-Hot: the calls follow each other, and before the first of them a large one has woken the helpers (ours are not woken for less
-than 8 MiB read and written). Between contenders there is a pause, since torch's helpers wait for work by spinning, and would
-slow down whoever comes next. Beside torch they do: a call of torch's on two threads, untimed, comes just before each call.
-Idle: each call comes after 20 ms in which the process has slept. 8 callers: so many Python threads call at once, each with
-arrays of its own; what all compute together in a nanosecond, and 1 caller is one of them alone.
+- Hot: the calls follow each other. A large call before them has woken the helpers: gorsqrt wakes
+  none for less than 8 MiB read and written. There is a pause between contenders, since torch's
+  helpers spin while they wait and would slow down the next contender.
+- Beside torch: just before each call comes a call of torch's on two threads, untimed, so that
+  torch's helpers spin.
+- Idle: before each call the process sleeps for 20 ms.
+- 8 callers: eight Python threads call at once, each with arrays of its own. The figure is the sum
+  of all. 1 caller is one such thread alone.
 
-Prediction: below a MiB ours stays on one thread. In the caches two threads have twice the dividers and multipliers, and lose a
-few microseconds a call to the meeting: 1.8 times one thread from 2^19 items on. In memory both share what one nearly uses up,
-so a copy by two threads is the limit there and not 1.8. Beside torch's spinning worker the helper has half a processor, and
-nobody waits for it while it has not begun: no slower than one thread, where a static split was measured as 0.3 to 0.7 of that.
-Idle: to wake the helper takes 10 µs of the caller and 50 to 100 until it begins, which 2^20 float32 are worth; torch's two
-threads meet before they begin, and wait. 8 callers: twice one caller in the caches, as there are two processors, and
-helpers are not asked; torch gives each caller a team of its own, 16 threads in all, and should lose by that.
+Prediction: below a MiB ours stays on one thread. In the caches two threads have twice the dividers
+and multipliers, and lose a few microseconds a call to the meeting: 1.8 times one thread from 2^19
+items on. In memory both share what one nearly uses up, so a copy by two threads is the limit there
+and not 1.8. Beside torch's spinning worker the helper has half a processor, and nobody waits for it
+while it has not begun: no slower than one thread, where a static split was measured as 0.3 to 0.7
+of that. Idle: to wake the helper takes 10 µs of the caller and 50 to 100 until it begins, which
+2^20 float32 are worth; torch's two threads meet before they begin, and wait. 8 callers: twice one
+caller in the caches, as there are two processors, and helpers are not asked; torch gives each
+caller a team of its own, 16 threads in all, and should lose by that.
 """
 
 import functools
@@ -70,7 +75,8 @@ def rows(quick):
         return x, out
 
     def with_threads(form, call_of, before=None):
-        """Each library on one thread and on two. call_of(rsqrt, array, set_threads) is what is timed."""
+        """Each library on one thread and on two. call_of(rsqrt, array, set_threads) is what is
+        timed."""
         for provider, tier, set_threads, rsqrt, array in libraries:
             warm = functools.partial(rsqrt, array(large), out=array(large))
 

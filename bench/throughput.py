@@ -1,16 +1,19 @@
-"""Items a nanosecond on one thread, by dtype and size, beside everybody else: throughput.csv.
+"""Items a nanosecond on one thread by dtype and size, against all contenders: throughput.csv.
 
-Ours once per instruction set. Sizes stand for where float32 lie: 2^12 items in L1, 2^16 in L2, 2^20 in L3, 2^24 in memory.
+gorsqrt runs once per instruction set. A size stands for the place of so many float32: 2^12 items
+lie in L1, 2^16 in L2, 2^20 in L3, 2^24 in memory.
 
-Prediction for Zen 4 (3.7 GHz; a 512-bit operation takes its pipe two cycles), per vector of 16 float32: square root 10 cycles
-and division 6 on the one divider, 3.7 items/ns whatever the vector's width, which is torch. By fma 8 multiplications and the
-seed, 9 cycles on two pipes, 6.6 items/ns. Both at once, with 4 of 9 vectors divided: 64 cycles of the divider beside 61 of
-the multipliers, 8.3 items/ns; 2.4 times torch (limits.py). float64: 25 cycles divided, 13 by fma, together 3.05 items/ns and
-3 times torch. bfloat16 by table: 23 cheap operations on 128 items, 11.5 cycles on four pipes, but 16 to copy these in L2, 29
-items/ns. float16: 49 operations on 128 items, 24.5 cycles, 19. Integers: a conversion on other pipes, so as float32. Any data:
-three multiplications more in every vector, two thirds of the speed. complex64: 35 multiplications or fma, of a cycle each, and
-36 other operations, for a vector of 16: 35.5 cycles, 1.67 items/ns; complex128: 41 and 36 for a vector of 8, .72. Memory: a
-streaming copy's speed, since 8 bytes a float32 at 40 GB/s are 5 items/ns.
+Prediction for Zen 4 (3.7 GHz; a 512-bit operation takes its pipe two cycles), per vector of 16
+float32: square root 10 cycles and division 6 on the one divider, 3.7 items/ns whatever the vector's
+width, which is torch. By fma 8 multiplications and the seed, 9 cycles on two pipes, 6.6 items/ns.
+Both at once, with 4 of 9 vectors divided: 64 cycles of the divider beside 61 of the multipliers,
+8.3 items/ns; 2.4 times torch (limits.py). float64: 25 cycles divided, 13 by fma, together 3.05
+items/ns and 3 times torch. bfloat16 by table: 23 cheap operations on 128 items, 11.5 cycles on four
+pipes, but 16 to copy these in L2, 29 items/ns. float16: 49 operations on 128 items, 24.5 cycles,
+19. Integers: a conversion on other pipes, so as float32. Any data: three multiplications more in
+every vector, two thirds of the speed. complex64: 35 multiplications or fma, of a cycle each, and 36
+other operations, for a vector of 16: 35.5 cycles, 1.67 items/ns; complex128: 41 and 36 for a vector
+of 8, .72. Memory: a streaming copy's speed, since 8 bytes a float32 at 40 GB/s are 5 items/ns.
 """
 
 from measure import installed, main, one_core, speeds
@@ -59,7 +62,8 @@ def rows(quick):
         return np.dtype(ml_dtypes.bfloat16)
 
     def values(dtype, n, form):
-        """Ordinary numbers, real ones between 1 and 100, or a tenth of zeros, subnormals, infinities, nans and negatives."""
+        """Ordinary numbers, real ones between 1 and 100, or a tenth of zeros, subnormals,
+        infinities, nans and negatives."""
         random = np.random.default_rng(1)
         x = aligned(n, dtype)
         x[:] = random.uniform(1, 100, n).astype(dtype)

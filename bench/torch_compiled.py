@@ -1,8 +1,11 @@
-"""Compiled functions with gorsqrt.rsqrt and with torch.rsqrt, by Inductor, on one thread: torch_compiled.csv.
+"""Functions with gorsqrt.rsqrt and with torch.rsqrt, compiled by Inductor: torch_compiled.csv.
 
-Prediction: if rsqrt is fused, the two are one code, and the ratio is 1. Alone, Inductor's loop is torch's formula, a root and a
-division, whose units, not the memory, are the limit: our kernel takes .7 of its time (float32), and .4 (bfloat16, of which each
-item is two of those there); in place less, since no memory is fresh.
+One thread.
+
+Prediction: if rsqrt is fused, the two are one code, and the ratio is 1. Alone, Inductor's loop is
+torch's formula, a root and a division, whose units, not the memory, are the limit: our kernel takes
+.7 of its time (float32), and .4 (bfloat16, of which each item is two of those there); in place
+less, since no memory is fresh.
 """
 
 from types import FunctionType
@@ -33,7 +36,8 @@ def in_place(m, x, w):
 
 
 def cases(quick):
-    """Which function, the path's name, of which dtype and shape, and whether gradients are taken."""
+    """Which function, the path's name, of which dtype and shape, and whether gradients are
+    taken."""
     for dtype in (torch.float32, torch.bfloat16):
         yield from ((normalised, "RMSNorm", dtype, shape, False) for shape in (SHAPES[:2] if quick else SHAPES))
         yield chain, "elementwise chain", dtype, SQUARE, False
@@ -43,7 +47,8 @@ def cases(quick):
 
 
 def contender(f, provider, m, x, w, with_gradient):
-    """Compiled, and called once. Dynamo keeps what it compiles by code objects: each has its own."""
+    """Compiled, and called once. Dynamo keeps what it compiles by code objects: each has its
+    own."""
 
     def function(x, w):
         return f(m, x, w)

@@ -1,12 +1,13 @@
-"""The ways a tensor of a model goes, beside torch's own function on one thread: torch_paths.csv.
+"""Tensors that are not ordinary, against torch's own function on one thread: torch_paths.csv.
 
-Ordinary tensors are in calls.csv and throughput.csv. Here something of torch stands between the call and the kernel: a
-gradient to record, a subclass, a transform, a lazy conjugate, a mode, a tracer's graph.
+calls.csv and throughput.csv have ordinary tensors. Here something of torch stands between the call
+and the kernel: a gradient to record, a subclass, a transform, a lazy conjugate, a mode or a tracer.
 
-Prediction: float32 and float64 have torch's bits, so torch's own function answers where little is computed, and each path costs
-what torch's costs and a question or two, 1.05. float16, bfloat16 and complex are computed twice below some thousand items,
-by torch with its record and by our kernel over it: 1.1 to 1.3. From there on our kernel computes alone and Python records:
-below .9, as our kernels are 2 to 40 times as fast, except float32 and float64, which stay torch's.
+Prediction: float32 and float64 have torch's bits, so torch's own function answers where little is
+computed, and each path costs what torch's costs and a question or two, 1.05. float16, bfloat16 and
+complex are computed twice below some thousand items, by torch with its record and by our kernel
+over it: 1.1 to 1.3. From there on our kernel computes alone and Python records: below .9, as our
+kernels are 2 to 40 times as fast, except float32 and float64, which stay torch's.
 """
 
 import functools

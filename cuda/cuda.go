@@ -1,10 +1,12 @@
-// Package cuda is the operation of package rsqrt on arrays in a CUDA device's memory, with the same rules and the same bits.
+// Package cuda is the operation of package rsqrt on arrays in a CUDA device's memory, with the same
+// rules and the same bits.
 //
-// The kernels are PTX, which the driver compiles for its GPU when a dtype is first used. The driver's library is loaded by the
-// first call, and by nothing else: a program that imports this package runs on machines without one.
+// The kernels are PTX, which the driver compiles for its GPU when a dtype is first used. The
+// driver's library is loaded by the first call, and by nothing else: a program that imports this
+// package runs on machines without one.
 //
-// To build it, package cu needs a cuda.h where C looks for headers, which nothing in this package can see to: NVIDIA's of 11.0 to
-// 12.9, or this module's own.
+// To build it, package cu needs a cuda.h where C looks for headers, which nothing in this package
+// can see to: NVIDIA's of 11.0 to 12.9, or this module's own.
 //
 //	CGO_CFLAGS="-O2 -I$(go list -m -f '{{.Dir}}' github.com/gorsqrt/gorsqrt)/cuda/include" go build
 //
@@ -29,19 +31,20 @@ const (
 	PerThreadStream uintptr = 2
 )
 
-// Apply writes 1/√src to dst, element by element, by the rules of [rsqrt.Apply]; both are on the CUDA device of one index. The
-// work is enqueued on the stream, a CUstream of that device's primary context, and may be captured there: when Apply returns, it
-// has not run, and the arrays must stay until it has. An [*rsqrt.Error] says why the call was refused, with nothing enqueued, or
-// in the driver's words what failed there; that may be work enqueued earlier, and of this call only the last step, of leaving
-// things as they were, can fail with the work enqueued.
+// Apply writes 1/√src to dst, element by element, by the rules of [rsqrt.Apply]; both are on the
+// CUDA device of one index. The work is enqueued on the stream, a CUstream of that device's primary
+// context, and may be captured there: when Apply returns, it has not run, and the arrays must stay
+// until it has. An [*rsqrt.Error] says why the call was refused, with nothing enqueued, or in the
+// driver's words what failed there; that may be work enqueued earlier, and of this call only the
+// last step, of leaving things as they were, can fail with the work enqueued.
 //
 // It may be called from any number of goroutines at once.
 func Apply(dst, src rsqrt.Array, stream uintptr) error {
 	return ApplyIn(dst, src, rsqrt.DefaultDType(), stream)
 }
 
-// ApplyIn is [Apply] with the dtype that booleans and integers are computed in. Streams beside the first are waited for before,
-// and wait after it: the arrays may be used on any of them.
+// ApplyIn is [Apply] with the dtype that booleans and integers are computed in. Streams beside the
+// first are waited for before, and wait after it: the arrays may be used on any of them.
 func ApplyIn(dst, src rsqrt.Array, integers rsqrt.DType, stream uintptr, beside ...uintptr) error {
 	var plan cgo.Plan
 	compute, err := rsqrt.DecideInto(&plan, dst, src, integers)
@@ -81,8 +84,9 @@ func Launch(plan *cgo.Plan, compute rsqrt.DType, dst, src rsqrt.Array, stream ui
 	})
 }
 
-// Mark is an event of the driver's that comes to pass when a device, the one of this index, has done what is enqueued on the
-// stream now. It is zero where the stream is being captured: then nothing has been enqueued.
+// Mark is an event of the driver's that comes to pass when a device, the one of this index, has
+// done what is enqueued on the stream now. It is zero where the stream is being captured: then
+// nothing has been enqueued.
 func Mark(index int, stream uintptr) (event uintptr, err error) {
 	err = within(index, func(*device) error {
 		captured, err := capturing(stream)
@@ -94,8 +98,8 @@ func Mark(index int, stream uintptr) (event uintptr, err error) {
 	return event, err
 }
 
-// Passed says whether a mark has come to pass, and destroys it then. It waits for nothing, and is no part of a capture. A device
-// that answers with an error does no more work.
+// Passed says whether a mark has come to pass, and destroys it then. It waits for nothing, and is
+// no part of a capture. A device that answers with an error does no more work.
 func Passed(index int, event uintptr) bool {
 	passed := true
 	_ = within(index, func(*device) error {
@@ -107,7 +111,8 @@ func Passed(index int, event uintptr) bool {
 	return passed
 }
 
-// Allocate gets memory on the device of this index, for what is enqueued on its legacy default stream from now on.
+// Allocate gets memory on the device of this index, for what is enqueued on its legacy default
+// stream from now on.
 func Allocate(index, bytes int) (memory uintptr, err error) {
 	if err := open(); err != nil {
 		return 0, err
@@ -119,12 +124,14 @@ func Allocate(index, bytes int) (memory uintptr, err error) {
 	return memory, err
 }
 
-// Free gives [Allocate]'s memory back when what is on that stream now is done, and what is on those that it waits for.
+// Free gives [Allocate]'s memory back when what is on that stream now is done, and what is on those
+// that it waits for.
 func Free(index int, memory uintptr) error {
 	return within(index, func(*device) error { return free(memory, streamOf(LegacyStream)) })
 }
 
-// Order lets what is enqueued on a stream of a device from now on wait for what is on the first one until now.
+// Order lets what is enqueued on a stream of a device from now on wait for what is on the first one
+// until now.
 func Order(index int, first, next uintptr) error {
 	return within(index, func(*device) error { return order(first, next) })
 }
@@ -148,7 +155,8 @@ func within(index int, work func(*device) error) error {
 	return err
 }
 
-// A device in use: its primary context, where torch and cupy live, and the modules loaded there. Kept as long as the process.
+// A device in use: its primary context, where torch and cupy live, and the modules loaded there.
+// Kept as long as the process.
 type device struct {
 	context cu.CUContext
 	mutex   sync.Mutex
@@ -278,7 +286,8 @@ func (d *device) launch(plan *cgo.Plan, compute rsqrt.DType, dst, src rsqrt.Arra
 	}
 	to, from := uintptr(dst.Data)+uintptr(plan.DstOffset), uintptr(src.Data)+uintptr(plan.SrcOffset)
 	if plan.Temporary != 0 {
-		// All bytes that src reaches over, copied as they lie. The address's place in a vector is kept.
+		// All bytes that src reaches over, copied as they lie. The address's place in a vector is
+		// kept.
 		low, high := reach(plan, plan.SrcStrides[:plan.NDim], plan.SrcSize)
 		shift := (from + uintptr(low)) % vector
 		memory, err := allocate(high-low+int(shift), stream)
@@ -347,7 +356,8 @@ func divisor(length int) dim {
 	return dim{length: uint64(length), magic: high>>32 + 1, shift: uint64(shift)}
 }
 
-// narrow says whether all indices and offsets, and those of the threads beyond the last item, fit in 31 bits.
+// narrow says whether all indices and offsets, and those of the threads beyond the last item, fit
+// in 31 bits.
 func narrow(plan *cgo.Plan) bool {
 	const limit = 1<<31 - threads*flight
 	srcLow, srcHigh := reach(plan, plan.SrcStrides[:plan.NDim], plan.SrcSize)
@@ -370,7 +380,8 @@ func reach(plan *cgo.Plan, strides []int, size int) (low, high int) {
 
 // start enqueues a kernel of one-dimensional blocks, in which a thread takes `each` of n.
 func start(kernel cu.Function, n, each int, words []uint64, stream cu.Stream) error {
-	// Launch reads one word per parameter and lays them side by side, which is how it passes rsqrt.cu's plan by value.
+	// Launch reads one word per parameter and lays them side by side, which is how it passes
+	// rsqrt.cu's plan by value.
 	params := make([]unsafe.Pointer, len(words))
 	for i := range words {
 		params[i] = unsafe.Pointer(&words[i])

@@ -17,7 +17,8 @@ import (
 	"gorgonia.org/cu"
 )
 
-// All tests here run the launcher and the PTX on a test double of the driver, but those which ask for a machine without one.
+// All tests here run the launcher and the PTX on a test double of the driver, but those which ask
+// for a machine without one.
 func TestMain(m *testing.M) {
 	if os.Getenv("GORSQRT_TEST_WITHOUT_DRIVER") == "" {
 		if err := double.Load(); err != nil {
@@ -59,7 +60,8 @@ func (l layout) in(block []byte) rsqrt.Array {
 // pointer makes a device's address the pointer that an Array holds; it is never followed.
 func pointer(address uintptr) unsafe.Pointer { return *(*unsafe.Pointer)(unsafe.Pointer(&address)) }
 
-// check computes on the device and on the CPU in copies of one block and compares every byte, those around the arrays too.
+// check computes on the device and on the CPU in copies of one block and compares every byte, those
+// around the arrays too.
 func check(t *testing.T, block []byte, dst, src layout) {
 	t.Helper()
 	memory := double.Alloc(0, block)
@@ -79,7 +81,8 @@ func check(t *testing.T, block []byte, dst, src layout) {
 	}
 }
 
-// Any bits, so that every kind of number and nan comes up, and now and then the edges of the format.
+// Any bits, so that every kind of number and nan comes up, and now and then the edges of the
+// format.
 func randomBlock(random *rand.Rand, length int) []byte {
 	block := make([]byte, length)
 	for i := range block {
@@ -88,7 +91,8 @@ func randomBlock(random *rand.Rand, length int) []byte {
 	return block
 }
 
-// specials are bit patterns at the edges of a part's format: ±0, subnormals, 1, the largest, infinity, nans.
+// specials are bit patterns at the edges of a part's format: ±0, subnormals, 1, the largest,
+// infinity, nans.
 func specials(size int) []uint64 {
 	positive := map[int][]uint64{
 		2: {0, 1, 2, 0x3ff, 0x400, 0x3c00, 0x3f80, 0x7bff, 0x7c00, 0x7c01, 0x7e00, 0x7f7f, 0x7f80, 0x7f81, 0x7fc0, 0x7fff, 0x007f, 0x0080},
@@ -105,7 +109,8 @@ func specials(size int) []uint64 {
 	return all
 }
 
-// tie is an x of a real dtype whose 1/√x is, or is next to, the middle of two numbers of a narrower dtype, or an end of float16.
+// tie is an x of a real dtype whose 1/√x is, or is next to, the middle of two numbers of a narrower
+// dtype, or an end of float16.
 func tie(random *rand.Rand, dtype rsqrt.DType) uint64 {
 	var y float64
 	switch r := random.Uint32(); random.IntN(5) {
@@ -127,7 +132,8 @@ func tie(random *rand.Rand, dtype rsqrt.DType) uint64 {
 	return uint64(math.Float32bits(float32(x)) + uint32(step))
 }
 
-// edge is a complex number, of parts of this size, of whose 1/√z one part is about the least normal number.
+// edge is a complex number, of parts of this size, of whose 1/√z one part is about the least normal
+// number.
 func edge(random *rand.Rand, size int) (re, im uint64) {
 	digits, bias := 23, 127
 	if size == 8 {
@@ -141,8 +147,9 @@ func edge(random *rand.Rand, size int) (re, im uint64) {
 	return part(scale), part(scale*3/2 - bias + 2 + random.IntN(4))
 }
 
-// sprinkle puts specials in place of every third part, and ties in place of some others. Of the complex numbers every fourth has two
-// parts that differ in sign at most, and every eighth is an edge.
+// sprinkle puts specials in place of every third part, and ties in place of some others. Of the
+// complex numbers every fourth has two parts that differ in sign at most, and every eighth is an
+// edge.
 func sprinkle(random *rand.Rand, block []byte, dtype rsqrt.DType) {
 	n, part := parts(dtype)
 	if n == 1 && kind(dtype) != float {
@@ -176,7 +183,8 @@ func put(to []byte, value uint64, size int) {
 	}
 }
 
-// Nans of arithmetic, and what registers hold before they are written: anything, numbers near 1, nothing.
+// Nans of arithmetic, and what registers hold before they are written: anything, numbers near 1,
+// nothing.
 var nanBits = []struct {
 	nan32            uint32
 	nan64, unwritten uint64
@@ -186,7 +194,8 @@ var nanBits = []struct {
 	{0x7fc00000, 0x7ff8000000000000, 0},
 }
 
-// under runs a test with nans and unwritten registers of three kinds: no bit of a result may come from either.
+// under runs a test with nans and unwritten registers of three kinds: no bit of a result may come
+// from either.
 func under(t *testing.T, name string, test func(*testing.T)) {
 	for i, bits := range nanBits {
 		double.Bits(bits.nan32, bits.nan64, bits.unwritten)
@@ -194,8 +203,8 @@ func under(t *testing.T, name string, test func(*testing.T)) {
 	}
 }
 
-// Every length around a vector, a warp, a block and a grid of several, into other memory and in place, aligned to a vector and to
-// an item only.
+// Every length around a vector, a warp, a block and a grid of several, into other memory and in
+// place, aligned to a vector and to an item only.
 func TestLengths(t *testing.T) {
 	for _, dtype := range computedDTypes {
 		under(t, dtype.String(), func(t *testing.T) {
@@ -400,8 +409,8 @@ func TestWide(t *testing.T) {
 	}
 }
 
-// behind puts 2^32 more items before those of a plan of one dimension, in the same places: as if it were the second half of a
-// dimension of 2^32 in one of 2 whose strides are zero.
+// behind puts 2^32 more items before those of a plan of one dimension, in the same places: as if it
+// were the second half of a dimension of 2^32 in one of 2 whose strides are zero.
 func behind(p *items) {
 	p.n += beyond
 	p.dims[0].length = beyond
@@ -411,7 +420,8 @@ func behind(p *items) {
 
 const beyond = 1 << 32
 
-// Indices beyond 32 bits: 2^32 items, of which the double leaves out all but the last few, which lie behind them.
+// Indices beyond 32 bits: 2^32 items, of which the double leaves out all but the last few, which
+// lie behind them.
 func TestFar(t *testing.T) {
 	if err := open(); err != nil {
 		t.Fatal(err)
@@ -469,7 +479,8 @@ func TestDivisor(t *testing.T) {
 	}
 }
 
-// Goroutines on their own streams, both devices, one address space: nothing is mixed up, and each device has its own module.
+// Goroutines on their own streams, both devices, one address space: nothing is mixed up, and each
+// device has its own module.
 func TestGoroutines(t *testing.T) {
 	forget()
 	var group sync.WaitGroup

@@ -1,9 +1,11 @@
 /* libcuda.so.1, loaded when it is first needed.
  *
- * gorgonia.org/cu is linked against the driver's library and initialises it when the program starts. Here every function of the
- * driver's that cu and this package name is a jump through a slot, which says that there is no driver until driver_open has
- * filled it; and cuInit does nothing. So a program that never uses CUDA starts, runs and forks as if cu were not in it, on
- * machines with a driver and without. The symbols are hidden: a program may load the driver's library beside them. */
+ * gorgonia.org/cu is linked against the driver's library and initialises it when the program
+ * starts. Here every function of the driver's that cu and this package name is a jump through a
+ * slot, which says that there is no driver until driver_open has filled it; and cuInit does
+ * nothing. So a program that never uses CUDA starts, runs and forks as if cu were not in it, on
+ * machines with a driver and without. The symbols are hidden: a program may load the driver's
+ * library beside them. */
 #include "driver.h"
 
 #include <dlfcn.h>
@@ -63,7 +65,8 @@ static CUresult no_function(void) {
 typedef CUresult function(void);
 __attribute__((visibility("hidden"), used)) function *gorsqrt_driver[SLOTS] = {[0 ... SLOTS - 1] = no_driver};
 
-/* The arguments are where the driver's function looks for them: nothing but a jump may run in between. */
+/* The arguments are where the driver's function looks for them: nothing but a jump may run in
+ * between. */
 #if defined(__x86_64__)
 #define JUMP(slot) "jmp *gorsqrt_driver+8*" #slot "(%rip)"
 #elif defined(__aarch64__)

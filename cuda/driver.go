@@ -17,7 +17,8 @@ import (
 	"gorgonia.org/cu"
 )
 
-// The driver's words for a child of fork, whose parent has used CUDA: it can't be initialised there.
+// The driver's words for a child of fork, whose parent has used CUDA: it can't be initialised
+// there.
 const notInitialized = C.CUDA_ERROR_NOT_INITIALIZED
 
 // open loads and initialises the driver.
@@ -62,7 +63,8 @@ func refusal(format string, args ...any) error {
 
 // What package cu lacks.
 
-// relaxed runs work that is allowed while a stream of this thread is being captured: it is not part of the capture.
+// relaxed runs work that is allowed while a stream of this thread is being captured: it is not part
+// of the capture.
 func relaxed(work func() error) error {
 	mode := C.CUstreamCaptureMode(C.CU_STREAM_CAPTURE_MODE_RELAXED)
 	if code := C.cuThreadExchangeStreamCaptureMode(&mode); code != C.CUDA_SUCCESS {
@@ -104,7 +106,8 @@ func order(first, next uintptr) error {
 	return nil
 }
 
-// record is an event of the current context, which comes to pass with what is on the stream until now.
+// record is an event of the current context, which comes to pass with what is on the stream until
+// now.
 func record(stream uintptr) (uintptr, error) {
 	var event C.CUevent
 	if code := C.cuEventCreate(&event, C.CU_EVENT_DISABLE_TIMING); code != C.CUDA_SUCCESS {
@@ -117,7 +120,8 @@ func record(stream uintptr) (uintptr, error) {
 	return uintptr(unsafe.Pointer(event)), nil
 }
 
-// past says whether an event has come to pass, or never will since the device has failed, and destroys it then.
+// past says whether an event has come to pass, or never will since the device has failed, and
+// destroys it then.
 func past(event uintptr) bool {
 	if C.cuEventQuery(eventOf(event)) == C.CUDA_ERROR_NOT_READY {
 		return false
@@ -157,5 +161,6 @@ func handle(stream cu.Stream) C.CUstream { return C.CUstream(unsafe.Pointer(stre
 // eventOf is an event of record's.
 func eventOf(event uintptr) C.CUevent { return *(*C.CUevent)(unsafe.Pointer(&event)) }
 
-// streamOf is a stream that somebody else has made. A cu.Stream is the driver's handle and nothing else.
+// streamOf is a stream that somebody else has made. A cu.Stream is the driver's handle and nothing
+// else.
 func streamOf(handle uintptr) cu.Stream { return *(*cu.Stream)(unsafe.Pointer(&handle)) }

@@ -4,7 +4,8 @@
 
 #include "include/cuda.h"
 
-/* Loads and initialises the driver, the first time; what its cuInit answers. Any thread may call it at any time. */
+/* Loads and initialises the driver, the first time; what its cuInit answers. Any thread may call it
+ * at any time. */
 CUresult driver_open(void);
 
 /* Why the driver's library could not be loaded; "" where it was, or before driver_open. */

@@ -25,7 +25,8 @@ var (
 	in4      = flatLayout(rsqrt.F32, 0, 4)
 )
 
-// complexFour reads the real parts of four complex numbers and writes over all of them: through a temporary.
+// complexFour reads the real parts of four complex numbers and writes over all of them: through a
+// temporary.
 var (
 	realsOfFour = layout{rsqrt.F32, 0, []int{4}, []int{8}}
 	complexFour = flatLayout(rsqrt.C64, 0, 4)
@@ -77,7 +78,8 @@ func TestEvents(t *testing.T) {
 	}
 }
 
-// The first call of a process may lie in a capture, of any mode, and replays see the memory as it is then.
+// The first call of a process may lie in a capture, of any mode, and replays see the memory as it
+// is then.
 func TestCapture(t *testing.T) {
 	for mode := range uintptr(3) {
 		for name, c := range map[string]struct {
@@ -164,7 +166,8 @@ func TestNothingToDo(t *testing.T) {
 	}
 }
 
-// What is enqueued on the streams beside comes before, where it was there first, and after, where it came later.
+// What is enqueued on the streams beside comes before, where it was there first, and after, where
+// it came later.
 func TestBeside(t *testing.T) {
 	for device := range 2 {
 		for first := range 2 {
@@ -245,8 +248,9 @@ func TestDeviceOf(t *testing.T) {
 	wantError(t, err, "CUDA error: CUDA_ERROR_INVALID_VALUE: invalid argument")
 }
 
-// Each call of the driver fails once, in a first call on contiguous items, by way of a temporary, and with a stream beside. That is
-// one clear error; nothing is enqueued, but where the work was before, kept or left behind; the next call works.
+// Each call of the driver fails once, in a first call on contiguous items, by way of a temporary,
+// and with a stream beside. That is one clear error; nothing is enqueued, but where the work was
+// before, kept or left behind; the next call works.
 func TestDriverErrors(t *testing.T) {
 	runtime.LockOSThread() // the double's current context is the thread's
 	defer runtime.UnlockOSThread()
@@ -325,7 +329,8 @@ func TestDriverErrors(t *testing.T) {
 	}
 }
 
-// The double's own checks: memory that ends too early, an address between two, two threads at one place, and what is no PTX.
+// The double's own checks: memory that ends too early, an address between two, two threads at one
+// place, and what is no PTX.
 func TestDoubleNotices(t *testing.T) {
 	memory := double.Alloc(0, append(slices.Clone(four), four...))
 	defer memory.Free()

@@ -11,7 +11,8 @@ import (
 	double "github.com/gorsqrt/gorsqrt/tests/cuda"
 )
 
-// TestEveryFloat32 computes all 2^32 inputs by the PTX and on the CPU: `make exhaustive`, some minutes.
+// TestEveryFloat32 computes all 2^32 inputs by the PTX and on the CPU: `make exhaustive`, some
+// minutes.
 func TestEveryFloat32(t *testing.T) {
 	const n = 1 << 24
 	x := make([]float32, n)
@@ -22,7 +23,8 @@ func TestEveryFloat32(t *testing.T) {
 	array := flatLayout(rsqrt.F32, 0, n).on(0, memory.Address)
 	for first := uint64(0); first < 1<<32; first += n {
 		for i := range bits {
-			// An odd multiplier leaves out no value, and lets neighbours differ in exponent and sign.
+			// An odd multiplier leaves out no value, and lets neighbours differ in exponent and
+			// sign.
 			bits[i] = uint32(first+uint64(i)) * 0x9e3779b1
 		}
 		memory.Write(bytes)

@@ -10,8 +10,8 @@ import (
 	"github.com/gorsqrt/gorsqrt/rsqrt"
 )
 
-// hardFloat64 lists the bits of float64s on which a wrong root or division fails that random ones let pass: tests/hard_cases.py
-// describes them.
+// hardFloat64 lists the bits of float64s on which a wrong root or division fails that random ones
+// let pass: tests/hard_cases.py describes them.
 func hardFloat64(t *testing.T) (bits []uint64) {
 	const one = 0x3ff << 52
 	near := func(exponent uint64, mantissa *big.Int) { // the float64s around a mantissa of 53 bits
@@ -32,7 +32,8 @@ func hardFloat64(t *testing.T) (bits []uint64) {
 		exponent := uint64(square.BitLen() - 105)
 		near(exponent, square.Rsh(square, uint(52+exponent)))
 	}
-	// s² + s + j divisible by 2^m, by Newton's iteration modulo 2^m, in which 2s + 1 has an inverse.
+	// s² + s + j divisible by 2^m, by Newton's iteration modulo 2^m, in which 2s + 1 has an
+	// inverse.
 	for exponent, m := range []uint{52, 53} {
 		modulus := new(big.Int).Lsh(big.NewInt(1), m)
 		for j := int64(-4096); j <= 4096; j += 2 {
@@ -77,8 +78,9 @@ func TestHardFloat64(t *testing.T) {
 	})
 }
 
-// TestHardComplex computes every pair of float32's exponents, and float64's as far as both parts count and some beyond, with
-// mantissas of nothing, everything and any bits, in all quadrants; and the hard float64s on both axes.
+// TestHardComplex computes every pair of float32's exponents, and float64's as far as both parts
+// count and some beyond, with mantissas of nothing, everything and any bits, in all quadrants; and
+// the hard float64s on both axes.
 func TestHardComplex(t *testing.T) {
 	hard := hardFloat64(t)
 	for _, dtype := range []rsqrt.DType{rsqrt.C64, rsqrt.C128} {

@@ -20,9 +20,9 @@ import (
 	"gorgonia.org/cu"
 )
 
-// TestMutants changes one instruction of the PTX at a time, in every way that is listed here, and asks whether a set of calls
-// notices: `make mutants`, some minutes. A change is noticed, or leaves every result as it is for a reason that mutants.txt gives;
-// that file has no reason to spare.
+// TestMutants changes one instruction of the PTX at a time, in every way that is listed here, and
+// asks whether a set of calls notices: `make mutants`, some minutes. A change is noticed, or leaves
+// every result as it is for a reason that mutants.txt gives; that file has no reason to spare.
 
 // What an instruction is changed to, by the beginning of its name.
 var swaps = [][2]string{
@@ -128,7 +128,8 @@ func newDescriber(lines []string) describer {
 	return d
 }
 
-// of is an instruction's name with what it reads; where one instruction alone writes that, in its place, to a depth.
+// of is an instruction's name with what it reads; where one instruction alone writes that, in its
+// place, to a depth.
 func (d describer) of(line string, depth int) string {
 	_, name, read := taken(line)
 	text := labels.ReplaceAllString(parameters.ReplaceAllString(name+" "+read, "param"), "L")
@@ -195,7 +196,8 @@ func (d describer) bits(operand string, depth int) uint64 {
 	return bits & all
 }
 
-// same says whether a mutant is seen to be the same instruction by the bits that its operands may have.
+// same says whether a mutant is seen to be the same instruction by the bits that its operands may
+// have.
 func (d describer) same(line string, m mutant) bool {
 	_, name, read := taken(line)
 	from := strings.Split(read, ", ")
@@ -244,7 +246,8 @@ func mutants(line string) (all []mutant) {
 	return all
 }
 
-// more is another number: twice a float, or the least that is normal for 0; the integer after one, or the address of such an access.
+// more is another number: twice a float, or the least that is normal for 0; the integer after one,
+// or the address of such an access.
 func more(name, text string) (way, next string) {
 	if len(text) > 2 && (text[1] == 'f' || text[1] == 'd') {
 		bits, _ := strconv.ParseUint(text[2:], 16, 64)
@@ -290,7 +293,8 @@ func span(dtype rsqrt.DType, offset int, shape, strides []int) (layout, int) {
 	return layout{dtype, offset - low, shape, strides}, offset - low + high
 }
 
-// trials exercise one kernel of a dtype: every length's edge, every cast, every alignment, specials at changing places.
+// trials exercise one kernel of a dtype: every length's edge, every cast, every alignment, specials
+// at changing places.
 func trials(t *testing.T, dtype rsqrt.DType, name string) (all []*trial) {
 	random := rand.New(rand.NewPCG(1, uint64(dtype)))
 	fill := func(length int, dtype rsqrt.DType, offset int) []byte {
@@ -340,8 +344,8 @@ func trials(t *testing.T, dtype rsqrt.DType, name string) (all []*trial) {
 		for _, n := range []int{300, items/flight - 1, items/flight + 1, items/2 - 1, items - 1, items, items + 1, items + items/flight/2 + 1, 2*items + 1} {
 			flat(n)
 		}
-		// Specials as the items after the last vector, of which c128 has none: every pair of some where
-		// one item is two parts, and other numbers.
+		// Specials as the items after the last vector, of which c128 has none: every pair of some
+		// where one item is two parts, and other numbers.
 		n, part := parts(dtype)
 		edges := specials(part.Size())
 		if n == 2 {
@@ -402,7 +406,8 @@ func trials(t *testing.T, dtype rsqrt.DType, name string) (all []*trial) {
 				n += threads * flight
 			}
 			add(to, from, 0, 0, []int{n}, []int{g}, []int{f})
-			// Lengths with common factors, so that a wrong index does not reach all items in another order.
+			// Lengths with common factors, so that a wrong index does not reach all items in
+			// another order.
 			add(to, from, 0, 0, []int{4, 6, 42}, []int{6 * 42 * g, 42 * g, g}, []int{f, 4 * f, -24 * f})
 			add(to, from, 1, 3, []int{14, 77}, []int{77 * (g + 1), g + 1}, []int{f, 14*f + 3})
 			if dtype > rsqrt.F64 { // aligned as a part is, not as an item
@@ -450,7 +455,8 @@ func (c *trial) runUnder(kernel cu.Function, dtype rsqrt.DType, name string) (se
 		!bytes.Equal(to.Peek(len(c.want)), c.want) || c.source != nil && !bytes.Equal(from.Peek(len(c.source)), c.source)
 }
 
-// noticed says whether any trial of a kernel goes otherwise than it must. The one that did comes first from then on.
+// noticed says whether any trial of a kernel goes otherwise than it must. The one that did comes
+// first from then on.
 func noticed(text, symbol, name string, dtype rsqrt.DType, all []*trial) (seen bool) {
 	defer double.Log()
 	defer double.Reset()

@@ -57,8 +57,8 @@ func TestPTX(t *testing.T) {
 				}
 			}
 		}
-		// The flat kernel has all its loads in flight before it stores, and loads nothing twice: the loop has one more, and the
-		// items after the last vector one of each part.
+		// The flat kernel has all its loads in flight before it stores, and loads nothing twice:
+		// the loop has one more, and the items after the last vector one of each part.
 		flat, _, _ := strings.Cut(regexp.MustCompile(`\s*//.*`).ReplaceAllString(text, ""), "_cuda_items")
 		if ahead := fmt.Sprintf(`(ld\.global\.v4\.u32 [^\n]*\n\s*){%d}`, flight); !regexp.MustCompile(ahead).MatchString(flat) {
 			t.Errorf("%s: no %d loads in a row", token, flight)

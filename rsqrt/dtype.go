@@ -10,7 +10,8 @@ import (
 // DType is the type of an array's elements.
 type DType int
 
-// The dtypes: those that are computed as themselves, and the booleans and integers that are cast to the default dtype first.
+// The dtypes: those that are computed as themselves, and the booleans and integers that are cast to
+// the default dtype first.
 const (
 	F16  = DType(cgo.F16)
 	BF16 = DType(cgo.BF16)
@@ -57,7 +58,8 @@ func (t DType) Size() int { return cgo.Size(int(t)) }
 func (t DType) real() bool    { return t <= F64 }
 func (t DType) complex() bool { return t == C64 || t == C128 }
 
-// Computed is the dtype that an element of this one is computed in, where booleans and integers are cast to another first.
+// Computed is the dtype that an element of this one is computed in, where booleans and integers are
+// cast to another first.
 func (t DType) Computed(integers DType) DType {
 	if t.real() || t.complex() {
 		return t
@@ -79,11 +81,12 @@ var defaultDType atomic.Int64
 
 func init() { defaultDType.Store(int64(F32)) }
 
-// DefaultDType is what booleans and integers are cast to: float32 unless [SetDefaultDType] says otherwise.
+// DefaultDType is what booleans and integers are cast to: float32 unless [SetDefaultDType] says
+// otherwise.
 func DefaultDType() DType { return DType(defaultDType.Load()) }
 
-// SetDefaultDType sets the default dtype by its name, one of float16, bfloat16, float32 and float64. The errors' texts are
-// torch's.
+// SetDefaultDType sets the default dtype by its name, one of float16, bfloat16, float32 and
+// float64. The errors' texts are torch's.
 func SetDefaultDType(name string) error {
 	for t := range names {
 		if names[t].numpy != name {
@@ -98,8 +101,8 @@ func SetDefaultDType(name string) error {
 	return errorf(TypeError, Neither, "invalid dtype object: only floating-point types are supported as the default type")
 }
 
-// casts returns a tier's steps from one dtype to another, or false where torch has no such cast of a result: complex to real, and
-// anything to a boolean or an integer.
+// casts returns a tier's steps from one dtype to another, or false where torch has no such cast of
+// a result: complex to real, and anything to a boolean or an integer.
 func casts(steps []cgo.Kernel, tier int, from, to DType) ([]cgo.Kernel, bool) {
 	switch {
 	case from == to:

@@ -10,14 +10,16 @@ const (
 	RuntimeError ErrorKind = iota
 	TypeError
 	ValueError
-	// OtherShape is a RuntimeError, unless the destination's container can be resized: nothing else was wrong.
+	// OtherShape is a RuntimeError, unless the destination's container can be resized: nothing else
+	// was wrong.
 	OtherShape
 )
 
 // Operand is one of the two arrays of a call.
 type Operand int
 
-// Which operand an error is about: one of them, or how they lie in memory, which torch's texts say without naming any.
+// Which operand an error is about: one of them, or how they lie in memory, which torch's texts say
+// without naming any.
 const (
 	Neither Operand = iota
 	Src
@@ -40,7 +42,8 @@ func errorf(kind ErrorKind, operand Operand, format string, args ...any) *Error 
 	return &Error{kind, operand, fmt.Sprintf(format, args...)}
 }
 
-// Unsupported is the refusal of an operand whose element type, as its container names it, has no kernel.
+// Unsupported is the refusal of an operand whose element type, as its container names it, has no
+// kernel.
 func Unsupported(operand Operand, dtype string) *Error {
 	return errorf(TypeError, operand, "has dtype %s, which is not supported; supported are %s", dtype, Supported())
 }

@@ -1,9 +1,10 @@
 package rsqrt
 
-// preserve fills in the strides of a fresh result of this shape whose elements have `size` bytes, for an input with the
-// strides `like`. It is torch's preserve_format (TensorIterator), with negative strides, which torch lacks, by absolute value:
-// contiguous or empty → C order; channels_last → channels_last; dense without overlap → the same strides; everything else →
-// the dimensions in the order of their strides, packed.
+// preserve fills in the strides of a fresh result of this shape whose elements have `size` bytes,
+// for an input with the strides `like`. It is torch's preserve_format (TensorIterator), with
+// negative strides, which torch lacks, by absolute value: contiguous or empty → C order;
+// channels_last → channels_last; dense without overlap → the same strides; everything else → the
+// dimensions in the order of their strides, packed.
 func preserve(strides, shape, like []int, likeSize, size int) {
 	switch {
 	case empty(shape) || packed(shape, like, likeSize, cOrder):
@@ -17,8 +18,9 @@ func preserve(strides, shape, like []int, likeSize, size int) {
 	}
 }
 
-// preserveCast is torch's other preserve_format, of a cast: dense without overlap → the same strides; everything else → the
-// dimensions in the order of their strides, packed. It returns strides, for elements of the same size.
+// preserveCast is torch's other preserve_format, of a cast: dense without overlap → the same
+// strides; everything else → the dimensions in the order of their strides, packed. It returns
+// strides, for elements of the same size.
 func preserveCast(strides, shape, like []int, size int) []int {
 	if dense(shape, like, size) {
 		for d := range shape {
@@ -38,7 +40,8 @@ type dimOrder func(i, ndim int) int
 func cOrder(i, ndim int) int       { return ndim - 1 - i }
 func channelsLast(i, ndim int) int { return [...]int{1, 3, 2, 0}[i] }
 
-// pack lays the dimensions out in an order without gaps; a dimension of length 0 counts as one of length 1, as in torch.
+// pack lays the dimensions out in an order without gaps; a dimension of length 0 counts as one of
+// length 1, as in torch.
 func pack(strides, shape []int, size int, order dimOrder) {
 	for i := range shape {
 		d := order(i, len(shape))
@@ -47,7 +50,8 @@ func pack(strides, shape []int, size int, order dimOrder) {
 	}
 }
 
-// packed says whether an array is laid out in an order without gaps; dimensions of length 1 may have any stride.
+// packed says whether an array is laid out in an order without gaps; dimensions of length 1 may
+// have any stride.
 func packed(shape, strides []int, size int, order dimOrder) bool {
 	for i := range shape {
 		d := order(i, len(shape))
@@ -83,8 +87,9 @@ func dense(shape, strides []int, size int) bool {
 	return true
 }
 
-// byStride sorts the dimensions from the smallest stride to the largest as torch does: an insertion sort from the last
-// dimension, in which a stride of 0 compares with nothing and of equal strides the smaller length is inside.
+// byStride sorts the dimensions from the smallest stride to the largest as torch does: an insertion
+// sort from the last dimension, in which a stride of 0 compares with nothing and of equal strides
+// the smaller length is inside.
 func byStride(order, shape, strides []int) []int {
 	for i := range order {
 		order[i] = len(order) - 1 - i

@@ -13,13 +13,15 @@ import (
 	"github.com/gorsqrt/gorsqrt/cgo"
 )
 
-// What a process may expect of the last cache at most, and where Linux doesn't tell its size: larger ones have many cores. To a guest with
-// two cores of an Intel Xeon that has 300 MiB, streaming was faster with 32 MiB already.
+// What a process may expect of the last cache at most, and where Linux doesn't tell its size:
+// larger ones have many cores. To a guest with two cores of an Intel Xeon that has 300 MiB,
+// streaming was faster with 32 MiB already.
 const lastCacheShare = 32 << 20
 
 func init() {
-	// Six tenths of the last cache: beyond it, what is written first would be gone before it is read, and would be read in vain
-	// before it is written. Others may use that cache as well, so it is a guess.
+	// Six tenths of the last cache: beyond it, what is written first would be gone before it is
+	// read, and would be read in vain before it is written. Others may use that cache as well, so
+	// it is a guess.
 	last := 0
 	for _, size := range Caches() {
 		last = max(last, size)
@@ -33,8 +35,8 @@ func init() {
 	must(SetNumThreads(n))
 }
 
-// ReadFile returns a file's text, empty if it can't be read. It leaves nothing open, where package os keeps descriptors for Go's network
-// poller from the first file on.
+// ReadFile returns a file's text, empty if it can't be read. It leaves nothing open, where package
+// os keeps descriptors for Go's network poller from the first file on.
 func ReadFile(path string) string {
 	fd, err := syscall.Open(path, syscall.O_RDONLY|syscall.O_CLOEXEC, 0)
 	if err != nil {
@@ -54,7 +56,8 @@ func ReadFile(path string) string {
 	}
 }
 
-// Caches lists the processor's data caches in bytes by name (L1, L2, L3), as Linux tells them; empty where it doesn't.
+// Caches lists the processor's data caches in bytes by name (L1, L2, L3), as Linux tells them;
+// empty where it doesn't.
 func Caches() map[string]int {
 	sizes := map[string]int{}
 	for index := range 8 {
@@ -74,8 +77,9 @@ func Caches() map[string]int {
 	return sizes
 }
 
-// controlGroups lists the folders of this process's control group for a controller, its own first and then those above it, of
-// version 1 or 2. Their files limit it together. All paths are taken to begin at root.
+// controlGroups lists the folders of this process's control group for a controller, its own first
+// and then those above it, of version 1 or 2. Their files limit it together. All paths are taken to
+// begin at root.
 func controlGroups(root, controller string) (folders []string, version int) {
 	var group string
 	for line := range strings.Lines(ReadFile(root + "/proc/self/cgroup")) {
@@ -170,8 +174,8 @@ func affinity() int {
 	return max(count, 1)
 }
 
-// Processors is how many processors this process may use, and what limits it to these: "affinity", or the control group's "quota".
-// A part of one counts as one.
+// Processors is how many processors this process may use, and what limits it to these: "affinity",
+// or the control group's "quota". A part of one counts as one.
 func Processors() (n int, limit string) { return processors("") }
 
 func processors(root string) (n int, limit string) {
@@ -182,7 +186,8 @@ func processors(root string) (n int, limit string) {
 	return n, "affinity"
 }
 
-// Memory is how many bytes this process may expect to have: the least of the machine's, the control groups' and the resource limits'.
+// Memory is how many bytes this process may expect to have: the least of the machine's, the control
+// groups' and the resource limits'.
 func Memory() int { return memory("") }
 
 func memory(root string) int {
@@ -213,8 +218,9 @@ func memory(root string) int {
 	return least
 }
 
-// DefaultThreads is the number of threads until it is set, and its source: the variable GORSQRT_NUM_THREADS, or else
-// OMP_NUM_THREADS, whose first number counts, or else [Processors]. A malformed OMP_NUM_THREADS is ignored, since it is not ours.
+// DefaultThreads is the number of threads until it is set, and its source: the variable
+// GORSQRT_NUM_THREADS, or else OMP_NUM_THREADS, whose first number counts, or else [Processors]. A
+// malformed OMP_NUM_THREADS is ignored, since it is not ours.
 func DefaultThreads(variable func(name string) string) (n int, source string, err error) {
 	const own, openMP = "GORSQRT_NUM_THREADS", "OMP_NUM_THREADS"
 	if text := variable(own); text != "" {
@@ -231,11 +237,12 @@ func DefaultThreads(variable func(name string) string) (n int, source string, er
 	return n, source, nil
 }
 
-// NumThreads is how many threads may work on one call, the caller's among them: at first [Processors].
+// NumThreads is how many threads may work on one call, the caller's among them: at first
+// [Processors].
 func NumThreads() int { return cgo.Threads() }
 
-// SetNumThreads sets [NumThreads]; more than [cgo.MostThreads] are set as so many. Small calls use one in any case. The results' bits
-// don't depend on it.
+// SetNumThreads sets [NumThreads]; more than [cgo.MostThreads] are set as so many. Small calls use
+// one in any case. The results' bits don't depend on it.
 func SetNumThreads(n int) error {
 	if n < 1 {
 		return errorf(RuntimeError, Neither, "number of threads is %d; at least 1 is needed", n)

@@ -9,9 +9,10 @@ import (
 //
 //	lo ≤ Σ stride[d]·x[d] ≤ hi,   0 ≤ x[d] ≤ last[d]
 //
-// where the strides are those of both arrays and lo … hi spans the bytes of one element. It is answered exactly: the largest
-// strides are tried value by value, which leaves few values each in any layout that arises in practice, and the last two
-// strides by extended Euclid. Made-up layouts of many dimensions can outgrow the effort that a call may spend: unknown.
+// where the strides are those of both arrays and lo … hi spans the bytes of one element. It is
+// answered exactly: the largest strides are tried value by value, which leaves few values each in
+// any layout that arises in practice, and the last two strides by extended Euclid. Made-up layouts
+// of many dimensions can outgrow the effort that a call may spend: unknown.
 
 type answer int
 
@@ -34,8 +35,8 @@ func overlap(a, b Array, effort *int) answer {
 	if aHigh <= bLow || bHigh <= aLow {
 		return no
 	}
-	// Σ a's strides·x - Σ b's strides·y = b's start - a's start + (a byte of b's element - a byte of a's). With every y
-	// counted from its other end all terms are positive.
+	// Σ a's strides·x - Σ b's strides·y = b's start - a's start + (a byte of b's element - a byte
+	// of a's). With every y counted from its other end all terms are positive.
 	s := sum{make([]term, 0, len(a.Shape)+len(b.Shape)), effort}
 	for d, length := range a.Shape {
 		s.add(abs(a.Strides[d]), length-1)
@@ -47,13 +48,14 @@ func overlap(a, b Array, effort *int) answer {
 	return s.reaches(distance-a.DType.Size()+1, distance+b.DType.Size()-1)
 }
 
-// overlapsItself says whether two elements of an array share any byte, with what is left of an effort.
+// overlapsItself says whether two elements of an array share any byte, with what is left of an
+// effort.
 func overlapsItself(a Array, effort *int) answer {
 	if empty(a.Shape) || a.dense() {
 		return no
 	}
-	// Two elements differ in some dimension first: by at least 1 there, by anything in the dimensions after it. A difference
-	// of -last … last is counted from -last.
+	// Two elements differ in some dimension first: by at least 1 there, by anything in the
+	// dimensions after it. A difference of -last … last is counted from -last.
 	size, result := a.DType.Size(), no
 	for first, length := range a.Shape {
 		if length == 1 {
@@ -76,7 +78,8 @@ func overlapsItself(a Array, effort *int) answer {
 	return result
 }
 
-// extent is the range of addresses that an array with elements reaches, from its first byte to the one after its last.
+// extent is the range of addresses that an array with elements reaches, from its first byte to the
+// one after its last.
 func extent(a Array) (low, high int) {
 	low = int(uintptr(a.Data))
 	high = low + a.DType.Size()
@@ -158,10 +161,12 @@ func (s *sum) search(terms []term, lo, hi int) answer {
 	return no
 }
 
-// two says whether a·x + b·y = value within the bounds; value is a multiple of the divisor of both strides.
+// two says whether a·x + b·y = value within the bounds; value is a multiple of the divisor of both
+// strides.
 func two(a, b term, divisor, value int) bool {
 	m, n, v := a.stride/divisor, b.stride/divisor, value/divisor
-	// x ≡ v/m (mod n) is the smallest x ≥ 0 with an integer y; further ones are n apart, and y falls as x grows.
+	// x ≡ v/m (mod n) is the smallest x ≥ 0 with an integer y; further ones are n apart, and y
+	// falls as x grows.
 	x := mulmod(v%n, inverse(m%n, n), n)
 	if x > a.last {
 		return false

@@ -124,8 +124,8 @@ func TestOverlapOfLargeArrays(t *testing.T) {
 	}
 }
 
-// TestUndecidedOverlap has layouts of 16 dimensions that outgrow the effort: a call on them goes through a temporary, so that
-// elements that do share memory are read before any is written.
+// TestUndecidedOverlap has layouts of 16 dimensions that outgrow the effort: a call on them goes
+// through a temporary, so that elements that do share memory are read before any is written.
 func TestUndecidedOverlap(t *testing.T) {
 	random := rand.New(rand.NewPCG(11, 12))
 	memory := make([]float32, 1<<24)

@@ -4,14 +4,14 @@
 //
 //	RN(1 / RN(√x))        RN: rounded to nearest, ties to even
 //
-// the bits of torch.rsqrt on the CPU, less than 1.5 ulp from the exact 1/√x. float16 and bfloat16 are correctly rounded. Each
-// component of a complex64 is within 0.51 ulp, of a complex128 within 1 ulp. Booleans and integers are cast to the default dtype
-// first. The bits are the same whatever the element's position, the array's length, alignment and strides, and the instruction
-// set.
+// the bits of torch.rsqrt on the CPU, less than 1.5 ulp from the exact 1/√x. float16 and bfloat16
+// are correctly rounded. Each component of a complex64 is within 0.51 ulp, of a complex128 within 1
+// ulp. Booleans and integers are cast to the default dtype first. The bits are the same whatever
+// the element's position, the array's length, alignment and strides, and the instruction set.
 //
-// Special values, as in IEEE 754's rSqrt but for the nans' bits, which are fixed: ±0 → ±Inf, +Inf → +0, x < 0 and -Inf → the
-// negative quiet NaN, NaN → the same NaN, quieted. Subnormals are computed as any other. Complex ones follow C99's Annex G of
-// csqrt, then 1/z.
+// Special values, as in IEEE 754's rSqrt but for the nans' bits, which are fixed: ±0 → ±Inf, +Inf →
+// +0, x < 0 and -Inf → the negative quiet NaN, NaN → the same NaN, quieted. Subnormals are computed
+// as any other. Complex ones follow C99's Annex G of csqrt, then 1/z.
 //
 // Everything here may be called from any number of goroutines at once.
 package rsqrt
@@ -28,13 +28,14 @@ const Version = "0.1.0"
 
 // Array is a view of memory that somebody else owns: n-dimensional, with any strides.
 type Array struct {
-	// Data points at the element whose indices are all zero. The caller keeps the memory alive and in place during a call.
+	// Data points at the element whose indices are all zero. The caller keeps the memory alive and
+	// in place during a call.
 	Data  unsafe.Pointer
 	DType DType
 	// Shape has the lengths of at most 64 dimensions; none for a single element.
 	Shape []int
-	// Strides has one entry for each of Shape: bytes from an element to the next along that dimension. They may be negative,
-	// zero, or no multiple of the element's size.
+	// Strides has one entry for each of Shape: bytes from an element to the next along that
+	// dimension. They may be negative, zero, or no multiple of the element's size.
 	Strides []int
 	// ReadOnly arrays are refused as destinations.
 	ReadOnly bool
@@ -49,15 +50,16 @@ type Array struct {
 // Device is where an array's memory is.
 type Device int
 
-// The devices. This package computes on the CPU and refuses what lies elsewhere; package cuda computes on CUDA's.
+// The devices. This package computes on the CPU and refuses what lies elsewhere; package cuda
+// computes on CUDA's.
 const (
 	CPU Device = iota
 	CUDA
 	Elsewhere
 )
 
-// Float32 writes 1/√src[i] to dst[i]. dst and src have one length, and are the same memory or share none; it panics where
-// the lengths differ.
+// Float32 writes 1/√src[i] to dst[i]. dst and src have one length, and are the same memory or share
+// none; it panics where the lengths differ.
 func Float32(dst, src []float32) { elements(F32, dst, src) }
 
 // Float64 is [Float32] for float64.
@@ -83,10 +85,11 @@ func elements[T any](dtype DType, dst, src []T) {
 	cgo.Call(active.Load().kernels[dtype], unsafe.Pointer(unsafe.SliceData(dst)), unsafe.Pointer(unsafe.SliceData(src)), len(dst))
 }
 
-// Apply writes 1/√src to dst, element by element. The two have one shape; the result is computed in src's dtype, or the default
-// dtype for booleans and integers, and then cast to dst's: from real to any real or complex dtype, from complex to complex.
-// Where they share memory otherwise than by being the same elements, where two elements of dst share a
-// byte, and where dst is read-only, it returns an [*Error] and has written nothing.
+// Apply writes 1/√src to dst, element by element. The two have one shape; the result is computed in
+// src's dtype, or the default dtype for booleans and integers, and then cast to dst's: from real to
+// any real or complex dtype, from complex to complex. Where they share memory otherwise than by
+// being the same elements, where two elements of dst share a byte, and where dst is read-only, it
+// returns an [*Error] and has written nothing.
 func Apply(dst, src Array) error {
 	var plan cgo.Plan
 	if err := PlanInto(&plan, dst, src, DefaultDType()); err != nil {

@@ -90,7 +90,8 @@ func ExampleApply_overlap() {
 	// Output: [1 4 16] true
 }
 
-// reference computes one element by the stages, one at a time: what Apply must do to every element in its loops and tiles.
+// reference computes one element by the stages, one at a time: what Apply must do to every element
+// in its loops and tiles.
 func reference(dst, src []byte, to, from DType) {
 	item, next := make([]byte, 16), make([]byte, 16)
 	copy(item, src[:from.Size()])
@@ -104,8 +105,9 @@ func reference(dst, src []byte, to, from DType) {
 	copy(dst[:to.Size()], item)
 }
 
-// checkApply calls Apply on arrays in the memory of one block and compares every element and every other byte with what an
-// element-wise loop in Go gives; where Apply refuses, nothing may have changed.
+// checkApply calls Apply on arrays in the memory of one block and compares every element and every
+// other byte with what an element-wise loop in Go gives; where Apply refuses, nothing may have
+// changed.
 func checkApply(t *testing.T, memory []byte, dst, src Array) {
 	t.Helper()
 	before := slices.Clone(memory)

@@ -24,7 +24,8 @@ class Spec(ctypes.Structure):
     ]  # fmt: skip
 
 
-# The slots bf_getbuffer and bf_releasebuffer as Python functions of (exporter, view, flags) and (exporter, view).
+# The slots bf_getbuffer and bf_releasebuffer as Python functions of (exporter, view, flags) and
+# (exporter, view).
 getbuffer = ctypes.PYFUNCTYPE(ctypes.c_int, ctypes.py_object, ctypes.POINTER(View), ctypes.c_int)
 releasebuffer = ctypes.PYFUNCTYPE(None, ctypes.py_object, ctypes.POINTER(View))
 

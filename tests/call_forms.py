@@ -1,11 +1,11 @@
-"""Every form that a call has, to be made again and again: for tests of what a call leaves behind, whatever happens in it.
+"""Every form of a call, for tests of what a call leaves behind, whatever happens in it.
 
     PLAIN    containers that need nothing but Python
     NUMPY    numpy's and those that stand on it: bfloat16, interfaces, DLPack, namespaces
     TORCH    tensors
 
-A form is a name and a call. The call makes nothing but its result, so that what fails in it is ours or the container's. It
-gives the same bits each time, or raises the same exception.
+A form is a name and a function. The function makes nothing but the result, so a failure in it is
+gorsqrt's or the container's. It gives the same bits each time, or raises the same exception.
 """
 
 import array
@@ -21,7 +21,8 @@ POOLED = 1 << 25  # bytes from which on results come from the pool
 
 
 class Attributes:
-    """An object with these attributes; what is called on it is looked up on its type, so each has a type of its own."""
+    """An object with these attributes; what is called on it is looked up on its type, so each has a
+    type of its own."""
 
     def __new__(cls, **attributes):
         return type("Attributes", (), attributes)()

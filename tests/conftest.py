@@ -42,7 +42,8 @@ def machine_tiers():
     return [tier for tier, needed in CPU_FLAGS.items() if needed <= flags]
 
 
-# GORSQRT_REQUIRE_TIERS names tiers that must run even where the kernel's list lacks them: `make test` sets it.
+# GORSQRT_REQUIRE_TIERS names tiers that must run even where the kernel's list lacks them: `make
+# test` sets it.
 MACHINE_TIERS = machine_tiers()
 REQUIRED_TIERS = os.environ.get("GORSQRT_REQUIRE_TIERS", "").split() or MACHINE_TIERS
 
@@ -58,7 +59,8 @@ def tier(request):
 
 
 def allocated():
-    """The blocks that Python's allocator has given out, and the bytes that C's has, by glibc's mallinfo2 (2.33 and newer)."""
+    """The blocks that Python's allocator has given out, and the bytes that C's has, by glibc's
+    mallinfo2 (2.33 and newer)."""
     gc.collect()
     mallinfo = ctypes.CDLL(None).mallinfo2
     mallinfo.restype = type("mallinfo2", (ctypes.Structure,), {"_fields_": [(f"field{i}", ctypes.c_size_t) for i in range(10)]})
@@ -68,9 +70,11 @@ def allocated():
 
 @pytest.fixture
 def kept():
-    """kept(work, n): what one of the n calls in work(n) leaves allocated, in blocks of Python's and in bytes of C's.
+    """kept(work, n): what one of the n calls in work(n) leaves allocated, in blocks of Python's and
+    in bytes of C's.
 
-    After a run to warm up, the lesser of two: what is filled once, a cache or an allocator's pages, shows in one of them only.
+    After a run to warm up, the lesser of two: what is filled once, a cache or an allocator's pages,
+    shows in one of them only.
     """
 
     def measure(work, n):
@@ -96,7 +100,8 @@ def torch_processes():
 # The rows of the contract, by number.
 ROWS = re.findall(r"^\*\*([\d.]+) ", (ROOT / "docs/contract.md").read_text(), re.MULTILINE)
 
-# Rows that Go tests show: exact decisions of overlap against sets of addresses, and layouts that can't be decided.
+# Rows that Go tests show: exact decisions of overlap against sets of addresses, and layouts that
+# can't be decided.
 GO_TESTS = {
     "3.5": ["cuda.TestDevices"],
     "5.1": ["rsqrt.TestOverlapsItselfIsExact"],
@@ -152,8 +157,8 @@ def pytest_runtestloop(session):
     return None
 
 
-# Without -v or -q, a file of tests is one line: its name, a letter for each test that has not passed,
-# then how many tests it has and how long they took.
+# Without -v or -q, a file of tests is one line: its name, a letter for each test that has not
+# passed, then how many tests it has and how long they took.
 
 FILE = pytest.StashKey()
 

@@ -1,8 +1,8 @@
-"""The test doubles of NVIDIA's driver (tests/cuda/libcuda) and of the runtime that torch uses (tests/cuda/libcudart) as Python
-sees them: device memory, streams and arrays on them.
+"""The test doubles of NVIDIA's driver and runtime in Python: device memory, streams and arrays.
 
-A process finds the driver's by LD_LIBRARY_PATH, and the runtime's by LD_PRELOAD, since torch's libraries name the folder that
-they take it from: a process that is to use them is started in an environment of `build` or of `torch_environment`.
+tests/cuda/libcuda is the driver's double, tests/cuda/libcudart the runtime's, which torch needs. A
+process finds the first by LD_LIBRARY_PATH. It needs LD_PRELOAD for the second, since torch's
+libraries name the folder of theirs. `build` and `torch_environment` make such environments.
 """
 
 import contextlib
@@ -58,8 +58,9 @@ def torch_runtime():
 def torch_environment(caching=False):
     """Builds both doubles; an environment in which `import torch` finds two devices.
 
-    Every tensor is then a block of the double's, made and freed in its stream's order, so that overruns and late accesses show.
-    With torch's own caching allocator many lie in one block, and are used again where nothing shows.
+    Every tensor is then a block of the double's, made and freed in its stream's order, so that
+    overruns and late accesses show. With torch's own caching allocator many lie in one block, and
+    are used again where nothing shows.
     """
     environment = build()
     theirs, headers = torch_runtime()
@@ -73,8 +74,9 @@ def torch_environment(caching=False):
 
 
 def on_doubles(caching=False):
-    """Runs a test where torch finds the doubles, with its allocator so. As the import of torch takes seconds, all tests that
-    want the same run in one process, one after the other; after each there is as much memory allocated as before."""
+    """Runs a test where torch finds the doubles, with its allocator so. As the import of torch
+    takes seconds, all tests that want the same run in one process, one after the other; after each
+    there is as much memory allocated as before."""
 
     def decorator(test):
         def in_child(torch_processes):
@@ -161,7 +163,8 @@ def pending(device=0):
 
 
 def schedule(number):
-    """Lets work also run before something waits for it, in the order that the number draws; 0: not any more."""
+    """Lets work also run before something waits for it, in the order that the number draws; 0: not
+    any more."""
     library().double_schedule(ctypes.c_uint64(number))
 
 

@@ -1,6 +1,6 @@
-"""NVIDIA's driver by ctypes: device memory, streams, events, captures, and arrays on them; nothing else need be installed.
+"""NVIDIA's driver by ctypes: device memory, streams, events, captures, and arrays on them.
 
-Only what the driver documents is used, so that the same tests run on a GPU and on the test double of the driver.
+It uses documented functions only, so the same tests run on a GPU and on the driver's test double.
 """
 
 import ctypes
@@ -96,7 +96,8 @@ def milliseconds(begin, end):
 
 
 def captured(stream, work, device=0, mode=0):
-    """A function that enqueues on the stream what work() has enqueued there. Modes: 0 global, 1 of the thread, 2 relaxed."""
+    """A function that enqueues on the stream what work() has enqueued there. Modes: 0 global, 1 of
+    the thread, 2 relaxed."""
     with On(device):
         call("cuStreamBeginCapture_v2", stream, mode)
     work()
@@ -113,7 +114,8 @@ def captured(stream, work, device=0, mode=0):
 
 
 class Memory:
-    """A block on a device with these bytes, for as long as the process lives or until it is freed."""
+    """A block on a device with these bytes, for as long as the process lives or until it is
+    freed."""
 
     def __init__(self, data, device=0):
         self.device, self.size = device, len(data)
@@ -139,7 +141,8 @@ class Memory:
 
 
 class Array:
-    """A view of device memory that exports __cuda_array_interface__: what lies on the device where `view` lies in `base`."""
+    """A view of device memory that exports __cuda_array_interface__: what lies on the device where
+    `view` lies in `base`."""
 
     memory_type = Memory
 

@@ -1,4 +1,5 @@
-"""A producer of DLPack made by hand: it counts the tensors it gives out and those that come back, and errs as it is told to."""
+"""A producer of DLPack, made by hand. It counts the tensors that it gives out and those that come
+back, and makes mistakes on request."""
 
 import ctypes
 
@@ -53,7 +54,8 @@ def code_of(dtype):
 
 
 class Producer:
-    """numpy's array by nothing but DLPack. `changes` go into the tensor, `flags`, `major` and `name` around it."""
+    """numpy's array by nothing but DLPack. `changes` go into the tensor, `flags`, `major` and
+    `name` around it."""
 
     def __init__(self, x, versioned=True, old=False, device=(1, 0), raises=None, name=None, capsule=None, **changes):
         self.x, self.versioned, self.old, self.device, self.raises = x, versioned, old, device, raises

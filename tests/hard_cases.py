@@ -1,9 +1,13 @@
-"""float64 inputs on which a wrong kernel fails that random tests let pass, and the exact answers; no floating point is used.
+"""float64 inputs that random tests would miss and a wrong kernel fails on, with exact results.
 
-f64_hard_divisions.txt lists the 535 integers S of 53 bits for which 1/S lies next to the middle of two float64s, that is
-S·M = 2^106 + k for an odd M of 54 bits and 0 < |k| <= 256. PARI/GP wrote it in half a second:
+The results are computed by integers.
 
-    for(k=-256,256, if(k, N=2^106+k; fordiv(N, d, m=N/d; if(d>=2^52 && d<2^53 && m%2 && m>2^53 && m<=2^54, print(d)))))
+f64_hard_divisions.txt lists the 535 integers S of 53 bits for which 1/S lies next to the middle of
+two float64s, that is S·M = 2^106 + k for an odd M of 54 bits and 0 < |k| <= 256. PARI/GP wrote it
+in half a second:
+
+    for(k=-256,256, if(k, N=2^106+k; fordiv(N, d, m=N/d;
+        if(d>=2^52 && d<2^53 && m%2 && m>2^53 && m<=2^54, print(d)))))
 """
 
 from math import isqrt
@@ -23,7 +27,8 @@ def near_square(s):
 
 
 def hard_roots():
-    """The bits of x whose √x is next to the middle of s and s + 1: x = s² + s + j is divisible by 2^52 or 2^53, |j| <= 4096."""
+    """The bits of x whose √x is next to the middle of s and s + 1: x = s² + s + j is divisible by
+    2^52 or 2^53, |j| <= 4096."""
     for m, base in ((52, ONE), (53, ONE + (1 << 52))):
         for j in range(-4096, 4097, 2):
             for root in (0, 1):

@@ -1,4 +1,5 @@
-"""What an installed gorsqrt must do with nothing else installed: run by smoke.sh on each CPython, without pytest."""
+"""Tests an installed gorsqrt with no other package, not even pytest. smoke.sh runs it on every
+CPython."""
 
 import ctypes
 import inspect

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# smoke.sh WHEEL: installs the wheel, and nothing else, into an empty environment of every CPython >= 3.11 of this machine.
+# smoke.sh WHEEL: installs the wheel, and nothing else, into an empty environment of every CPython
+# of this machine from 3.11 on, and tests it.
 set -euo pipefail
 wheel=$(realpath "$1")
 cd "$(dirname "$0")"

@@ -1,9 +1,10 @@
-"""Everything at once, for as long as one likes: 8 threads of mixed calls, forks, signals, collections, changed settings.
+"""Soak test: 8 threads of mixed calls, with forks, signals, collections and changing settings.
 
     python tests/soak.py [MINUTES] [--no-forks]      30 minutes unless told otherwise; fractions too
 
-Each result is compared with the bits that were computed at the start, alone. The last line counts; the exit status is 1 if a
-result was another, a child failed or hung, or if memory, descriptors or threads have grown.
+Each result is compared with bits that were computed at the start, by one thread. The last line has
+the counts. The exit status is 1 if a result was different, if a child failed or hung, or if memory,
+descriptors or threads have grown.
 """
 
 import argparse
@@ -28,8 +29,8 @@ THREADS = 8
 LONGEST = 9_000_000  # items of the large ones: 36 MB of float32, which come from the pool
 DTYPES = "float16", "float32", "float64", "complex64", "complex128", "int32", "bool"
 HANGS = 60  # seconds that a child may take
-# What there may be more of at the end than after the first minute: kept blocks have gone, and allocators keep some; Go's
-# runtime begins a thread or two when it first finds its own busy.
+# What there may be more of at the end than after the first minute: kept blocks have gone, and
+# allocators keep some; Go's runtime begins a thread or two when it first finds its own busy.
 GROWTH = {"MiB": 100, "descriptors": 0, "threads": 2}
 
 RNG = np.random.default_rng(1)
@@ -170,7 +171,8 @@ def forked(rng):
 
 
 def round_of_work(seconds, count, forks):
-    """Threads; in the main one calls that signals interrupt, and forks. Where a call was wrong; how the children ended."""
+    """Threads; in the main one calls that signals interrupt, and forks. Where a call was wrong; how
+    the children ended."""
     until, wrong, children = time.monotonic() + seconds, [], collections.Counter()
     threads = [threading.Thread(target=work, args=(i, until, count, wrong)) for i in range(THREADS)]
     armed = False

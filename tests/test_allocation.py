@@ -1,4 +1,6 @@
-"""Memory that runs out: each of Python's allocations in each form of a call fails once, and nothing but the call shows it.
+"""Contract 9.2, memory: each of Python's allocations in each form of a call fails once.
+
+Nothing but the call itself may notice.
 
 python tests/test_allocation.py GROUP    the same for one group of forms; a line for each, as JSON
 """
@@ -16,8 +18,8 @@ MOST = 20_000  # points: no form has as many
 IN_A_ROW = 30  # and not all that follow, for which CPython may wait in a loop of its own
 AGAIN = 5  # times that all of it is done while references are counted, so that one that is lost each time shows
 
-# numpy's masked arrays (2.4.6) and torch's machinery (2.15) end the process without us as well. Of the errors of ctypes,
-# MemoryError is only the cause.
+# numpy's masked arrays (2.4.6) and torch's machinery (2.15) end the process without us as well. Of
+# the errors of ctypes, MemoryError is only the cause.
 NOT_OURS = "numpy, masked", "DLPack by hand", "by torch"
 
 
@@ -30,7 +32,8 @@ def failing(call, first, past):
     try:
         value = call()
     except BaseException as error:
-        # CPython loses an exception for whose traceback it has no memory; one that we have lost names our function.
+        # CPython loses an exception for whose traceback it has no memory; one that we have lost
+        # names our function.
         value = MemoryError if isinstance(error, SystemError) and "rsqrt" not in str(error) else type(error)
     finally:
         _testcapi.remove_mem_hooks()
@@ -44,7 +47,8 @@ def fail_each(call, points):
 
 
 def try_form(call, objects):
-    """Fails every allocation of a call, alone and with those that follow. How many points, what came of it, what was wrong."""
+    """Fails every allocation of a call, alone and with those that follow. How many points, what
+    came of it, what was wrong."""
     expected, ends, wrong = outcome(call), {}, []
     points, first = MOST, 0
     while first < points:
@@ -81,7 +85,8 @@ def try_group(group):
 @pytest.mark.spec("9.2")
 @pytest.mark.parametrize("group", GROUPS)
 def test_every_allocation_of_every_form_fails_once(group):
-    """Each call ends in its result, its exception or MemoryError; the one after it is right; no reference stays."""
+    """Each call ends in its result, its exception or MemoryError; the one after it is right; no
+    reference stays."""
     done = subprocess.run([sys.executable, "-W", "ignore", __file__, group], capture_output=True, text=True, timeout=500)
     lines = [json.loads(line) for line in done.stdout.splitlines()]
     assert done.returncode == 0, f"{lines[-1]} ended the process: {done.returncode}\n{done.stderr[-3000:]}"

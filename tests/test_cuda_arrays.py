@@ -1,6 +1,7 @@
-"""Arrays on CUDA devices, by a test double of the driver that runs the kernels' PTX (tests/cuda/libcuda).
+"""Arrays with __cuda_array_interface__, on a test double of the driver that runs the kernels' PTX.
 
-The driver is looked for once in a process, so every test here runs in one of its own, which finds the double.
+The double is tests/cuda/libcuda. A process looks for the driver once, so each test runs in a
+process of its own, which finds the double.
 """
 
 import ctypes
@@ -95,7 +96,8 @@ def test_nothing_of_cuda_is_loaded_before_it_is_used():
 
 @pytest.mark.spec("8.5")
 def test_without_a_driver(tmp_path):
-    """One sentence for a CUDA array; what needs no driver to be seen is said before; the CPU's arrays are served."""
+    """One sentence for a CUDA array; what needs no driver to be seen is said before; the CPU's
+    arrays are served."""
     library = tmp_path / "libcuda.so.1"
     library.touch()  # found before the machine's, if it has one
     code = f"import test_cuda_arrays as t; t.without_a_driver('{library}: file too short')"
@@ -305,7 +307,8 @@ def test_streams():
 
 @on_double
 def test_any_order_that_the_streams_allow():
-    """Calls on arrays of several streams see each other's results, in whatever order the device works."""
+    """Calls on arrays of several streams see each other's results, in whatever order the device
+    works."""
     for seed in range(40):
         double.schedule(seed)
         rng = np.random.default_rng(seed)
@@ -386,7 +389,8 @@ def test_errors_of_the_driver():
 @pytest.mark.spec("1.3", "4.1", "6.8")
 @on_double
 def test_fresh_results():
-    """Memory on the input's device, which others find by the interface or DLPack; ours is an array like any other."""
+    """Memory on the input's device, which others find by the interface or DLPack; ours is an array
+    like any other."""
     blocks = [double.blocks(d) for d in (0, 1)]
     for dtype in (*REALS, *COMPLEX, "u1"):
         base = values(dtype, 120).reshape(4, 5, 6)
@@ -423,7 +427,8 @@ def test_fresh_results():
 
 
 def on_device(y):
-    """The bytes of the elements of an array that has the interface, in C order, once the default stream has passed."""
+    """The bytes of the elements of an array that has the interface, in C order, once the default
+    stream has passed."""
     interface = y.__cuda_array_interface__
     shape, strides, dtype = interface["shape"], interface["strides"], np.dtype(interface["typestr"])
     with double.On(y.__dlpack_device__()[1]):
@@ -438,7 +443,8 @@ def on_device(y):
 @pytest.mark.spec("1.3", "4.1", "8.5")
 @on_double
 def test_cupy():
-    """A cupy.ndarray gives one: on its device, by cupy's allocator, on the stream that is current there."""
+    """A cupy.ndarray gives one: on its device, by cupy's allocator, on the stream that is current
+    there."""
     import ml_dtypes
 
     cupy = double.cupy()

@@ -1,4 +1,5 @@
-"""Arrays of the DLPack protocol in the memory of CUDA devices, by the test double of the driver (test_cuda_arrays)."""
+"""Arrays of the DLPack protocol on CUDA devices, on the test double of the driver (as
+test_cuda_arrays)."""
 
 import ctypes
 import gc
@@ -19,7 +20,8 @@ BF16 = np.dtype(ml_dtypes.bfloat16)
 
 
 class Device(Producer):
-    """A view of device memory by nothing but DLPack: what lies on the device where `view` lies in `base`."""
+    """A view of device memory by nothing but DLPack: what lies on the device where `view` lies in
+    `base`."""
 
     def __init__(self, view, base=None, index=0, memory=None, code=2, **how):
         self.array = double.Array(view, base, index, memory)
@@ -43,7 +45,8 @@ def held():
 
 
 def settle():
-    """Lets the device do all that is enqueued, and has gorsqrt look at what it holds until it does not hold anything."""
+    """Lets the device do all that is enqueued, and has gorsqrt look at what it holds until it does
+    not hold anything."""
     for index in (0, 1):
         with double.On(index):
             double.call("cuCtxSynchronize")
@@ -150,7 +153,8 @@ def test_what_a_producer_is_asked_for():
 @pytest.mark.spec("3.4", "3.5", "3.6", "2.7", "5.1", "5.3")
 @on_double
 def test_refusals():
-    """The CPU's texts; nothing is enqueued or written, every tensor comes back at once, and who is elsewhere is not asked."""
+    """The CPU's texts; nothing is enqueued or written, every tensor comes back at once, and who is
+    elsewhere is not asked."""
     x = np.array([4, 16, 25], "f4")
     double.context(0)
     two = "Expected all tensors to be on the same device, but found at least two devices, {} and {}!"
@@ -195,7 +199,8 @@ def test_refusals():
 @pytest.mark.spec("3.5")
 @on_double
 def test_who_does_not_say_where_it_is():
-    """The tensor says it; asked for no stream, its producer has given it for the legacy default one."""
+    """The tensor says it; asked for no stream, its producer has given it for the legacy default
+    one."""
     x = np.array([4, 16, 25], "f4")
     out = Device(np.zeros(3, "f4"))
     given = []
@@ -215,7 +220,8 @@ def test_who_does_not_say_where_it_is():
 @pytest.mark.spec("1.3", "2.1", "4.1")
 @on_double
 def test_fresh_results():
-    """Of producers alone: memory that is lent by DLPack in turn, in the order of the stream that is asked for."""
+    """Of producers alone: memory that is lent by DLPack in turn, in the order of the stream that is
+    asked for."""
     base = values("f4", 120).reshape(4, 5, 6)
     for view in layouts(base):
         a = Device(view, base, index=1)
@@ -305,7 +311,8 @@ def test_a_namespace_makes_the_result():
 @pytest.mark.spec("8.1")
 @on_double
 def test_tensors_are_held_until_the_device_has_used_them():
-    """The deleter waits for the device, and no call does; there are never more tensors than the device has yet to use."""
+    """The deleter waits for the device, and no call does; there are never more tensors than the
+    device has yet to use."""
     x = np.array([4, 16, 25], "f4")
     early = []
 
@@ -357,8 +364,9 @@ def test_empty_arrays_wait_for_nothing():
 @pytest.mark.spec("8.1")
 @on_double
 def test_capture():
-    """With an array of the capturing stream: asked for that one, and given back at once, since nothing has been enqueued.
-    What earlier calls hold is looked at without a part in the capture."""
+    """With an array of the capturing stream: asked for that one, and given back at once, since
+    nothing has been enqueued. What earlier calls hold is looked at without a part in the
+    capture."""
     x = np.array([4, 16, 25], "f4")
     stream = double.stream()
     gorsqrt.rsqrt(Device(x), out=double.Array(np.zeros(3, "f4"), stream=double.stream()))

@@ -1,5 +1,5 @@
-"""Contract 1 to 5 and 8 for arrays of the DLPack protocol: who owns the memory, what may be written,
-and producers that break the protocol."""
+"""Contract 1 to 5 and 8 for arrays of the DLPack protocol: who owns the memory, what may be
+written, and producers that break the protocol."""
 
 import array
 import contextlib
@@ -352,7 +352,8 @@ def test_no_deleter():
 
 
 def test_a_capsule_is_taken_once():
-    """A producer that hands the same capsule out twice: the tensor's owner is the first who took it."""
+    """A producer that hands the same capsule out twice: the tensor's owner is the first who took
+    it."""
     producer = Producer(X.copy())
     producer.capsule = Producer(producer.x).__dlpack__()
     assert gorsqrt.rsqrt(producer).tolist() == Y
@@ -425,7 +426,8 @@ FAULTS = st.fixed_dictionaries(
 
 
 def detectable(how):
-    """Without what nobody could tell from a good tensor: the other struct's name, more dimensions than there are lengths."""
+    """Without what nobody could tell from a good tensor: the other struct's name, more dimensions
+    than there are lengths."""
     if how.get("name") in NAMES:
         del how["name"]
     if how.get("ndim") == 64:
@@ -436,7 +438,8 @@ def detectable(how):
 @given(FAULTS, FAULTS, st.sampled_from(["fresh", "out", "both", "in place"]))
 @settings(max_examples=3000, deadline=None)
 def test_fuzz(one, other, form):
-    """Whatever a producer does: an exception or a result, and every tensor that was given out comes back once."""
+    """Whatever a producer does: an exception or a result, and every tensor that was given out comes
+    back once."""
     memory = np.ones(64)
     a, b = Producer(memory[8:12], **detectable(one)), Producer(memory[16:20], **detectable(other))
     calls = {

@@ -1,4 +1,4 @@
-"""Contract 2: which dtypes there are, what is computed in which, and what may be written where; 6.4 for the 16-bit ones."""
+"""Contract 2 and 6.4: dtypes, the dtype of the computation, casts to out=, 16-bit values."""
 
 import array
 import ctypes
@@ -65,7 +65,8 @@ def default_dtype():
 @pytest.mark.spec("2.1", "6.1", "6.4", "6.8")
 @pytest.mark.parametrize("dtype", [np.dtype(np.float16), BF16], ids=ids)
 def test_all_65536_values_are_correctly_rounded(tier, dtype):
-    """float64's 1/√x is rounded once more to 16 bits: no result is near a tie. Shuffled: every lane sees every value."""
+    """float64's 1/√x is rounded once more to 16 bits: no result is near a tie. Shuffled: every lane
+    sees every value."""
     every = np.arange(1 << 16, dtype=np.uint16)
     x = every.view(dtype)
     exact = 1 / np.sqrt(x.astype(np.float64))
@@ -87,7 +88,8 @@ def test_all_65536_values_are_correctly_rounded(tier, dtype):
 @pytest.mark.spec("6.4")
 @pytest.mark.parametrize("dtype", [np.dtype(np.float16), BF16], ids=ids)
 def test_16_bit_is_torchs_whole_vector_blocks(dtype):
-    """Where torch is a good model: contiguous, a multiple of 32 elements. Nans apart, whose bits depend on torch's own path."""
+    """Where torch is a good model: contiguous, a multiple of 32 elements. Nans apart, whose bits
+    depend on torch's own path."""
     x = np.arange(1 << 16, dtype=np.uint16).view(dtype)
     theirs = from_tensor(torch.rsqrt(tensor(x)))
     ours = gorsqrt.rsqrt(x)

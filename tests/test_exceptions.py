@@ -1,4 +1,5 @@
-"""What an argument's own code raises while it is asked what it is: it reaches the caller, at every question."""
+"""Contract 9.4: an exception of an argument's own code reaches the caller, from every place that
+runs such code."""
 
 import contextlib
 import os
@@ -183,7 +184,8 @@ def test_instance_checks(monkeypatch, error):
     "module", ["jax", "cupy", "array", "ml_dtypes", "numpy._core.multiarray", "torch", "torch.nn.parameter"]
 )
 def test_modules_that_load_themselves(module):
-    """A module in sys.modules may run code when it is asked. What has not been loaded is not there; Ctrl-C is Ctrl-C."""
+    """A module in sys.modules may run code when it is asked. What has not been loaded is not there;
+    Ctrl-C is Ctrl-C."""
     code = f"""
         import sys, types
         import gorsqrt
@@ -221,7 +223,8 @@ def test_modules_that_load_themselves(module):
 @pytest.mark.spec("7.1", "9.4")
 @pytest.mark.parametrize("error", [KeyboardInterrupt, MemoryError, RecursionError])
 def test_the_first_tensor(error):
-    """What ends the search for torch's places reaches the caller, and the next tensor begins it anew."""
+    """What ends the search for torch's places reaches the caller, and the next tensor begins it
+    anew."""
     code = f"""
         import sys, types
         import torch

@@ -1,6 +1,7 @@
-"""On a GPU: `pytest -m gpu`. The CPU's bits, streams, captures and devices, by NVIDIA's driver, torch and cupy.
+"""Tests for a GPU, `pytest -m gpu`: the CPU's bits, streams, captures and devices.
 
-`make test` runs the same tests on the test doubles of the driver and of the runtime: the functions without the mark do.
+They use NVIDIA's driver, torch and cupy. `make test` runs them on the test doubles of the driver
+and the runtime: the two functions without the mark do that.
 """
 
 import os
@@ -28,7 +29,8 @@ RANDOM = np.random.default_rng(1)
 
 
 def check(x, device=0):
-    """x on the device into other memory and in place, aligned and off by an item: the CPU's bits, and no byte beside."""
+    """x on the device into other memory and in place, aligned and off by an item: the CPU's bits,
+    and no byte beside."""
     want = bits(on_cpu(x))
     one = np.zeros(1, x.dtype)
     for parts in ([x], [one, x]):
@@ -132,7 +134,8 @@ def test_casts():
 
 @gpu
 def test_overlap():
-    """What is refused on the CPU is refused, and what is not is right: through a temporary, or apart."""
+    """What is refused on the CPU is refused, and what is not is right: through a temporary, or
+    apart."""
     base = np.arange(1, 17, dtype="f4")
     parts = [base[:8], base[4:12], base[8:], base[::2], base[1::2], base[::-1], np.broadcast_to(base[:1], 8)]
     for x in parts:
@@ -152,7 +155,8 @@ def test_overlap():
 
 @gpu
 def test_streams():
-    """Work on an array's stream comes after what is there, and an out on another one waits for it."""
+    """Work on an array's stream comes after what is there, and an out on another one waits for
+    it."""
     n = 1 << 22
     x = values("f4", n)
     expected = bits(on_cpu(on_cpu(x)))
@@ -212,7 +216,8 @@ def test_every_device():
 
 @gpu
 def test_torch():
-    """torch's CUDA tensors: fresh, out=, in place, strided, by the current stream, and in torch's graphs."""
+    """torch's CUDA tensors: fresh, out=, in place, strided, by the current stream, and in torch's
+    graphs."""
     import torch
 
     if not torch.cuda.is_available():

@@ -1,8 +1,9 @@
-"""Exporters that say what they like: whatever a tensor of DLPack, an interface or a buffer claims, a call ends in a result or
-in one exception, every deleter that is owed is called once, and every buffer is given back.
+"""Contract 9.2, exporters that lie: arbitrary DLPack tensors, interfaces and buffers.
 
-Lengths, strides and addresses are any numbers. Those that may be read lie in the arena; all others are such that a call which
-reads them has made a mistake, and faults. GORSQRT_EXAMPLES says how many of each kind are tried, 600 unless it is set.
+A call ends in a result or in one exception, calls every deleter that it must call once, and gives
+every buffer back. Lengths, strides and addresses are arbitrary. Memory that may be read lies in the
+arena; a read of any other address faults. GORSQRT_EXAMPLES is the number of examples of each kind,
+600 unless it is set.
 """
 
 import ctypes
@@ -57,7 +58,8 @@ def c_order(lengths, item):
 
 
 def made_harmless(lengths, strides, item):
-    """The lengths of a layout in bytes, and whether it may be read: from the middle on, it stays within the arena.
+    """The lengths of a layout in bytes, and whether it may be read: from the middle on, it stays
+    within the arena.
 
     If not, it has no items, a negative length, or does not fit into 64 bits.
     """
@@ -87,7 +89,8 @@ layouts = st.one_of(tame, tame, tame, wild, deep)
 
 
 def rarely(draw):
-    """One flaw is to be seen through all the rest of a call, so that most of the others are absent."""
+    """One flaw is to be seen through all the rest of a call, so that most of the others are
+    absent."""
     return draw(st.integers(0, 19)) == 7
 
 
@@ -211,7 +214,8 @@ class HostInterface(Interface):
 
 
 class CudaInterface(Interface):
-    """No machine of these tests has a device, so that what is not refused for its content is for that."""
+    """No machine of these tests has a device, so that what is not refused for its content is for
+    that."""
 
     __cuda_array_interface__ = property(Interface.ask)
 

@@ -1,6 +1,7 @@
-"""jax: the contract on jax's arrays, eagerly and under its transformations.
+"""The contract on jax's arrays, eagerly and under jax's transformations.
 
-jax is imported by the first test and not with this module, since it warns of every fork from then on."""
+The first test imports jax, and not this module, since jax warns of every fork once it is imported.
+"""
 
 import ctypes
 import importlib.util
@@ -193,7 +194,8 @@ def test_jit_vmap_scan(jax):
 
 @pytest.mark.parametrize("dtype", ["float64", "complex128"])
 def test_derivatives(x64, dtype):
-    """Forward, backward, twice, and batched, against finite differences and against jax's own rsqrt."""
+    """Forward, backward, twice, and batched, against finite differences and against jax's own
+    rsqrt."""
     jax, random = x64, np.random.default_rng(6)
     x = random.random(7) + 0.5
     x = jax.numpy.asarray(x if dtype == "float64" else x + 1j * random.standard_normal(7))
@@ -241,7 +243,8 @@ def test_export_with_a_symbolic_shape(jax):
 
 
 def test_sharded_arrays():
-    """They are computed where their shards are, and stay sharded; a program of its own, since jax counts devices once."""
+    """They are computed where their shards are, and stay sharded; a program of its own, since jax
+    counts devices once."""
     python(
         """
         import numpy as np, jax, gorsqrt
@@ -271,7 +274,8 @@ def test_sharded_arrays():
     )
 
 
-# On CUDA devices: the function that XLA calls there, by the test double of the driver, and all that jax does without a device.
+# On CUDA devices: the function that XLA calls there, by the test double of the driver, and all that
+# jax does without a device.
 
 # A caller as XLA is one, from its own header.
 CALLER = r"""

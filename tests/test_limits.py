@@ -1,7 +1,8 @@
-"""Contract 9.1, 9.2: little memory, few threads, no descriptors, a hostile environment.
+"""Contract 9.1 and 9.2: little memory, few threads, no descriptors, other programs' variables.
 
-Whatever the system refuses, gorsqrt ends no process: an import, a call and a call in a forked child each give a right
-answer, or one sentence in an exception."""
+Whatever the system refuses, the process goes on: an import, a call and a call in a forked child
+each give a right answer or an exception of one sentence.
+"""
 
 import ctypes
 import json
@@ -13,8 +14,8 @@ from pathlib import Path
 
 import pytest
 
-# What becomes of an import, of calls that C answers and that Go decides, of a call on a thread of its own, and of the same in a
-# forked child, twice: "fine", or the exception.
+# What becomes of an import, of calls that C answers and that Go decides, of a call on a thread of
+# its own, and of the same in a forked child, twice: "fine", or the exception.
 PROGRAM = """
 import json, os, sys, threading
 
@@ -79,7 +80,8 @@ print(json.dumps(result), flush=True)
 
 
 def outcomes(prepare=lambda: None, before_calls="pass", **environment):
-    """Runs PROGRAM after `prepare` in a fresh interpreter: its result. It must end by itself, whatever it finds."""
+    """Runs PROGRAM after `prepare` in a fresh interpreter: its result. It must end by itself,
+    whatever it finds."""
     code = PROGRAM.replace("BEFORE_CALLS", before_calls)
     done = subprocess.run(
         [sys.executable, "-c", code],
@@ -140,7 +142,8 @@ def test_data(mib):
 
 
 def as_nobody(threads):
-    """Becomes a user of whom no other process is, with a limit of threads: root has none. Files stay readable."""
+    """Becomes a user of whom no other process is, with a limit of threads: root has none. Files
+    stay readable."""
 
     def prepare():
         if os.geteuid() == 0:
@@ -190,7 +193,8 @@ def test_number_of_threads_lowered_after_the_import():
 
 
 def control_group(controller, file, value):
-    """A fresh control group of version 1 or 2 with this limit; None if this machine lets nobody make one."""
+    """A fresh control group of version 1 or 2 with this limit; None if this machine lets nobody
+    make one."""
     for root in (Path("/sys/fs/cgroup", controller), Path("/sys/fs/cgroup")):
         group = root / f"gorsqrt-test-{os.getpid()}"
         try:
@@ -205,7 +209,8 @@ def control_group(controller, file, value):
 
 
 def outcomes_in(controller, limits):
-    """Runs PROGRAM in a control group with the first of these limits (file to value) that can be set."""
+    """Runs PROGRAM in a control group with the first of these limits (file to value) that can be
+    set."""
     groups = (control_group(controller, file, value) for file, value in limits.items())
     group = next(filter(None, groups), None)
     if group is None:
@@ -282,7 +287,8 @@ assert os.waitpid(child, 0)[1] == 0
 
 @pytest.mark.spec("9.1")
 def test_nothing_is_left_open():
-    """Not by an import, by calls whose garbage is collected, by threads that end, nor by a forked child's copy."""
+    """Not by an import, by calls whose garbage is collected, by threads that end, nor by a forked
+    child's copy."""
     done = subprocess.run([sys.executable, "-c", OPENED], capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stdout + done.stderr
 

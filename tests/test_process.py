@@ -1,4 +1,4 @@
-"""Contract 8: threads, forks, signals, imports and memory: gorsqrt as a guest in somebody else's process."""
+"""Contract 8: imports, threads, forks and signals in a process that belongs to another program."""
 
 import array
 import ctypes
@@ -150,7 +150,8 @@ def test_imported_twice():
 
 
 def test_somebody_elses_array_module():
-    """As a file called array.py would be; but Debian's Python has its own built in, which comes before any file."""
+    """As a file called array.py would be; but Debian's Python has its own built in, which comes
+    before any file."""
     python("""
         import ctypes, sys, types
         sys.modules["array"] = types.SimpleNamespace(array=type("array", (ctypes.c_double,), {}))
@@ -162,7 +163,8 @@ def test_somebody_elses_array_module():
 @pytest.mark.parametrize("name", ["scalar", "avx2", "avx512", "neon", "sse9"])
 @pytest.mark.parametrize("late", [False, True])
 def test_isa_variable(name, late):
-    """DESIGN 2: a forced tier is used, and one that the machine can't run is an error; also where Python sets it itself."""
+    """DESIGN 2: a forced tier is used, and one that the machine can't run is an error; also where
+    Python sets it itself."""
     tiers = gorsqrt.show_config("dicts")["tiers"]
     code = f"import os; os.environ['GORSQRT_ISA'] = '{name}'; " * late
     done = subprocess.run(
@@ -184,7 +186,8 @@ def test_isa_variable(name, late):
 
 @pytest.mark.spec("8.1")
 def test_threads_share_inputs():
-    """Many threads at once, on the same input, through the express lane and through Go's decision."""
+    """Many threads at once, on the same input, through the express lane and through Go's
+    decision."""
     x = np.random.default_rng(1).random(100_000) + 0.5
     want = 1 / np.sqrt(x)
 
@@ -252,7 +255,8 @@ def test_spawned_processes():
 # Fork.
 
 
-# In a subprocess, since Python warns of forks beside threads. A child that hangs is ended by its alarm.
+# In a subprocess, since Python warns of forks beside threads. A child that hangs is ended by its
+# alarm.
 FORK = """
 import os, signal, sys, threading, traceback
 from array import array
@@ -304,7 +308,8 @@ def forks(code):
 
 @pytest.mark.spec("8.2")
 def test_fork_beside_threads_that_compute():
-    """Right answers, the parent's errors, and never a hang, whatever the parent's threads do at the fork."""
+    """Right answers, the parent's errors, and never a hang, whatever the parent's threads do at the
+    fork."""
     forks("""
         x = np.full(5000, 16.0)
         wrong = [
@@ -367,7 +372,8 @@ def test_fork_in_a_forked_child():
 
 @pytest.mark.spec("8.2")
 def test_end_of_a_thread_that_forked():
-    """A child ends with the thread that forked, whatever Go that thread had called before: the parent's, or a child's copy."""
+    """A child ends with the thread that forked, whatever Go that thread had called before: the
+    parent's, or a child's copy."""
     forks("""
         children = []
         def work():
@@ -411,7 +417,8 @@ def test_management_in_a_forked_child():
 
 @pytest.mark.spec("8.2", "8.3")
 def test_signals_in_a_forked_child():
-    """A copy takes Go's signals as the import did, and no others: what was set since stays, and SIGPIPE in any case."""
+    """A copy takes Go's signals as the import did, and no others: what was set since stays, and
+    SIGPIPE in any case."""
     forks("""
         def caught():
             status = dict(line.split(":", 1) for line in open("/proc/self/status").read().splitlines())
@@ -468,7 +475,8 @@ def test_faulthandler_in_a_forked_child():
 
 @pytest.mark.spec("8.2")
 def test_forked_child_that_may_not_load_a_copy():
-    """One clear error, each time; what needs no Go goes on, and so does all when the copy may be loaded."""
+    """One clear error, each time; what needs no Go goes on, and so does all when the copy may be
+    loaded."""
     forks("""
         import resource
         def in_child(limit, value, reason):
@@ -490,7 +498,8 @@ def test_forked_child_that_may_not_load_a_copy():
 
 @pytest.mark.spec("8.2")
 def test_fork_while_a_thread_is_in_the_dynamic_loader():
-    """Of the loader's two states that a child can't mend, one is recognised at once and the other after ten seconds."""
+    """Of the loader's two states that a child can't mend, one is recognised at once and the other
+    after ten seconds."""
     forks("""
         import ctypes, time
         said = "(dlopen: a thread of the parent process was in the dynamic loader when it forked)"
@@ -563,7 +572,8 @@ def test_torch_dataloader():
 
 @pytest.mark.spec("8.2")
 def test_settings_in_a_forked_child():
-    """The default dtype is the parent's, at the fork, and can be changed; Go's garbage collector runs in each generation."""
+    """The default dtype is the parent's, at the fork, and can be changed; Go's garbage collector
+    runs in each generation."""
     forks("""
         gorsqrt.set_default_dtype("float64")
         def generation(left):
@@ -585,7 +595,8 @@ def test_settings_in_a_forked_child():
 
 @pytest.mark.spec("8.2", "8.3")
 def test_fork_after_a_refused_import():
-    """A subinterpreter's attempt has loaded the library, and Go; neither SIGPIPE nor a child notices."""
+    """A subinterpreter's attempt has loaded the library, and Go; neither SIGPIPE nor a child
+    notices."""
     python("""
         import os, signal
         from pathlib import Path
@@ -612,7 +623,8 @@ def test_fork_after_a_refused_import():
 
 @pytest.mark.spec("8.2")
 def test_an_operand_that_forks():
-    """The attribute of an argument forks: the child's call asks its own copy, not the Go that was."""
+    """The attribute of an argument forks: the child's call asks its own copy, not the Go that
+    was."""
     forks("""
         x = np.full(4, 16.0)
         class Forks:
@@ -633,7 +645,8 @@ def test_an_operand_that_forks():
 
 @pytest.mark.spec("8.2", "6.8")
 def test_forked_children_start_helpers_of_their_own():
-    """Large calls, while other threads of the parent have helpers at work, and in a child's child."""
+    """Large calls, while other threads of the parent have helpers at work, and in a child's
+    child."""
     python("""
         import os, threading
         import numpy as np
@@ -670,7 +683,8 @@ def test_forked_children_start_helpers_of_their_own():
 
 @pytest.mark.spec("8.3")
 def test_ctrl_c_ends_a_long_call():
-    """In place over 1 GiB of fresh zeros on the slowest tier; only what was computed was ever touched."""
+    """In place over 1 GiB of fresh zeros on the slowest tier; only what was computed was ever
+    touched."""
     output = python(
         """
         import os, signal, threading

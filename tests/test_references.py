@@ -1,6 +1,7 @@
-"""Reference counts: a call of any form leaves each object as often referred to as it was, whether it answers or raises.
+"""Reference counts: a call of any form leaves those of its arguments as they were.
 
-In a debug build of CPython (`make refcounts`) all references that it counts are compared too, and its assertions look on.
+It does so whether it returns or raises. In a debug build of CPython (`make refcounts`) the total of
+all references is compared too.
 """
 
 import gc
@@ -25,14 +26,16 @@ def watched():
 
 
 def references(objects):
-    """How many references to them there are. The cache of types' attributes has some, to names, and is emptied."""
+    """How many references to them there are. The cache of types' attributes has some, to names, and
+    is emptied."""
     gc.collect()
     sys._clear_type_cache()
     return sum(map(sys.getrefcount, objects))
 
 
 def blocks(_):
-    """How many blocks Python's allocator has given out: what has been made since, and is not in anybody's list."""
+    """How many blocks Python's allocator has given out: what has been made since, and is not in
+    anybody's list."""
     gc.collect()
     return sys.getallocatedblocks()
 
@@ -56,7 +59,8 @@ def lost(count, objects, calls):
 
 
 def loses(count, objects, calls):
-    """Whether calls leave something each time: caches and freelists are filled up after some rounds."""
+    """Whether calls leave something each time: caches and freelists are filled up after some
+    rounds."""
     return all(abs(lost(count, objects, calls)) >= CALLS // 2 for _ in range(6))
 
 

@@ -1,4 +1,5 @@
-"""Subclasses of numpy's arrays: those that say how functions work on them are refused, masked arrays' masks go along."""
+"""Contract 9.7, subclasses of numpy.ndarray: a class with an __array_ufunc__ of its own is refused,
+the mask of a masked array goes along."""
 
 import re
 

@@ -1,4 +1,5 @@
-"""Threads that help with large calls: the setting, and the same bits whatever it is and whoever else computes."""
+"""Contract 9.6, threads that help with large calls: their number, and the same bits with any
+number."""
 
 import os
 import subprocess
@@ -27,7 +28,8 @@ HERE = Path(__file__).parent
 
 
 def run_file(code, **variables):
-    """As a program, whose children may import it, and without the variables that say how many threads there are."""
+    """As a program, whose children may import it, and without the variables that say how many
+    threads there are."""
     with tempfile.NamedTemporaryFile("w", suffix=".py") as program:
         program.write(code)
         program.flush()
@@ -91,7 +93,8 @@ def test_openmps_variable():
 
 
 def threads_here(_=None):
-    """In a worker of somebody's: the number, and how many threads a large call adds to the process."""
+    """In a worker of somebody's: the number, and how many threads a large call adds to the
+    process."""
     before = len(os.listdir("/proc/self/task"))
     x = np.ones(1 << 22, np.float32)
     rsqrt(x, out=x)
@@ -100,7 +103,8 @@ def threads_here(_=None):
 
 @pytest.mark.spec("9.6")
 def test_workers_that_are_to_have_one_thread():
-    """Joblib's loky sets OMP_NUM_THREADS for its workers, as dask's nanny does; multiprocessing hands the variable on."""
+    """Joblib's loky sets OMP_NUM_THREADS for its workers, as dask's nanny does; multiprocessing
+    hands the variable on."""
     code = f"""
 import multiprocessing, sys
 sys.path.insert(0, {str(HERE)!r})
@@ -154,7 +158,8 @@ if __name__ == "__main__":
 
 @pytest.mark.spec("9.6")
 def test_a_lowered_number_leaves_the_right_helpers_at_work():
-    """Of many helpers the first goes on to help, and the others use no processor's time; after raising it again all may."""
+    """Of many helpers the first goes on to help, and the others use no processor's time; after
+    raising it again all may."""
     code = """
 import numpy as np, gorsqrt, time
 x = np.ones(1 << 23, np.float32)
@@ -201,7 +206,8 @@ def test_variable():
 @pytest.mark.spec("6.8")
 @pytest.mark.parametrize("dtype", ["float16", "float32", "float64", "complex64", "int32"])
 def test_the_same_bits_on_any_number_of_threads(dtype):
-    """Lengths around those from which helpers are asked, contiguous and not, into memory that was poisoned."""
+    """Lengths around those from which helpers are asked, contiguous and not, into memory that was
+    poisoned."""
     for n in (1 << 16, (1 << 17) + 1, (1 << 20) - 1, 3_000_017):
         bits = RNG.integers(0, 256, (n, np.dtype(dtype).itemsize), np.uint8)
         x = bits.view(dtype).reshape(n)
@@ -336,7 +342,8 @@ def test_beside_torchs_openmp():
 
 @pytest.mark.spec("9.3")
 def test_small_stacks():
-    """Every container, layout and pair of dtypes on threads of 32 KiB, on every tier, beside the same on the main thread."""
+    """Every container, layout and pair of dtypes on threads of 32 KiB, on every tier, beside the
+    same on the main thread."""
     code = """
 import array, ctypes, itertools, threading
 import ml_dtypes, numpy as np

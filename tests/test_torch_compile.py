@@ -1,5 +1,5 @@
-"""Contract 7.8: torch.compile and torch.export trace the public functions to the ops, in any order of
-imports."""
+"""Contract 7.8: torch.compile and torch.export trace the public functions to the ops, in any order
+of imports."""
 
 import subprocess
 import sys
@@ -105,7 +105,8 @@ def test_inductor(dtype):
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float64], ids=str)
 @pytest.mark.parametrize("backend", ["aot_eager", "inductor"])
 def test_training(backend, dtype):
-    """Bit for bit, but for inductor's own bfloat16: that fuses the gradient's operations in float32."""
+    """Bit for bit, but for inductor's own bfloat16: that fuses the gradient's operations in
+    float32."""
 
     def step(f):
         x = values(6, 5, dtype=dtype).requires_grad_()

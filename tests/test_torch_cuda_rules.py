@@ -1,7 +1,8 @@
-"""Contract 7.11, and 1 to 7 as far as they hold on CUDA devices: torch's tensors there, by the test doubles (test_torch_cuda).
+"""Contract 7.11, and 1 to 7 on CUDA devices: torch's tensors on the test doubles (test_torch_cuda).
 
-torch's own kernels don't run there: what it does with a layout, an out or an error is asked of the CPU, where integers are cast
-first, which can change a layout: of those it is asked with another dtype. The bits are those of gorsqrt on the CPU.
+torch's own kernels don't run there. So torch's layouts, resizes and errors come from the same call
+on the CPU. There integers are cast first, which can change the layout: their layouts come from a
+call with another dtype. The bits are compared with gorsqrt's on the CPU.
 """
 
 import gc
@@ -178,7 +179,8 @@ def test_integers_go_by_torchs_default_dtype():
 
 
 def layouts(dtype):
-    """Views of every kind: permuted, channels_last, expanded, sliced, with holes and steps, of length 1."""
+    """Views of every kind: permuted, channels_last, expanded, sliced, with holes and steps, of
+    length 1."""
     x = values(4, 5, 6, 2, dtype=dtype)
     yield from (x, x.permute(3, 1, 0, 2), x.contiguous(memory_format=torch.channels_last), x[1:, ::2, 1:5:3], x[:, :1], x[2, 3])
     yield from (x.transpose(0, 1)[:, :, 0], x[..., None, :, :], x[:, :0], x[:1].expand(3, 5, 6, 2), x[0, 0, 0, 0])
@@ -337,7 +339,8 @@ def test_devices():
 
 
 def launches():
-    """The streams that kernels have been enqueued on since the last look, by the double's log; and all of it."""
+    """The streams that kernels have been enqueued on since the last look, by the double's log; and
+    all of it."""
     log = double.log()
     return [line.rpartition(" ")[2] for line in log if "threads on" in line], log
 

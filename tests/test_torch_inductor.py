@@ -1,5 +1,5 @@
-"""Contract 7.8: what Inductor makes of the ops. The code is torch.rsqrt's own to the letter, but for an op that stands alone on
-something large, which stays a call of gorsqrt."""
+"""Contract 7.8, Inductor: the code is torch.rsqrt's own to the letter, except for an op that stands
+alone on a large tensor. That stays a call of gorsqrt."""
 
 import os
 import re
@@ -49,7 +49,8 @@ def clones(tensors):
 
 
 def compiled(f, *args, **options):
-    """What the compiled function gives, and the code made for it. Names of buffers and comments depend on what was removed."""
+    """What the compiled function gives, and the code made for it. Names of buffers and comments
+    depend on what was removed."""
     torch._dynamo.reset()
     result, code = run_and_get_code(torch.compile(f, fullgraph=True, **options), *args)
     return result, plain("\n".join(code))
@@ -82,7 +83,8 @@ def same_bits(a, b):
 
 
 def patterns(dtype):
-    """All bit patterns of 16 bits; of more as many drawn ones. The special values are the last, in no whole vector."""
+    """All bit patterns of 16 bits; of more as many drawn ones. The special values are the last, in
+    no whole vector."""
     info = torch.finfo(dtype)
     specials = [0.0, -0.0, torch.inf, -torch.inf, torch.nan, -1.0, -info.tiny, info.tiny, info.tiny / 2, -info.tiny / 2]
     specials += [info.smallest_normal * info.eps, info.max, 1.0]
@@ -97,7 +99,8 @@ def patterns(dtype):
 
 @pytest.mark.spec("6.2", "6.8")
 def test_bits():
-    """Fused, in whole vectors and their remainders, all but nans are the eager bits; alone nans too."""
+    """Fused, in whole vectors and their remainders, all but nans are the eager bits; alone nans
+    too."""
     inputs = [patterns(dtype) for dtype in FLOATS]
     fused, code = compiled(lambda *xs: [(gorsqrt.rsqrt(x), x.abs()) for x in xs], *inputs)
     assert not calls(code)
@@ -247,7 +250,8 @@ def test_training_alone():
 
 
 def test_not_alone():
-    """An out= that is no more than a result's last place is none of these; each has its own tensors, in one graph."""
+    """An out= that is no more than a result's last place is none of these; each has its own
+    tensors, in one graph."""
     wide, twice = torch.empty(SIDE, SIDE, dtype=torch.float64), torch.empty(2, SIDE, SIDE)
 
     def f(overlapping, x, wide, y, twice, read, returned):
@@ -294,7 +298,8 @@ def test_reduce_overhead():
 @pytest.mark.spec("7.11")
 @on_doubles(caching=True)
 def test_alone_on_cuda():
-    """Of what Inductor makes there, the calls of ours: Triton, whose code does not run on the doubles, is not asked."""
+    """Of what Inductor makes there, the calls of ours: Triton, whose code does not run on the
+    doubles, is not asked."""
     without = mock.patch("torch.utils._triton.triton_hash_with_backend", return_value="none")
     with warnings.catch_warnings(), config.patch(fx_graph_cache=False), without:
         warnings.simplefilter("ignore")
@@ -367,7 +372,8 @@ def test_cpp_wrapper():
 
 
 def test_cached_code():
-    """What one process has compiled serves others. Fused it is torch.rsqrt's; a call of ours is found under our op alone."""
+    """What one process has compiled serves others. Fused it is torch.rsqrt's; a call of ours is
+    found under our op alone."""
     n = 20_000 + time.time_ns() % 1_000_000  # nobody has compiled for so many before
     code = """
     import sys

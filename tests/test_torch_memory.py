@@ -1,6 +1,7 @@
-"""The memory of torch's large results: of the pool that test_memory tests, in tensors that nobody can tell from torch's own.
+"""Contract 9.5 and 7.1 for torch: large results have memory of the pool, and are ordinary tensors.
 
-Each thing that is done to a result is done to one of torch.rsqrt too, and what can be seen of both is the same.
+test_memory tests the pool. Here each operation is done to a result of gorsqrt and to one of
+torch.rsqrt, and everything that can be observed must be the same.
 """
 
 import copy
@@ -594,7 +595,8 @@ def test_resource_limits_that_leave_enough():
 
 @pytest.mark.spec("9.5")
 def test_forked_children():
-    """A child frees what it has from its parent, computes, and the parent's results stay as they are."""
+    """A child frees what it has from its parent, computes, and the parent's results stay as they
+    are."""
     code = """
         rsqrt(X)
         y, z = rsqrt(X), rsqrt(X)
@@ -671,7 +673,8 @@ def test_alive_at_the_end_of_the_interpreter():
 
 
 def test_an_operator_that_comes_before_all_other_calls():
-    """The first large result of a process may be made below torch's dispatcher, in whatever mode."""
+    """The first large result of a process may be made below torch's dispatcher, in whatever
+    mode."""
     code = """
         import gorsqrt.torch
         for mode in (torch.overrides.BaseTorchFunctionMode(), torch.inference_mode(), torch.no_grad()):
@@ -684,7 +687,8 @@ def test_an_operator_that_comes_before_all_other_calls():
 
 @pytest.mark.spec("9.4")
 def test_the_first_large_result():
-    """What ends the search for torch's places reaches the caller, and the next large result begins it anew."""
+    """What ends the search for torch's places reaches the caller, and the next large result begins
+    it anew."""
     code = """
         from gorsqrt import _torch_door
         search = _torch_door.open_storages
@@ -705,7 +709,8 @@ def test_the_first_large_result():
 
 
 def test_storages_of_another_kind():
-    """Results keep torch's memory if a torch is unlike those that are known, and are right. Each in a process of its own."""
+    """Results keep torch's memory if a torch is unlike those that are known, and are right. Each in
+    a process of its own."""
     code = """
         from gorsqrt import _gorsqrt, _torch_door
         def two_owners(at, head, *rest):
@@ -733,7 +738,8 @@ def test_storages_of_another_kind():
 
 
 def test_memory_that_somebody_else_has_seen_is_not_exchanged():
-    """torch's older versions make results by torch.empty_strided, which may be anybody's who keeps what it makes."""
+    """torch's older versions make results by torch.empty_strided, which may be anybody's who keeps
+    what it makes."""
     code = """
         made, empty_strided = [], torch.empty_strided
         def keeping(*args, **kwargs):

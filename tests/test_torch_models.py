@@ -1,4 +1,4 @@
-"""Contract 7 inside models: training with gorsqrt gives the losses of training with torch, bit for bit."""
+"""Contract 7 in models: training with gorsqrt and with torch gives the same losses, bit for bit."""
 
 import copy
 import itertools
@@ -38,7 +38,8 @@ class RMSNorm(nn.Module):
 
 
 class Block(nn.Module):
-    """A transformer block as in Llama: RMSNorm before attention and before a gated feed-forward net."""
+    """A transformer block as in Llama: RMSNorm before attention and before a gated feed-forward
+    net."""
 
     def __init__(self, rsqrt, width=16, heads=2):
         super().__init__()
@@ -57,7 +58,8 @@ class Block(nn.Module):
 
 
 class GraphNet(nn.Module):
-    """Two graph convolutions; the adjacency is learnt, and normalised to D^-1/2 A D^-1/2 in each step."""
+    """Two graph convolutions; the adjacency is learnt, and normalised to D^-1/2 A D^-1/2 in each
+    step."""
 
     def __init__(self, rsqrt, nodes=12, width=8):
         super().__init__()
@@ -175,7 +177,8 @@ def test_training_in_distributed_data_parallel(one_process_group, name, dtype):
 @pytest.mark.filterwarnings("ignore:Skipping serialization of skipfiles")  # of torch 2.6's own configuration
 @pytest.mark.parametrize(("name", "backend"), [*itertools.product(MODELS, ["eager", "aot_eager"]), ("graph", "inductor")])
 def test_training_compiled(name, backend):
-    """The whole model in one graph. Inductor fuses the code around rsqrt, so there the losses need only be close."""
+    """The whole model in one graph. Inductor fuses the code around rsqrt, so there the losses need
+    only be close."""
     torch.compiler.reset()
 
     def wrap(model):

@@ -1,5 +1,5 @@
-"""Contract 7 and 3.2, tensors that are not ordinary: the public functions and the registered ops give
-what torch.rsqrt gives in the same test."""
+"""Contract 7 and 3.2, tensors that are not ordinary: the public functions and the registered ops
+give what torch.rsqrt gives in the same test."""
 
 import re
 import warnings

@@ -1,4 +1,4 @@
-"""gorsqrt.torch.patch: torch's own names through gorsqrt, and back exactly."""
+"""gorsqrt.torch.patch: torch's functions and methods call gorsqrt, then are torch's own again."""
 
 import subprocess
 import sys
@@ -106,7 +106,8 @@ def test_signatures_and_errors():
 
 
 def test_what_goes_to_torch_itself_does_not_come_back():
-    """Gradients, sparse tensors' errors, resizing and transforms call torch.rsqrt inside: the original."""
+    """Gradients, sparse tensors' errors, resizing and transforms call torch.rsqrt inside: the
+    original."""
     with gorsqrt.torch.patch():
         x = torch.ones(3, requires_grad=True)
         x.rsqrt().sum().backward()
@@ -338,5 +339,6 @@ def never_patched():
 @pytest.mark.spec("7.8")
 @pytest.mark.parametrize("order", ORDERS)
 def test_orders(order, never_patched):
-    """Compiled code is right inside and outside, and torch's tables are as in a process that has never patched."""
+    """Compiled code is right inside and outside, and torch's tables are as in a process that has
+    never patched."""
     assert tables_after(ORDERS[order]) == never_patched

@@ -1,5 +1,7 @@
-"""Contract 7.2, 7.7: gradients, subclasses, conjugates and transforms, by whichever way a call goes: torch's own node with our
-bits, our Function, or the ops. The ways change with dtype and size; results may not."""
+"""Contract 7.2 and 7.7: gradients, subclasses, conjugates and transforms, on every way of a call.
+
+A call goes by torch's own node with our bits, by our autograd.Function or by the ops. The way
+depends on dtype and size, the result does not."""
 
 import copy
 import subprocess
@@ -330,7 +332,8 @@ def test_an_error_within_vmap_leaves_it_in_order():
 @pytest.mark.parametrize("n", [65, (1 << 11) + 1, (1 << 18) + 1])
 @pytest.mark.parametrize("dtype", REAL + COMPLEX, ids=str)
 def test_transforms_of_derivatives(dtype, n):
-    """The values under grad, vjp and jvp are ours, and so are the results that the derivatives are made of."""
+    """The values under grad, vjp and jvp are ours, and so are the results that the derivatives are
+    made of."""
     x, grad = values(n, dtype), values(n, dtype, 1)
     y, pull = torch.func.vjp(gorsqrt.rsqrt, x)
     same_bits(y, expected(x))
@@ -375,13 +378,15 @@ def test_copies_of_a_recorded_result():
     same_bits(copy.deepcopy(y), expected(leaf))
 
 
-# Of 16 bits and complex numbers torch's own node is used only if torch tells of hooks on saved tensors.
+# Of 16 bits and complex numbers torch's own node is used only if torch tells of hooks on saved
+# tensors.
 HAS_HOOKS = hasattr(torch._C._autograd, "_top_saved_tensors_default_hooks")
 
 
 @pytest.mark.spec("9.2")
 def test_another_torch_rsqrt_is_noticed():
-    """Who replaces torch's own kernel with one that answers with its input gets an error, and an untouched input."""
+    """Who replaces torch's own kernel with one that answers with its input gets an error, and an
+    untouched input."""
     code = """
     import torch, gorsqrt
     library = torch.library.Library("aten", "IMPL")

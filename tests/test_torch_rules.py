@@ -1,7 +1,8 @@
-"""Contract 7 on the CPU, and 2 to 5 for tensors: each case is put to torch and to gorsqrt, and both must do and say the same.
+"""Contract 7 on the CPU, and 2 to 5 for tensors: each case is put to torch and to gorsqrt, and both
+must do and say the same.
 
-Where gorsqrt is stricter or better than torch by contract, the test says what it does instead. The cases' values are exact in
-every dtype; rounding has a test of its own.
+If the contract is stricter or better than torch, the test says how. The values of the cases are
+exact in every dtype; rounding has a test of its own.
 """
 
 import array
@@ -132,7 +133,8 @@ def one_thread():
 @pytest.mark.spec("7.1", "6.1", "6.2", "6.3", "6.4", "6.8")
 @pytest.mark.parametrize("dtype", FLOATS + COMPLEX, ids=id_of)
 def test_values(one_thread, dtype):
-    """All 65,536 patterns of the 16-bit dtypes, random patterns of the others: nans, infinities and subnormals among them."""
+    """All 65,536 patterns of the 16-bit dtypes, random patterns of the others: nans, infinities and
+    subnormals among them."""
     if dtype.itemsize == 2:
         x = torch.arange(-(1 << 15), 1 << 15).to(torch.int16).view(dtype)
     else:
@@ -443,8 +445,8 @@ def over_numpy(n):
 
 @pytest.mark.spec("3.2")
 def test_out_that_can_not_grow():
-    """Better: after its error torch leaves the new shape over the old memory, and reading that segfaults; a shared-memory out
-    that has to grow segfaults in torch at once."""
+    """Better: after its error torch leaves the new shape over the old memory, and reading that
+    segfaults; a shared-memory out that has to grow segfaults in torch at once."""
     resized = "An output with one or more elements was resized"
     same(into, lambda: (fours(3), over_numpy(5)), warns=resized)
     same(into, lambda: (fours(3), over_numpy(4)[1:3]), warns=resized)
@@ -637,7 +639,8 @@ def test_the_result_alone_is_saved_for_backward():
 
 @pytest.mark.spec("7.5", "7.2")
 def test_writes_are_seen_by_a_later_backward():
-    """What was saved and then overwritten makes backward fail, in torch's words, but for the name of the node."""
+    """What was saved and then overwritten makes backward fail, in torch's words, but for the name
+    of the node."""
 
     def result_overwritten(f):
         y = f.rsqrt(leaf())
@@ -888,7 +891,8 @@ def test_objects_with_torch_function():
 @pytest.mark.spec("7.7")
 @pytest.mark.parametrize("form", FORMS)
 def test_function_modes(form):
-    """A mode sees one call, of torch's function or of an op of that name, and its answer is the answer."""
+    """A mode sees one call, of torch's function or of an op of that name, and its answer is the
+    answer."""
 
     class Recording(TorchFunctionMode):
         def __init__(self):
@@ -1140,7 +1144,8 @@ def test_tracing():
     same(by_fx)
 
 
-# The checks before the fast door: each of these goes wrong, or crashes, where one alone is left out.
+# The checks before the fast door: each of these goes wrong, or crashes, where one alone is left
+# out.
 
 
 def guard_exact_type(f):

@@ -1,6 +1,7 @@
-"""Tracers but for torch.compile: torch.fx, torch.jit, make_fx, decompositions to core ATen, and ONNX.
+"""Contract 7.8 without torch.compile: torch.fx, torch.jit, make_fx, core ATen and ONNX.
 
-They take the two functions, and torch's own four under patch(); results keep our bits unless core ATen is asked for.
+They trace the two functions, and torch's own four under patch(). Results keep our bits, except
+those of core ATen.
 """
 
 import contextlib
@@ -178,7 +179,8 @@ def test_two_tracers_are_refused_by_torch():
         gorsqrt.rsqrt(proxies[0], out=proxies[1])
 
 
-# Other classes that have __torch_function__ and are no tensors get torch's function, which they may know.
+# Other classes that have __torch_function__ and are no tensors get torch's function, which they may
+# know.
 
 
 @pytest.mark.spec("7.7")
@@ -269,7 +271,8 @@ def test_jit(compiler, f, tmp_path):
 
 @pytest.mark.spec("7.8")
 def test_jit_script_in_a_process_of_its_own(tmp_path):
-    """Of torch.rsqrt while it is patched and after, and where torch.jit is used first while it is patched."""
+    """Of torch.rsqrt while it is patched and after, and where torch.jit is used first while it is
+    patched."""
     (tmp_path / "scripted.py").write_text(
         textwrap.dedent("""
         import torch, gorsqrt

@@ -1,7 +1,7 @@
 """torch as the judge: a case is put to torch and to gorsqrt, and both must do and say the same.
 
-A case makes its own arguments and calls one of the two; compared are the result, what became of the arguments, the exception's
-type and text, and the warnings.
+A case makes its own arguments and calls one of the two. The results are compared, the arguments
+after the call, the exceptions' types and texts, and the warnings.
 """
 
 import warnings
@@ -23,8 +23,8 @@ READS_LAZILY = RELEASE >= (2, 10)  # has a function for C to read a lazily clone
 
 
 def memory(t):
-    """Every byte of the storage, what lies between and beside the elements too; zeros of complex tensors without their sign,
-    in which gorsqrt is better (contract, 6.7)."""
+    """Every byte of the storage, what lies between and beside the elements too; zeros of complex
+    tensors without their sign, in which gorsqrt is better (contract, 6.7)."""
     every = torch.empty(0, dtype=torch.uint8).set_(t.untyped_storage())
     if t.dtype in COMPLEX:
         every = (every.view(t.dtype.to_real()) + 0.0).view(torch.uint8)
@@ -112,8 +112,9 @@ def same(case, arguments=tuple, error=None, text="", warns="", action="always", 
 
 
 def reference(x):
-    """The results for a contiguous tensor by the contract: float32 and float64 as torch; 16 bits as torch in whole vectors,
-    each element at the head of a block of its own; complex as of numpy arrays, which other tests prove."""
+    """The results for a contiguous tensor by the contract: float32 and float64 as torch; 16 bits as
+    torch in whole vectors, each element at the head of a block of its own; complex as of numpy
+    arrays, which other tests prove."""
     if x.is_complex():
         return torch.from_numpy(np.asarray(gorsqrt.rsqrt(x.numpy())))
     if x.dtype in (torch.float16, torch.bfloat16):

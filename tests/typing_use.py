@@ -1,4 +1,4 @@
-"""What a user's strict mypy must accept; run by tests/test_package.py, not collected."""
+"""Code that a user's strict mypy must accept. tests/test_package.py checks it; nothing runs it."""
 
 from array import array
 

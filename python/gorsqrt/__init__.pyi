@@ -32,7 +32,8 @@ class _DLPack(Protocol):
     def __dlpack__(self, *args: Any, **kwargs: Any) -> Any: ...
 
 class _ArrayAPI(_DLPack, Protocol):
-    """An array whose namespace makes the result: jax.Array, cupy.ndarray and others of the Array API standard."""
+    """An array whose namespace makes the result: jax.Array, cupy.ndarray and others of the Array
+    API standard."""
 
     def __array_namespace__(self, *args: Any, **kwargs: Any) -> Any: ...
 

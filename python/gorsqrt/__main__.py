@@ -1,4 +1,5 @@
-"""``python -m gorsqrt``: the five uses on real arrays, with numpy's and torch's results and times beside where installed."""
+"""``python -m gorsqrt``: the five uses on real arrays, with numpy's and torch's results and times
+beside where installed."""
 
 import timeit
 from array import array
@@ -30,7 +31,8 @@ def show(result):
 
 
 def compare(title, setup, **contenders):
-    """Prints the result and the time of each contender, a callable of a fresh array each time it is made."""
+    """Prints the result and the time of each contender, a callable of a fresh array each time it is
+    made."""
     print(f"\n{title}")
     for code, call in contenders.values():
         result = call(setup())

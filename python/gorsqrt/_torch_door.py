@@ -1,5 +1,6 @@
-"""What the installed torch looks like from C: found out once, before python/binding/torch.c reads the first tensor directly,
-and before torch_storage.c exchanges the memory of the first large result."""
+"""What the installed torch looks like from C: found out once, before python/binding/torch.c reads
+the first tensor directly, and before torch_storage.c exchanges the memory of the first large
+result."""
 
 import ctypes
 import sys
@@ -34,7 +35,8 @@ def _impl(tensor):
 
 
 def _places(tensors, words, wanted):
-    """Where, in bytes, each tensor's words have what is wanted of it: one place, the same in all."""
+    """Where, in bytes, each tensor's words have what is wanted of it: one place, the same in
+    all."""
     places = [{_WORD * i for i, word in enumerate(words(x)) if word == wanted(x)} for x in tensors]
     (place,) = set.intersection(*places)
     return place
@@ -50,7 +52,8 @@ def _autocast_keys(device):
 
 
 def open_door():
-    """Tell torch.c what an ordinary tensor is. Nothing happens while modes or transforms are active."""
+    """Tell torch.c what an ordinary tensor is. Nothing happens while modes or transforms are
+    active."""
     with torch.inference_mode(False):
         if _gorsqrt.torch_thread_keys() != (0, 0) or torch._C._len_torch_function_stack():
             return
@@ -95,13 +98,15 @@ def _is_code_of(library, address):
 
 
 def open_storages():
-    """Tell torch_storage.c how a storage has its memory. Nothing happens while modes or transforms are active."""
+    """Tell torch_storage.c how a storage has its memory. Nothing happens while modes or transforms
+    are active."""
     with torch.inference_mode(False), torch._C.DisableTorchFunction():
         if _gorsqrt.torch_thread_keys()[0]:
             return
         tensors = [torch.empty(n, dtype=torch.uint8, device="cpu") for n in (1000, 4321, 70_000)]
         storage_at = _places(tensors, _impl, lambda x: x.untyped_storage()._cdata)
-        # A DataPtr: the address, the deleter and its argument, which in torch's allocator is the address.
+        # A DataPtr: the address, the deleter and its argument, which in torch's allocator is the
+        # address.
         storages = [(x.data_ptr(), _block(x.untyped_storage()._cdata)) for x in tensors]
         (place,) = set.intersection(
             *({i for i in range(len(words) - 2) if words[i] == words[i + 2] == data} for data, words in storages)
@@ -128,7 +133,8 @@ def open_storages():
 
 
 def open_cuda(tensor):
-    """Tell torch.c what an ordinary tensor on a CUDA device is, now that there is one: this initialises nothing."""
+    """Tell torch.c what an ordinary tensor on a CUDA device is, now that there is one: this
+    initialises nothing."""
     with torch.inference_mode(False):
         plain = torch.empty(0, dtype=torch.float32, device=tensor.device)
         with torch.inference_mode():

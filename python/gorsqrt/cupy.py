@@ -1,4 +1,5 @@
-"""What gorsqrt needs of a cupy.ndarray that __cuda_array_interface__ does not say, and the results of its kind.
+"""What gorsqrt needs of a cupy.ndarray that __cuda_array_interface__ does not say, and the results
+of its kind.
 
 cupy is the caller's, who has imported it.
 """
@@ -7,7 +8,8 @@ import sys
 
 
 def place(x):
-    """x's dtype, the number of its device, and the handle of the stream that this thread uses there now."""
+    """x's dtype, the number of its device, and the handle of the stream that this thread uses there
+    now."""
     device = x.device.id
     stream = sys.modules["cupy"].cuda.get_current_stream(device)
     return x.dtype, device, stream.ptr or 1  # as the interface numbers the default stream

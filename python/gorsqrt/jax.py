@@ -1,6 +1,8 @@
-"""1/√x for jax: a primitive that XLA computes with gorsqrt's kernels, on CPUs and CUDA devices, without Python and its lock.
+"""1/√x for jax: a primitive that XLA computes with gorsqrt's kernels, on CPUs and CUDA devices,
+without Python and its lock.
 
-gorsqrt.rsqrt comes here for a jax.Array. jit, vmap, grad, scan and sharding work on it as on any elementwise function of jax.
+gorsqrt.rsqrt comes here for a jax.Array. jit, vmap, grad, scan and sharding work on it as on any
+elementwise function of jax.
 """
 
 import functools
@@ -22,8 +24,8 @@ HERE, _, ELSEWHERE = range(3)
 
 
 def _lower(ctx, x):
-    # All dimensions but the last, which is of length 1, are batches: XLA computes a sharded array where its shards are. The
-    # rule says that to Shardy, the attribute to XLA's partitioner.
+    # All dimensions but the last, which is of length 1, are batches: XLA computes a sharded array
+    # where its shards are. The rule says that to Shardy, the attribute to XLA's partitioner.
     shape = ctx.avals_in[0].shape
     batches = ir.StringAttr.get(str(len(shape) - 1))
     attributes = {"mhlo.frontend_attributes": ir.DictAttr.get({"num_batch_dims": batches})}
@@ -57,7 +59,8 @@ jax.ffi.register_ffi_target_as_batch_partitionable("gorsqrt")
 
 
 def device(x):
-    """Whether an array lies where jax can compute it with gorsqrt. A tracer may lie anywhere: jax will say when it compiles."""
+    """Whether an array lies where jax can compute it with gorsqrt. A tracer may lie anywhere: jax
+    will say when it compiles."""
     if isinstance(x, jax.core.Tracer):
         return HERE
     return HERE if {d.platform for d in x.devices()} <= {"cpu", "gpu", "cuda"} else ELSEWHERE

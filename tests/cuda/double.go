@@ -1,5 +1,5 @@
-// Package double drives the test double of libcuda.so.1, whose sources are in the folder beside: it builds it, loads it where
-// the tests' driver would be looked for, and calls it.
+// Package double drives the test double of libcuda.so.1, whose sources are in the folder beside: it
+// builds it, loads it where the tests' driver would be looked for, and calls it.
 package double
 
 /*
@@ -15,7 +15,8 @@ static const char *load(const char *path) {
     return library ? NULL : dlerror();
 }
 
-// Whole numbers and pointers only: every function of the driver that is called so has these, and at most seven.
+// Whole numbers and pointers only: every function of the driver that is called so has these, and at
+// most seven.
 static int call(const char *name, uintptr_t *a) {
     int (*f)(uintptr_t, uintptr_t, uintptr_t, uintptr_t, uintptr_t, uintptr_t, uintptr_t) =
         (int (*)(uintptr_t, uintptr_t, uintptr_t, uintptr_t, uintptr_t, uintptr_t, uintptr_t))dlsym(library, name);
@@ -36,8 +37,8 @@ import (
 	"unsafe"
 )
 
-// Load builds the double, where its sources have changed since it was built last, and loads it. From then on who loads
-// libcuda.so.1 gets it.
+// Load builds the double, where its sources have changed since it was built last, and loads it.
+// From then on who loads libcuda.so.1 gets it.
 func Load() error {
 	_, here, _, _ := runtime.Caller(0)
 	sources := filepath.Join(filepath.Dir(here), "libcuda")
@@ -81,7 +82,8 @@ func build(sources, output string) error {
 	return os.Rename(fresh, output)
 }
 
-// Call calls a function of the double's by its symbol. The arguments are whole numbers and pointers to memory that stays.
+// Call calls a function of the double's by its symbol. The arguments are whole numbers and pointers
+// to memory that stays.
 func Call(name string, args ...uintptr) int {
 	symbol := C.CString(name)
 	defer C.free(unsafe.Pointer(symbol))
@@ -150,7 +152,8 @@ func (m Memory) Write(bytes []byte) {
 	On(m.Device, func() { must("cuMemcpyHtoD_v2", m.Address, uintptr(unsafe.Pointer(&bytes[0])), uintptr(len(bytes))) })
 }
 
-// Read waits for what has been enqueued on the default stream, and on those that wait for it, and copies the block.
+// Read waits for what has been enqueued on the default stream, and on those that wait for it, and
+// copies the block.
 func (m Memory) Read(length int) []byte {
 	bytes, code := m.TryRead(length)
 	if code != 0 {
@@ -206,7 +209,8 @@ func Wait(device int, stream, event uintptr) {
 	On(device, func() { must("cuStreamWaitEvent", stream, event, 0) })
 }
 
-// Capture captures what work enqueues on the stream, and returns the graph, or the driver's answer where that fails.
+// Capture captures what work enqueues on the stream, and returns the graph, or the driver's answer
+// where that fails.
 func Capture(device int, stream uintptr, mode uintptr, work func()) (graph uintptr, code int) {
 	On(device, func() {
 		must("cuStreamBeginCapture_v2", stream, mode)
@@ -227,7 +231,8 @@ func Replay(device int, graph, stream uintptr) {
 
 // The double's controls; libcuda.c describes them.
 
-// LoadModule loads PTX into a device's primary context; the module, or the driver's answer where it refuses it.
+// LoadModule loads PTX into a device's primary context; the module, or the driver's answer where it
+// refuses it.
 func LoadModule(device int, ptx string) (module uintptr, code int) {
 	text := C.CString(ptx)
 	defer C.free(unsafe.Pointer(text))

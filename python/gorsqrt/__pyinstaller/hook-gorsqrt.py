@@ -1,4 +1,5 @@
-"""What PyInstaller can't see: the modules that the library imports by name, each at the first array that needs it.
+"""What PyInstaller can't see: the modules that the library imports by name, each at the first array
+that needs it.
 
 None brings its arrays' own package along: an application that uses it has it.
 """

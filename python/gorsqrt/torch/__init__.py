@@ -1,6 +1,7 @@
 """torch through gorsqrt.
 
-``gorsqrt.rsqrt`` and ``gorsqrt.rsqrt_`` come here by themselves; of this package only ``patch`` is called by a user:
+``gorsqrt.rsqrt`` and ``gorsqrt.rsqrt_`` come here by themselves; of this package only ``patch`` is
+called by a user:
 
 >>> import torch, gorsqrt
 >>> with gorsqrt.torch.patch():

@@ -1,6 +1,8 @@
-"""What the ops are in core ATen: torch's own op of the same kind, whose 16-bit and complex results have torch's bits.
+"""What the ops are in core ATen: torch's own op of the same kind, whose 16-bit and complex results
+have torch's bits.
 
-Only who asks for core ATen gets it (run_decompositions, torch.onnx.export). torch.compile keeps the ops.
+Only who asks for core ATen gets it (run_decompositions, torch.onnx.export). torch.compile keeps the
+ops.
 """
 
 import functools
@@ -10,7 +12,8 @@ from ._ops import TWINS
 
 
 def extend():
-    """Add the ops to torch.export.default_decompositions(), unless this version of torch makes it of something else."""
+    """Add the ops to torch.export.default_decompositions(), unless this version of torch makes it
+    of something else."""
     theirs = getattr(sys.modules.get("torch._decomp"), "_core_aten_decompositions_post_autograd", None)
     if theirs is None:
         return

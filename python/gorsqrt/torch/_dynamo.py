@@ -43,8 +43,9 @@ def register():
 
 
 def _trace_methods():
-    """Have x.rsqrt() traced as patch() has it, and compiled anew once that changes. Dynamo guards no method of tensors and puts
-    its name into the graph, by which Inductor would find the code of the other in its cache on disk."""
+    """Have x.rsqrt() traced as patch() has it, and compiled anew once that changes. Dynamo guards
+    no method of tensors and puts its name into the graph, by which Inductor would find the code of
+    the other in its cache on disk."""
     from torch._dynamo.guards import GuardBuilder, install_guard
     from torch._dynamo.source import AttrSource
     from torch._dynamo.variables import TensorVariable

@@ -36,7 +36,8 @@ _RSQRT, _COPY, _EMPTY = (op.default for op in (torch.ops.aten.rsqrt, torch.ops.a
 
 
 def _size(node):
-    """How many items it has, if need be at the graph's first call: no guard may come of it, as it would of int()."""
+    """How many items it has, if need be at the graph's first call: no guard may come of it, as it
+    would of int()."""
     n = node.meta["val"].numel()
     return n if isinstance(n, int) else n.node.hint or 0
 
@@ -55,7 +56,8 @@ def _is_in_memory(node):
 
 
 def _fills_argument(copy):
-    """Whether the node copy, a copy_, does no more than write a fresh result into an argument, as in place and out= do."""
+    """Whether the node copy, a copy_, does no more than write a fresh result into an argument, as
+    in place and out= do."""
     out, fresh = copy.args[:2]
     if fresh.target is not FRESH or len(fresh.users) > 1 or not (_is_argument(out) and _is_argument(fresh.args[0])):
         return False
@@ -79,7 +81,8 @@ def _is_complex(node):
 
 
 def _stands_alone(node):
-    """Whether our kernel takes less time than code of Inductor's: that would be a loop for node alone, and no other reads x."""
+    """Whether our kernel takes less time than code of Inductor's: that would be a loop for node
+    alone, and no other reads x."""
     (x,) = node.args
     return (
         node.meta["val"].device.type in ("cpu", "cuda")
@@ -140,7 +143,8 @@ def _lower(x):
     return _lower_out(x, out=lowerings[_EMPTY](size, stride, dtype=val.dtype, device=val.device))
 
 
-# What becomes of the nodes before that. A pattern is one node: none may reach across the write of a copy_.
+# What becomes of the nodes before that. A pattern is one node: none may reach across the write of a
+# copy_.
 
 
 def _becomes_torchs(match):
@@ -164,7 +168,8 @@ def _become_out(match, out, fresh):
 
 
 def register():
-    """Have Inductor fuse the ops, before the graph is parted into forward and backward, and lower what is left of them."""
+    """Have Inductor fuse the ops, before the graph is parted into forward and backward, and lower
+    what is left of them."""
     if lowerings.get(FRESH) is _lower:  # gorsqrt has been reloaded
         return
     fresh = CallFunction(FRESH, KeywordArg("x"), _users=MULTIPLE)

@@ -1,10 +1,11 @@
-"""The ops torch.ops.gorsqrt.rsqrt, rsqrt_ and rsqrt.out: their kernels, their derivatives, and what transforms make of them.
+"""The ops torch.ops.gorsqrt.rsqrt, rsqrt_ and rsqrt.out: their kernels, their derivatives, and what
+transforms make of them.
 
 Two principles keep torch's rules and errors torch's:
 
 - an operation that the ops can't do as torch does goes to torch.rsqrt itself;
-- if a transform stands between the caller and the memory, writing is ``out.copy_(gorsqrt.rsqrt(x))``: copy_ brings its
-  rules along.
+- if a transform stands between the caller and the memory, writing is
+  ``out.copy_(gorsqrt.rsqrt(x))``: copy_ brings its rules along.
 """
 
 import functools
@@ -68,12 +69,14 @@ def _ours_out(x, *, out):
 
 
 def resize(out, x):
-    """Gives out x's shape by torch's rule and with torch's warning. Where torch fails half-way (memory that can't grow: the new
-    shape over the old memory) or crashes (memory shared between processes), it fails before, and out keeps its shape."""
+    """Gives out x's shape by torch's rule and with torch's warning. Where torch fails half-way
+    (memory that can't grow: the new shape over the old memory) or crashes (memory shared between
+    processes), it fails before, and out keeps its shape."""
     storage = out.untyped_storage()
     needed = (out.storage_offset() + x.numel()) * out.element_size() if x.numel() else 0
     grows = needed > storage.nbytes()
-    # torch's kernel need not run: on CUDA devices it is another one, and in x's memory it would write before overlap is judged.
+    # torch's kernel need not run: on CUDA devices it is another one, and in x's memory it would
+    # write before overlap is judged.
     if out.is_cuda or (storage.data_ptr() == x.untyped_storage().data_ptr() and not (grows and out.is_shared())):
         model, meta = torch_fresh(x), torch.device("meta")
         torch._resize_output_(torch.empty(out.shape, device=meta), x.shape, meta)  # warns
@@ -100,7 +103,8 @@ for _key in ("CPU", "CUDA") if torch.version.cuda else ("CPU",):
     _library.impl("rsqrt.out", _ours_out, _key)
 
 
-# Every other backend (meta, sparse, quantized, nested, mkldnn, devices without a kernel of ours): torch's kernel or its error.
+# Every other backend (meta, sparse, quantized, nested, mkldnn, devices without a kernel of ours):
+# torch's kernel or its error.
 
 
 def _theirs(x):
@@ -134,9 +138,11 @@ def _below_autograd(op, keyset, *args, **kwargs):
 
 
 class Rsqrt(_SingleLevelFunction):
-    """y = x^(-1/2), dy = -1/2 y^3 dx: torch's formula, in torch's order of operations. x is an ordinary tensor.
+    """y = x^(-1/2), dy = -1/2 y^3 dx: torch's formula, in torch's order of operations. x is an
+    ordinary tensor.
 
-    One level only: the dispatcher has taken functorch's levels apart before it calls the Autograd kernel.
+    One level only: the dispatcher has taken functorch's levels apart before it calls the Autograd
+    kernel.
     """
 
     @staticmethod
@@ -160,7 +166,7 @@ class Rsqrt(_SingleLevelFunction):
 
 
 class RsqrtInPlace(Rsqrt):
-    """The same in x's memory. x is no leaf, no view and no dual tensor: torch has no reason to refuse."""
+    """Rsqrt in x's memory. x is no leaf, no view and no dual tensor, so torch has no objection."""
 
     @staticmethod
     def forward(x):
@@ -174,8 +180,8 @@ class RsqrtInPlace(Rsqrt):
 
 
 class RsqrtByOp(Rsqrt):
-    """The same where compute gives y from x. apply switches both modes of recording off, and the levels below need them as
-    they were."""
+    """The same where compute gives y from x. apply switches both modes of recording off, and the
+    levels below need them as they were."""
 
     @staticmethod
     def forward(x, compute, backward_mode, forward_mode):

@@ -9,11 +9,13 @@ import gorsqrt
 
 
 class patch:  # noqa: N801
-    """Let torch.rsqrt, torch.rsqrt_, torch.Tensor.rsqrt and torch.Tensor.rsqrt_ go through gorsqrt, in all threads.
+    """Let torch.rsqrt, torch.rsqrt_, torch.Tensor.rsqrt and torch.Tensor.rsqrt_ go through gorsqrt,
+    in all threads.
 
-    As a function it holds until ``undo`` is called on what it returns; as a context manager until the block ends. Uses may be
-    nested and may overlap: the last to end puts back what the first has found. Compiled code is compiled anew for each state;
-    graphs of torch.fx that were traced meanwhile hold gorsqrt's functions, torch.jit.script's code gorsqrt's ops.
+    As a function it holds until ``undo`` is called on what it returns; as a context manager until
+    the block ends. Uses may be nested and may overlap: the last to end puts back what the first has
+    found. Compiled code is compiled anew for each state; graphs of torch.fx that were traced
+    meanwhile hold gorsqrt's functions, torch.jit.script's code gorsqrt's ops.
 
     Examples
     --------
@@ -67,20 +69,23 @@ class patch:  # noqa: N801
 
 
 def _settle_tables():
-    """Have torch make its tables of what torch.rsqrt and the like are, which it keeps for good: of its own functions."""
+    """Have torch make its tables of what torch.rsqrt and the like are, which it keeps for good: of
+    its own functions."""
     torch.overrides.get_testing_overrides()
     torch.overrides.is_tensor_method_or_property(torch.rsqrt)
 
 
 def _forget_methods():
-    """Have Dynamo look up anew which methods tensors have; older versions have seen ours, if they looked meanwhile."""
+    """Have Dynamo look up anew which methods tensors have; older versions have seen ours, if they
+    looked meanwhile."""
     methods = getattr(sys.modules.get("torch._dynamo.trace_rules"), "get_tensor_method", None)
     if hasattr(methods, "cache_clear"):
         methods.cache_clear()
 
 
 def mend(table):
-    """Put what was found in the place of ours, in a table whose keys torch has looked up while they were patched."""
+    """Put what was found in the place of ours, in a table whose keys torch has looked up while they
+    were patched."""
     with patch._lock:
         for owner, name, found in patch._found:
             ours = _PATCHED[owner, name]

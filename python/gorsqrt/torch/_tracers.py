@@ -1,4 +1,5 @@
-"""What torch's tracers make of the two functions, but for Dynamo: torch.jit.script, torch.fx, decompositions."""
+"""What torch's tracers make of the two functions, but for Dynamo: torch.jit.script, torch.fx,
+decompositions."""
 
 import sys
 
@@ -10,7 +11,8 @@ from . import _decompositions
 
 
 def register():
-    """Have the tables that are there with torch know the two functions, as far as this version of torch has them."""
+    """Have the tables that are there with torch know the two functions, as far as this version of
+    torch has them."""
     register_builtin = getattr(sys.modules.get("torch.jit._builtins"), "_register_builtin", None)
     if register_builtin:
         register_builtin(gorsqrt.rsqrt, "gorsqrt::rsqrt")

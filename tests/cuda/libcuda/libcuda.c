@@ -1,9 +1,15 @@
-/* A test double of libcuda.so.1: the documented driver API over the CPU's memory, with kernels run by ptx.c.
+/* A test double of libcuda.so.1: the driver's documented functions on the CPU's memory. ptx.c runs
+ * the kernels.
  *
- * There are two devices. What is enqueued on a stream runs when something waits for it, and not before, so that a missing wait
- * shows, or else in an order that is drawn of those that are allowed. Device memory is the CPU's, filled with 0xa5, and checked to the byte in copies and kernels; a kernel sees its own
- * device's only, and what is freed is not used again for a while, so that a late access shows. Small launches run `careful`
- * (ptx.h). double_… are the tests' own controls; any thread may call anything. */
+ * - There are two devices.
+ * - Work on a stream runs when something waits for it and not before, so a missing wait shows. If
+ *   double_schedule says so, it runs in a random order of those that are allowed.
+ * - Device memory is the CPU's, filled with 0xa5. Copies and kernels are checked to the byte, and a
+ *   kernel sees the memory of its own device only. Freed memory is not used again for a while, so a
+ *   late access shows.
+ * - Small launches run `careful` (ptx.h).
+ *
+ * The functions double_… are for the tests. Any thread may call any function. */
 #include "../../../cuda/include/cuda.h"
 
 #include "ptx.h"
@@ -64,7 +70,8 @@ typedef struct work {
     struct work *next;
 } work;
 
-/* Which pieces of a capture come before what is enqueued next: by their numbers, in the order of the calls. */
+/* Which pieces of a capture come before what is enqueued next: by their numbers, in the order of
+ * the calls. */
 typedef struct {
     bool *is;
     size_t length;
@@ -174,7 +181,8 @@ __attribute__((format(printf, 1, 2))) static void note(const char *format, ...) 
     call_log[log_length] = 0;
 }
 
-/* Begins a call: takes the lock, writes the log, and answers with the error that the tests have ordered. */
+/* Begins a call: takes the lock, writes the log, and answers with the error that the tests have
+ * ordered. */
 static CUresult enter(const char *function) {
     pthread_mutex_lock(&mutex);
     note("%s", function);
@@ -286,7 +294,8 @@ static bool within(uint64_t address, size_t bytes) {
     return bytes == 0 || b == NULL || bytes <= b->high - address;
 }
 
-/* Whether all of a range is a block's, as it is still when work comes to run that was right when it was enqueued. */
+/* Whether all of a range is a block's, as it is still when work comes to run that was right when it
+ * was enqueued. */
 static bool holds(uint64_t address, size_t bytes) {
     return bytes == 0 || (block_at(address) && within(address, bytes));
 }
@@ -389,7 +398,8 @@ static void add_wait(work *w, CUstream stream, uint64_t until) {
     w->waits[w->nwaits++] = (struct wait){stream, until};
 }
 
-/* The stream of a handle; a default stream is the current context's. NULL for one that is destroyed. */
+/* The stream of a handle; a default stream is the current context's. NULL for one that is
+ * destroyed. */
 static CUstream any_stream(CUstream handle, CUcontext context) {
     if (handle == NULL || handle == (CUstream)1) return &defaults[context->device];
     if (handle == (CUstream)2) return &per_thread[context->device];
@@ -722,7 +732,8 @@ API CUresult cuMemFree_v2(CUdeviceptr memory) {
     return leave(CUDA_SUCCESS);
 }
 
-/* Memory that is made in a capture is there from then on: until it is freed outside, or with the graph if it is freed in it. */
+/* Memory that is made in a capture is there from then on: until it is freed outside, or with the
+ * graph if it is freed in it. */
 API CUresult cuMemAllocAsync(CUdeviceptr *memory, size_t bytes, CUstream handle) {
     ENTER("cuMemAllocAsync");
     CURRENT(context);
@@ -743,7 +754,8 @@ API CUresult cuMemFreeAsync(CUdeviceptr memory, CUstream handle) {
     return leave(enqueue(stream, &freeing));
 }
 
-/* The CPU's memory that is not pinned is done with when the call returns: it is read at the call, or written before its end. */
+/* The CPU's memory that is not pinned is done with when the call returns: it is read at the call,
+ * or written before its end. */
 static CUresult copy(uint64_t dst, uint64_t src, size_t bytes, bool wait, CUstream handle) {
     CURRENT(context);
     CUstream const stream = any_stream(handle, context);
@@ -1353,8 +1365,8 @@ API CUresult cuGetErrorString(CUresult error, const char **text) {
 
 /* The tests' controls. */
 
-/* The call of a function after the next `after` ones answers with this error instead of doing anything; with after < 0 all do,
- * until another function is named. */
+/* The call of a function after the next `after` ones answers with this error instead of doing
+ * anything; with after < 0 all do, until another function is named. */
 API void double_fail(const char *function, int after, int error) {
     pthread_mutex_lock(&mutex);
     snprintf(failing, sizeof failing, "%s", function);
@@ -1390,7 +1402,8 @@ API void double_first(unsigned block) {
     first_block = block;
 }
 
-/* From now on work also runs before something waits for it, in the order that this number draws; 0: it doesn't. */
+/* From now on work also runs before something waits for it, in the order that this number draws; 0:
+ * it doesn't. */
 API void double_schedule(uint64_t number) {
     pthread_mutex_lock(&mutex);
     schedule = number;
@@ -1419,8 +1432,8 @@ API int double_blocks(int device) {
     return n;
 }
 
-/* Forgets captures, and the errors that kernels ended in; a real context is lost after one. Answers how many memory blocks there
- * are. */
+/* Forgets captures, and the errors that kernels ended in; a real context is lost after one. Answers
+ * how many memory blocks there are. */
 API int double_reset(void) {
     pthread_mutex_lock(&mutex);
     ncaptures = 0;

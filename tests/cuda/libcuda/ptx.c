@@ -10,7 +10,8 @@
 
 enum { LANES = 32, MAX_OPERANDS = 6, BUCKETS = 1024, MAX_BRANCHES = 100000 /* of a warp */ };
 
-/* A register is a row of 32 lanes, of 4 bytes (predicates: 0 or ~0; 16-bit registers: zero-extended) or of 8. */
+/* A register is a row of 32 lanes, of 4 bytes (predicates: 0 or ~0; 16-bit registers:
+ * zero-extended) or of 8. */
 typedef enum { PRED, B16, B32, B64 } width;
 
 static size_t row_bytes(width w) {
@@ -19,8 +20,8 @@ static size_t row_bytes(width w) {
 
 /* clang-format off */
 
-/* The instructions without control flow or memory: name (with _ for .), the types of the result and the operands, and what they
- * do. NAN32 and NAN64 stand for the nans that arithmetic makes. */
+/* The instructions without control flow or memory: name (with _ for .), the types of the result and
+ * the operands, and what they do. NAN32 and NAN64 stand for the nans that arithmetic makes. */
 #define F32(x) canonical32(x, nan32)
 #define F64(x) canonical64(x, nan64)
 
@@ -266,7 +267,8 @@ static const unit units[] = {
 
 enum { NUNITS = sizeof units / sizeof units[0] };
 
-/* The units by their names' hashes: the first of each bucket and the next of each unit, + 1; 0: none. */
+/* The units by their names' hashes: the first of each bucket and the next of each unit, + 1; 0:
+ * none. */
 static uint16_t unit_first[BUCKETS], unit_next[NUNITS];
 
 static unsigned bucket(const char *name) {
@@ -512,7 +514,8 @@ static uint64_t number(reader *r) {
     return value;
 }
 
-/* A register of this width, or wider where `wider` allows; what is read of a wider one are its low bytes. */
+/* A register of this width, or wider where `wider` allows; what is read of a wider one are its low
+ * bytes. */
 static const variable *register_operand(reader *r) {
     char name[64];
     word(r, name);
@@ -762,7 +765,8 @@ static void rows_of(const instruction *i, uint32_t reads[MAX_OPERANDS + 1], int 
     if (i->guard >= 0) reads[(*nreads)++] = (uint32_t)i->guard;
 }
 
-/* Finds the exposed registers: which rows are alive before each instruction, from the last to the first until nothing changes. */
+/* Finds the exposed registers: which rows are alive before each instruction, from the last to the
+ * first until nothing changes. */
 static void expose(reader *r) {
     enum { ROW = 4 * LANES };
     ptx_kernel *const k = r->kernel;

@@ -1,5 +1,6 @@
-/* An interpreter of the PTX that ships: warps of 32 lanes, the lanes with the lowest pc first. It knows the instructions of
- * ptx.c's lists and refuses a module that has another. Every access is checked for bounds and alignment. */
+/* An interpreter of the PTX that ships: warps of 32 lanes, the lanes with the lowest pc first. It
+ * knows the instructions of ptx.c's lists and refuses a module that has another. Every access is
+ * checked for bounds and alignment. */
 #ifndef PTX_H
 #define PTX_H
 
@@ -20,7 +21,8 @@ size_t ptx_param_offset(const ptx_kernel *kernel, int i); /* of i == ptx_params:
 size_t ptx_param_size(const ptx_kernel *kernel, int i);
 int ptx_max_threads(const ptx_kernel *kernel); /* of a block; 0 where the kernel does not say */
 
-/* The memory block that an address is in: its first byte and the one after its last. False where there is none. */
+/* The memory block that an address is in: its first byte and the one after its last. False where
+ * there is none. */
 typedef bool ptx_memory(uint64_t address, uint64_t *low, uint64_t *high, void *context);
 
 typedef struct {

@@ -1,9 +1,11 @@
-/* A test double of libcudart.so, with which torch makes tensors on the devices of libcuda.so.1's double: each function of the
- * runtime's is one or a few of the driver's, so that streams, events, graphs and memory are the driver's own. It keeps a
- * device and the last error of each thread, and the names of the kernels that libraries register.
+/* A test double of libcudart.so. With it torch makes tensors on the devices of the double of
+ * libcuda.so.1: each function of the runtime calls one or a few of the driver, so streams, events,
+ * graphs and memory are the driver's. It keeps the device and the last error of each thread, and
+ * the names of the kernels that libraries register.
  *
- * Those kernels are machine code and don't run: whoever launches one, or asks for a function that is not here, is refused, with
- * the name of what it was on stderr. Built against the headers of the runtime it stands for, 12 or 13. */
+ * Those kernels are machine code and can't run. A launch of one, and a call of a function that is
+ * missing here, is refused, and its name is written to stderr. Built against the headers of the
+ * runtime that it stands for, 12 or 13. */
 #include "../../../cuda/include/cuda.h"
 
 #include <cuda_runtime_api.h>
@@ -57,7 +59,8 @@ static cudaError_t refuse(const char *what, const char *why, CUresult error) {
 
 #define DEVICE_ADDRESS(pointer) ((CUdeviceptr)(uintptr_t)(pointer))
 
-/* Devices. The current one is that of the driver's current context, else the one that the thread has asked for. */
+/* Devices. The current one is that of the driver's current context, else the one that the thread
+ * has asked for. */
 
 static CUresult primary(int device, CUcontext *context) {
     static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
@@ -76,7 +79,8 @@ static CUresult use(int device) {
     return result ? result : cuCtxSetCurrent(context);
 }
 
-/* Every call but those that only ask begins so: the driver is initialised and a context is current. */
+/* Every call but those that only ask begins so: the driver is initialised, and a context is
+ * current. */
 static CUresult ready(void) {
     CUresult const result = cuInit(0);
     if (result) return result;
@@ -584,7 +588,8 @@ API const char *cudaGetErrorString(cudaError_t error) {
     return cuGetErrorString((CUresult)error, &text) ? "unrecognized error code" : text;
 }
 
-/* Kernels, which the compiler's start-up code registers when a library is loaded, by the address of a function on the CPU. */
+/* Kernels, which the compiler's start-up code registers when a library is loaded, by the address of
+ * a function on the CPU. */
 
 static struct kernel {
     const void *function;
