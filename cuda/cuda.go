@@ -5,8 +5,8 @@
 // driver's library is loaded by the first call, and by nothing else: a program that imports this
 // package runs on machines without one.
 //
-// To build it, package cu needs a cuda.h where C looks for headers, which nothing in this package
-// can see to: NVIDIA's of 11.0 to 12.9, or this module's own.
+// To build it, package cu needs a cuda.h among C's headers: NVIDIA's of 11.0 to 12.9, or this
+// module's own.
 //
 //	CGO_CFLAGS="-O2 -I$(go list -m -f '{{.Dir}}' github.com/gorsqrt/gorsqrt)/cuda/include" go build
 //
@@ -31,20 +31,21 @@ const (
 	PerThreadStream uintptr = 2
 )
 
-// Apply writes 1/√src to dst, element by element, by the rules of [rsqrt.Apply]; both are on the
-// CUDA device of one index. The work is enqueued on the stream, a CUstream of that device's primary
-// context, and may be captured there: when Apply returns, it has not run, and the arrays must stay
-// until it has. An [*rsqrt.Error] says why the call was refused, with nothing enqueued, or in the
-// driver's words what failed there; that may be work enqueued earlier, and of this call only the
-// last step, of leaving things as they were, can fail with the work enqueued.
+// Apply writes 1/√src to dst, element by element, by the rules of [rsqrt.Apply]. Both are on the
+// same CUDA device. The work is enqueued on the stream, a CUstream of the device's primary context,
+// which may be capturing. Apply does not wait: the arrays must stay until the work has run.
+//
+// An [*rsqrt.Error] says why the call was refused, with nothing enqueued, or gives the driver's
+// error. The driver may report a failure of earlier work. Of this call only the last step, which
+// restores the thread's context, can fail after the work is enqueued.
 //
 // It may be called from any number of goroutines at once.
 func Apply(dst, src rsqrt.Array, stream uintptr) error {
 	return ApplyIn(dst, src, rsqrt.DefaultDType(), stream)
 }
 
-// ApplyIn is [Apply] with the dtype that booleans and integers are computed in. Streams beside the
-// first are waited for before, and wait after it: the arrays may be used on any of them.
+// ApplyIn is [Apply] with the dtype that booleans and integers are computed in. The work waits for
+// the streams `beside`, and they wait for the work: the arrays may be used on any of them.
 func ApplyIn(dst, src rsqrt.Array, integers rsqrt.DType, stream uintptr, beside ...uintptr) error {
 	var plan cgo.Plan
 	compute, err := rsqrt.DecideInto(&plan, dst, src, integers)
@@ -84,9 +85,8 @@ func Launch(plan *cgo.Plan, compute rsqrt.DType, dst, src rsqrt.Array, stream ui
 	})
 }
 
-// Mark is an event of the driver's that comes to pass when a device, the one of this index, has
-// done what is enqueued on the stream now. It is zero where the stream is being captured: then
-// nothing has been enqueued.
+// Mark is an event of the driver on the device of this index. It comes to pass when the work that
+// is on the stream now is done. It is zero if the stream is capturing: then nothing is enqueued.
 func Mark(index int, stream uintptr) (event uintptr, err error) {
 	err = within(index, func(*device) error {
 		captured, err := capturing(stream)
@@ -98,8 +98,8 @@ func Mark(index int, stream uintptr) (event uintptr, err error) {
 	return event, err
 }
 
-// Passed says whether a mark has come to pass, and destroys it then. It waits for nothing, and is
-// no part of a capture. A device that answers with an error does no more work.
+// Passed says whether a mark has come to pass, and destroys it if so. It does not wait, and is no
+// part of a capture. A device that reports an error does no more work, so the mark has passed.
 func Passed(index int, event uintptr) bool {
 	passed := true
 	_ = within(index, func(*device) error {
@@ -111,8 +111,8 @@ func Passed(index int, event uintptr) bool {
 	return passed
 }
 
-// Allocate gets memory on the device of this index, for what is enqueued on its legacy default
-// stream from now on.
+// Allocate gets memory on the device of this index, for work enqueued on its legacy default stream
+// from now on.
 func Allocate(index, bytes int) (memory uintptr, err error) {
 	if err := open(); err != nil {
 		return 0, err
@@ -124,14 +124,13 @@ func Allocate(index, bytes int) (memory uintptr, err error) {
 	return memory, err
 }
 
-// Free gives [Allocate]'s memory back when what is on that stream now is done, and what is on those
-// that it waits for.
+// Free gives [Allocate]'s memory back once the work is done that is on the legacy default stream
+// now, and on the streams that it waits for.
 func Free(index int, memory uintptr) error {
 	return within(index, func(*device) error { return free(memory, streamOf(LegacyStream)) })
 }
 
-// Order lets what is enqueued on a stream of a device from now on wait for what is on the first one
-// until now.
+// Order has later work on the stream next wait for the work that is on the stream first now.
 func Order(index int, first, next uintptr) error {
 	return within(index, func(*device) error { return order(first, next) })
 }
@@ -155,8 +154,8 @@ func within(index int, work func(*device) error) error {
 	return err
 }
 
-// A device in use: its primary context, where torch and cupy live, and the modules loaded there.
-// Kept as long as the process.
+// A device in use: its primary context, which torch and cupy use too, and the modules loaded there.
+// It is kept as long as the process lives.
 type device struct {
 	context cu.CUContext
 	mutex   sync.Mutex

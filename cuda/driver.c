@@ -1,11 +1,10 @@
 /* libcuda.so.1, loaded when it is first needed.
  *
  * gorgonia.org/cu is linked against the driver's library and initialises it when the program
- * starts. Here every function of the driver's that cu and this package name is a jump through a
- * slot, which says that there is no driver until driver_open has filled it; and cuInit does
- * nothing. So a program that never uses CUDA starts, runs and forks as if cu were not in it, on
- * machines with a driver and without. The symbols are hidden: a program may load the driver's
- * library beside them. */
+ * starts. Here each function of the driver that cu and this package name is a jump through a slot.
+ * Until driver_open fills the slots, the functions say that there is no driver, and cuInit does
+ * nothing. So a program that does not use CUDA starts, runs and forks as if cu were not in it, with
+ * a driver or without. The symbols are hidden, so a program may load the driver's library too. */
 #include "driver.h"
 
 #include <dlfcn.h>

@@ -63,8 +63,7 @@ func refusal(format string, args ...any) error {
 
 // What package cu lacks.
 
-// relaxed runs work that is allowed while a stream of this thread is being captured: it is not part
-// of the capture.
+// relaxed runs work that is no part of a capture, even if a stream of this thread is capturing.
 func relaxed(work func() error) error {
 	mode := C.CUstreamCaptureMode(C.CU_STREAM_CAPTURE_MODE_RELAXED)
 	if code := C.cuThreadExchangeStreamCaptureMode(&mode); code != C.CUDA_SUCCESS {
@@ -106,8 +105,7 @@ func order(first, next uintptr) error {
 	return nil
 }
 
-// record is an event of the current context, which comes to pass with what is on the stream until
-// now.
+// record is an event of the current context. It comes to pass with the work that is on the stream.
 func record(stream uintptr) (uintptr, error) {
 	var event C.CUevent
 	if code := C.cuEventCreate(&event, C.CU_EVENT_DISABLE_TIMING); code != C.CUDA_SUCCESS {
@@ -120,8 +118,8 @@ func record(stream uintptr) (uintptr, error) {
 	return uintptr(unsafe.Pointer(event)), nil
 }
 
-// past says whether an event has come to pass, or never will since the device has failed, and
-// destroys it then.
+// past says whether an event has come to pass, or can't since the device has failed, and destroys
+// it if so.
 func past(event uintptr) bool {
 	if C.cuEventQuery(eventOf(event)) == C.CUDA_ERROR_NOT_READY {
 		return false

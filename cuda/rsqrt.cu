@@ -5,12 +5,12 @@
  *     rsqrt_f32_cuda_items  any strides, alignment and casts; index and offsets fit in 31 bits
  *     rsqrt_f32_cuda_wide   the same in 64 bits
  *
- * The results are the CPU's, bit for bit (cgo/kernels.h), so only operations whose bits PTX
- * specifies are used: + - · √ 1/x fma rounded to nearest, never fused by the compiler, and
- * integers. Nans are made with integers, since a processor's own differ. dst and src are the same
- * items or share no byte; nothing else is read or written; any grid is right that covers n.
+ * The results are the CPU's, bit for bit (cgo/kernels.h). So the kernels use only operations whose
+ * bits PTX specifies: + - · √ 1/x fma rounded to nearest, never fused by the compiler, and
+ * integers. Nans are made with integers, since those of processors differ.
  *
- * Bound by memory: bench/results/cuda.csv has an estimate of how far. */
+ * dst and src are the same items or share no byte. Nothing else is read or written. Any grid that
+ * covers n is right. The kernels are bound by memory: bench/results/cuda.csv has an estimate. */
 #define TIER __attribute__((device, always_inline))
 #define BITS 32
 #define LANES 1

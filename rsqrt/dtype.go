@@ -58,8 +58,7 @@ func (t DType) Size() int { return cgo.Size(int(t)) }
 func (t DType) real() bool    { return t <= F64 }
 func (t DType) complex() bool { return t == C64 || t == C128 }
 
-// Computed is the dtype that an element of this one is computed in, where booleans and integers are
-// cast to another first.
+// Computed is the dtype of the computation: this one, or `integers` for booleans and integers.
 func (t DType) Computed(integers DType) DType {
 	if t.real() || t.complex() {
 		return t
@@ -101,8 +100,8 @@ func SetDefaultDType(name string) error {
 	return errorf(TypeError, Neither, "invalid dtype object: only floating-point types are supported as the default type")
 }
 
-// casts returns a tier's steps from one dtype to another, or false where torch has no such cast of
-// a result: complex to real, and anything to a boolean or an integer.
+// casts appends a tier's steps from one dtype to another. It returns false if torch has no such
+// cast of a result: complex to real, and anything to a boolean or an integer.
 func casts(steps []cgo.Kernel, tier int, from, to DType) ([]cgo.Kernel, bool) {
 	switch {
 	case from == to:

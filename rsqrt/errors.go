@@ -10,7 +10,7 @@ const (
 	RuntimeError ErrorKind = iota
 	TypeError
 	ValueError
-	// OtherShape is a RuntimeError, unless the destination's container can be resized: nothing else
+	// OtherShape is a RuntimeError unless the destination's container can be resized. Nothing else
 	// was wrong.
 	OtherShape
 )
@@ -18,8 +18,8 @@ const (
 // Operand is one of the two arrays of a call.
 type Operand int
 
-// Which operand an error is about: one of them, or how they lie in memory, which torch's texts say
-// without naming any.
+// The operand that an error is about. Neither: the two together. Torch's texts then name no
+// operand.
 const (
 	Neither Operand = iota
 	Src
@@ -42,8 +42,7 @@ func errorf(kind ErrorKind, operand Operand, format string, args ...any) *Error 
 	return &Error{kind, operand, fmt.Sprintf(format, args...)}
 }
 
-// Unsupported is the refusal of an operand whose element type, as its container names it, has no
-// kernel.
+// Unsupported is the refusal of an operand of an unsupported dtype, as its container names it.
 func Unsupported(operand Operand, dtype string) *Error {
 	return errorf(TypeError, operand, "has dtype %s, which is not supported; supported are %s", dtype, Supported())
 }

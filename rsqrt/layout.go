@@ -1,10 +1,14 @@
 package rsqrt
 
 // preserve fills in the strides of a fresh result of this shape whose elements have `size` bytes,
-// for an input with the strides `like`. It is torch's preserve_format (TensorIterator), with
-// negative strides, which torch lacks, by absolute value: contiguous or empty → C order;
-// channels_last → channels_last; dense without overlap → the same strides; everything else → the
-// dimensions in the order of their strides, packed.
+// for an input with the strides `like`. It is torch's preserve_format (TensorIterator):
+//
+//   - contiguous or empty → C order
+//   - channels_last → channels_last
+//   - dense without overlap → the same strides
+//   - everything else → the dimensions in the order of their strides, packed
+//
+// Negative strides, which torch lacks, count by their absolute value.
 func preserve(strides, shape, like []int, likeSize, size int) {
 	switch {
 	case empty(shape) || packed(shape, like, likeSize, cOrder):
@@ -18,8 +22,8 @@ func preserve(strides, shape, like []int, likeSize, size int) {
 	}
 }
 
-// preserveCast is torch's other preserve_format, of a cast: dense without overlap → the same
-// strides; everything else → the dimensions in the order of their strides, packed. It returns
+// preserveCast is torch's preserve_format of a cast, which differs: dense without overlap → the
+// same strides; everything else → the dimensions in the order of their strides, packed. It returns
 // strides, for elements of the same size.
 func preserveCast(strides, shape, like []int, size int) []int {
 	if dense(shape, like, size) {
@@ -87,9 +91,9 @@ func dense(shape, strides []int, size int) bool {
 	return true
 }
 
-// byStride sorts the dimensions from the smallest stride to the largest as torch does: an insertion
-// sort from the last dimension, in which a stride of 0 compares with nothing and of equal strides
-// the smaller length is inside.
+// byStride sorts the dimensions from the smallest stride to the largest, as torch does: by an
+// insertion sort from the last dimension. A stride of 0 compares with nothing; of two equal strides
+// the smaller dimension is inside.
 func byStride(order, shape, strides []int) []int {
 	for i := range order {
 		order[i] = len(order) - 1 - i

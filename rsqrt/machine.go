@@ -13,15 +13,15 @@ import (
 	"github.com/gorsqrt/gorsqrt/cgo"
 )
 
-// What a process may expect of the last cache at most, and where Linux doesn't tell its size:
-// larger ones have many cores. To a guest with two cores of an Intel Xeon that has 300 MiB,
-// streaming was faster with 32 MiB already.
+// Upper bound for the share of the last-level cache that we count on, and the guess if Linux does
+// not report it. Larger caches serve many cores: a virtual machine with two cores of an Intel Xeon
+// with 300 MiB was faster with streaming stores from 32 MiB on.
 const lastCacheShare = 32 << 20
 
 func init() {
-	// Six tenths of the last cache: beyond it, what is written first would be gone before it is
-	// read, and would be read in vain before it is written. Others may use that cache as well, so
-	// it is a guess.
+	// Six tenths of the last cache. Results of more would leave the cache before they are read, and
+	// a store would read their lines for nothing. Other programs use the cache too, so it is a
+	// guess.
 	last := 0
 	for _, size := range Caches() {
 		last = max(last, size)
@@ -35,8 +35,8 @@ func init() {
 	must(SetNumThreads(n))
 }
 
-// ReadFile returns a file's text, empty if it can't be read. It leaves nothing open, where package
-// os keeps descriptors for Go's network poller from the first file on.
+// ReadFile returns a file's text, empty if it can't be read. It leaves nothing open; package os
+// would keep descriptors for Go's network poller from the first file on.
 func ReadFile(path string) string {
 	fd, err := syscall.Open(path, syscall.O_RDONLY|syscall.O_CLOEXEC, 0)
 	if err != nil {
@@ -56,8 +56,8 @@ func ReadFile(path string) string {
 	}
 }
 
-// Caches lists the processor's data caches in bytes by name (L1, L2, L3), as Linux tells them;
-// empty where it doesn't.
+// Caches has the processor's data caches in bytes by name (L1, L2, L3). It is empty if Linux does
+// not report them.
 func Caches() map[string]int {
 	sizes := map[string]int{}
 	for index := range 8 {
@@ -77,9 +77,8 @@ func Caches() map[string]int {
 	return sizes
 }
 
-// controlGroups lists the folders of this process's control group for a controller, its own first
-// and then those above it, of version 1 or 2. Their files limit it together. All paths are taken to
-// begin at root.
+// controlGroups lists the folders of a controller, of version 1 or 2: this process's control group
+// first, then those above it. The limits of all of them hold. All paths begin at root.
 func controlGroups(root, controller string) (folders []string, version int) {
 	var group string
 	for line := range strings.Lines(ReadFile(root + "/proc/self/cgroup")) {
@@ -174,8 +173,8 @@ func affinity() int {
 	return max(count, 1)
 }
 
-// Processors is how many processors this process may use, and what limits it to these: "affinity",
-// or the control group's "quota". A part of one counts as one.
+// Processors is the number of processors that this process may use, and the limit that gives it:
+// "affinity", or the control group's "quota", rounded up.
 func Processors() (n int, limit string) { return processors("") }
 
 func processors(root string) (n int, limit string) {
@@ -186,8 +185,8 @@ func processors(root string) (n int, limit string) {
 	return n, "affinity"
 }
 
-// Memory is how many bytes this process may expect to have: the least of the machine's, the control
-// groups' and the resource limits'.
+// Memory is the number of bytes that this process may have: the least of the machine's memory, the
+// control groups' limits and the resource limits.
 func Memory() int { return memory("") }
 
 func memory(root string) int {
@@ -218,9 +217,9 @@ func memory(root string) int {
 	return least
 }
 
-// DefaultThreads is the number of threads until it is set, and its source: the variable
-// GORSQRT_NUM_THREADS, or else OMP_NUM_THREADS, whose first number counts, or else [Processors]. A
-// malformed OMP_NUM_THREADS is ignored, since it is not ours.
+// DefaultThreads is the number of threads until it is set, and its source: GORSQRT_NUM_THREADS, or
+// else the first number of OMP_NUM_THREADS, or else [Processors]. A malformed OMP_NUM_THREADS is
+// ignored: it is meant for other programs.
 func DefaultThreads(variable func(name string) string) (n int, source string, err error) {
 	const own, openMP = "GORSQRT_NUM_THREADS", "OMP_NUM_THREADS"
 	if text := variable(own); text != "" {
@@ -237,12 +236,11 @@ func DefaultThreads(variable func(name string) string) (n int, source string, er
 	return n, source, nil
 }
 
-// NumThreads is how many threads may work on one call, the caller's among them: at first
-// [Processors].
+// NumThreads is the number of threads that may work on one call, the caller's among them.
 func NumThreads() int { return cgo.Threads() }
 
-// SetNumThreads sets [NumThreads]; more than [cgo.MostThreads] are set as so many. Small calls use
-// one in any case. The results' bits don't depend on it.
+// SetNumThreads sets [NumThreads], to at most [cgo.MostThreads]. Small calls always use one thread.
+// The bits of results don't depend on it.
 func SetNumThreads(n int) error {
 	if n < 1 {
 		return errorf(RuntimeError, Neither, "number of threads is %d; at least 1 is needed", n)

@@ -9,10 +9,11 @@ import (
 //
 //	lo ≤ Σ stride[d]·x[d] ≤ hi,   0 ≤ x[d] ≤ last[d]
 //
-// where the strides are those of both arrays and lo … hi spans the bytes of one element. It is
-// answered exactly: the largest strides are tried value by value, which leaves few values each in
-// any layout that arises in practice, and the last two strides by extended Euclid. Made-up layouts
-// of many dimensions can outgrow the effort that a call may spend: unknown.
+// where the strides are those of both arrays and lo … hi spans the bytes of one element.
+//
+// The answer is exact. The search tries the indices of the largest strides one by one: few are
+// possible in layouts that occur in practice. The last two strides are solved by extended Euclid.
+// Artificial layouts of many dimensions can outgrow the effort that a call may spend: unknown.
 
 type answer int
 

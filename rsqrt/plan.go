@@ -16,8 +16,8 @@ func PlanInto(plan *cgo.Plan, dst, src Array, integers DType) error {
 	return err
 }
 
-// DecideInto is PlanInto wherever the memory is, as long as that is the CPU's or one CUDA device's.
-// It returns the dtype that is computed in; the plan's stages are for the CPU.
+// DecideInto is PlanInto for memory of the CPU or of one CUDA device. It returns the dtype of the
+// computation. The plan's stages are for the CPU.
 func DecideInto(plan *cgo.Plan, dst, src Array, integers DType) (DType, error) {
 	switch {
 	case src.Device == Elsewhere:
@@ -61,9 +61,9 @@ func DecideInto(plan *cgo.Plan, dst, src Array, integers DType) (DType, error) {
 	return compute, nil
 }
 
-// PlanFresh decides how the CPU writes 1/√src to a fresh block of memory: in which dtype, which it
-// returns, and with which strides, which it writes to strides[:len(src.Shape)]. Booleans and
-// integers are computed in the dtype integers.
+// PlanFresh decides how the CPU writes 1/√src to a fresh block of memory. It returns the dtype of
+// the result, and writes its strides to strides[:len(src.Shape)]. Booleans and integers are
+// computed in the dtype integers.
 func PlanFresh(plan *cgo.Plan, strides []int, src Array, integers DType) (DType, error) {
 	if src.Device != CPU {
 		return 0, onDevice(Src, src.Device)
@@ -71,7 +71,8 @@ func PlanFresh(plan *cgo.Plan, strides []int, src Array, integers DType) (DType,
 	return DecideFresh(plan, strides, src, integers)
 }
 
-// DecideFresh is PlanFresh wherever the memory is. The plan's stages are for the CPU.
+// DecideFresh is PlanFresh for memory of the CPU or a CUDA device. The plan's stages are for the
+// CPU.
 func DecideFresh(plan *cgo.Plan, strides []int, src Array, integers DType) (DType, error) {
 	if src.Device == Elsewhere {
 		return 0, onDevice(Src, src.Device)
@@ -82,8 +83,7 @@ func DecideFresh(plan *cgo.Plan, strides []int, src Array, integers DType) (DTyp
 	dst := Array{DType: src.DType.Computed(integers), Shape: src.Shape, Strides: strides[:len(src.Shape)]}
 	like, size := src.Strides, src.DType.Size()
 	if dst.DType != src.DType && src.Device == CPU {
-		// On the CPU torch casts into a block of its own first, and that one's layout is then
-		// preserved.
+		// On the CPU torch casts into a temporary first, and preserves the temporary's layout.
 		var cast [maxNDim]int
 		like = preserveCast(cast[:len(src.Shape)], src.Shape, like, size)
 	}
@@ -93,8 +93,8 @@ func DecideFresh(plan *cgo.Plan, strides []int, src Array, integers DType) (DTyp
 	return dst.DType, nil
 }
 
-// fill writes what the plan does to an item: the stages from src's dtype through the computed one
-// to dst's. It answers false where dst's dtype can't take the result.
+// fill writes the plan's stages: from src's dtype to the computed one, the kernel, and from there
+// to dst's dtype. It returns false if dst's dtype can't take the result.
 func fill(plan *cgo.Plan, compute DType, dst, src Array) bool {
 	plan.Temporary = 0
 	plan.N = count(src.Shape)
@@ -113,8 +113,9 @@ func fill(plan *cgo.Plan, compute DType, dst, src Array) bool {
 	return possible
 }
 
-// loops orders the dimensions by dst's strides, the smallest last, turns them so that those are
-// positive, drops the ones of length 1 and merges the neighbours that both sides walk as one.
+// loops writes the plan's loops: the dimensions ordered by dst's strides, the smallest last, turned
+// so that these strides are positive. Dimensions of length 1 are dropped, and neighbours that are
+// one dimension in both arrays are merged.
 func loops(plan *cgo.Plan, dst, src Array) {
 	plan.SrcOffset, plan.DstOffset = 0, 0
 	ndim := 0

@@ -39,7 +39,7 @@ type Array struct {
 	Strides []int
 	// ReadOnly arrays are refused as destinations.
 	ReadOnly bool
-	// Because says why it is read-only, where that is more than a flag: "jax arrays are immutable".
+	// Because says why it is read-only, if there is more to say: "jax arrays are immutable".
 	Because string
 	// Device is where the memory is.
 	Device Device
@@ -58,8 +58,8 @@ const (
 	Elsewhere
 )
 
-// Float32 writes 1/√src[i] to dst[i]. dst and src have one length, and are the same memory or share
-// none; it panics where the lengths differ.
+// Float32 writes 1/√src[i] to dst[i]. dst and src are the same memory or share none. It panics if
+// their lengths differ.
 func Float32(dst, src []float32) { elements(F32, dst, src) }
 
 // Float64 is [Float32] for float64.
@@ -85,11 +85,16 @@ func elements[T any](dtype DType, dst, src []T) {
 	cgo.Call(active.Load().kernels[dtype], unsafe.Pointer(unsafe.SliceData(dst)), unsafe.Pointer(unsafe.SliceData(src)), len(dst))
 }
 
-// Apply writes 1/√src to dst, element by element. The two have one shape; the result is computed in
-// src's dtype, or the default dtype for booleans and integers, and then cast to dst's: from real to
-// any real or complex dtype, from complex to complex. Where they share memory otherwise than by
-// being the same elements, where two elements of dst share a byte, and where dst is read-only, it
-// returns an [*Error] and has written nothing.
+// Apply writes 1/√src to dst, element by element. The result is computed in src's dtype, or in the
+// default dtype for booleans and integers, and then cast to dst's: from real to any real or complex
+// dtype, from complex to complex.
+//
+// It returns an [*Error], and writes nothing, if
+//
+//   - the shapes differ, or dst's dtype can't take the result
+//   - dst is read-only, or an array is not on the CPU
+//   - two elements of dst share a byte
+//   - the arrays share memory and are not the same elements
 func Apply(dst, src Array) error {
 	var plan cgo.Plan
 	if err := PlanInto(&plan, dst, src, DefaultDType()); err != nil {

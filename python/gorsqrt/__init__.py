@@ -81,7 +81,7 @@ def get_default_dtype():
 def set_num_threads(n):
     """Set how many threads may work on one call, the calling thread among them.
 
-    Calls too small to gain from a second thread use one in any case. The results' bits don't depend
+    Calls too small to gain from a second thread always use one. The results' bits don't depend
     on the number. It takes effect at once. Until it is set it is the first of these:
 
     - the environment variable GORSQRT_NUM_THREADS, read at import;

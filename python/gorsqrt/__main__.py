@@ -1,5 +1,7 @@
-"""``python -m gorsqrt``: the five uses on real arrays, with numpy's and torch's results and times
-beside where installed."""
+"""``python -m gorsqrt``: the five uses on real arrays.
+
+Results and times of numpy and torch stand beside ours if they are installed.
+"""
 
 import timeit
 from array import array

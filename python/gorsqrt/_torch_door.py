@@ -1,6 +1,8 @@
-"""What the installed torch looks like from C: found out once, before python/binding/torch.c reads
-the first tensor directly, and before torch_storage.c exchanges the memory of the first large
-result."""
+"""Finds out how the installed torch lays out tensors and storages in memory, for C.
+
+It is called once before python/binding/torch.c reads the first tensor directly, and once before
+torch_storage.c exchanges the memory of the first large result.
+"""
 
 import ctypes
 import sys
@@ -35,8 +37,7 @@ def _impl(tensor):
 
 
 def _places(tensors, words, wanted):
-    """Where, in bytes, each tensor's words have what is wanted of it: one place, the same in
-    all."""
+    """The offset, in bytes, at which the words of every tensor have the value wanted of it."""
     places = [{_WORD * i for i, word in enumerate(words(x)) if word == wanted(x)} for x in tensors]
     (place,) = set.intersection(*places)
     return place
@@ -52,8 +53,7 @@ def _autocast_keys(device):
 
 
 def open_door():
-    """Tell torch.c what an ordinary tensor is. Nothing happens while modes or transforms are
-    active."""
+    """Tell torch.c how to know an ordinary tensor. Does nothing within a mode or transform."""
     with torch.inference_mode(False):
         if _gorsqrt.torch_thread_keys() != (0, 0) or torch._C._len_torch_function_stack():
             return
@@ -98,8 +98,7 @@ def _is_code_of(library, address):
 
 
 def open_storages():
-    """Tell torch_storage.c how a storage has its memory. Nothing happens while modes or transforms
-    are active."""
+    """Tell torch_storage.c where a storage keeps its memory. Does nothing within a mode."""
     with torch.inference_mode(False), torch._C.DisableTorchFunction():
         if _gorsqrt.torch_thread_keys()[0]:
             return
@@ -133,8 +132,7 @@ def open_storages():
 
 
 def open_cuda(tensor):
-    """Tell torch.c what an ordinary tensor on a CUDA device is, now that there is one: this
-    initialises nothing."""
+    """Tell torch.c how to know an ordinary CUDA tensor, by the first one: initialises nothing."""
     with torch.inference_mode(False):
         plain = torch.empty(0, dtype=torch.float32, device=tensor.device)
         with torch.inference_mode():

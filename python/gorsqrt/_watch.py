@@ -1,8 +1,8 @@
 """Registers gorsqrt with parts of torch that are imported later, or never, without importing them.
 
-Importing torch or parts of it takes seconds, so gorsqrt can't do that to register itself there. A
-finder at the head of sys.meta_path sees their names go by, and leaves all other names to the rest;
-when all are there it goes away.
+An import of torch or of its parts takes seconds, so gorsqrt does not import them to register. A
+finder at the head of sys.meta_path waits for their names and leaves all other names to the finders
+behind it. Once all of them are imported it removes itself.
 """
 
 import importlib
@@ -19,8 +19,7 @@ HOOKS = {  # modules of gorsqrt.torch
 
 
 def register(name):
-    """Registers with the module of this name. An error of ours must not become an error of that
-    module's import."""
+    """Registers with the module of this name. An error of ours is not an error of its import."""
     try:
         importlib.import_module(f"gorsqrt.torch.{HOOKS[name]}").register()
     except Exception as error:
@@ -51,8 +50,11 @@ class Finder:
 
 
 class Loader:
-    """A module's own loader, which it puts back before the module can see it. The import lock of
-    the module is held until it is registered with, so that no thread finds it without."""
+    """A module's own loader, and the registration after it.
+
+    The module sees its own loader only. Its import lock is held until gorsqrt is registered, so no
+    thread finds the module without.
+    """
 
     def __init__(self, loader, finder):
         self.loader, self.finder = loader, finder
@@ -70,8 +72,10 @@ class Loader:
 
 
 def watch():
-    """Registers with what is imported already, and with the rest when it is. Once: gorsqrt may be
-    reloaded."""
+    """Registers with imported modules now, and with the others at their import.
+
+    A second call does nothing: gorsqrt may be reloaded.
+    """
     global _watched
     if _watched:
         return

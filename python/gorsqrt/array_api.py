@@ -1,4 +1,4 @@
-"""Results for arrays of the Array API standard: by the namespace that they come from."""
+"""Results for arrays of the Array API standard, made by the array's own namespace."""
 
 
 def like(array, memory):

@@ -1,7 +1,6 @@
-"""What gorsqrt needs of a cupy.ndarray that __cuda_array_interface__ does not say, and the results
-of its kind.
+"""cupy.ndarray: the stream and device that __cuda_array_interface__ leaves out, and results.
 
-cupy is the caller's, who has imported it.
+The caller has imported cupy.
 """
 
 import sys

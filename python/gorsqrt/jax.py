@@ -1,8 +1,7 @@
-"""1/√x for jax: a primitive that XLA computes with gorsqrt's kernels, on CPUs and CUDA devices,
-without Python and its lock.
+"""1/√x for jax: a primitive that XLA computes by gorsqrt's kernels, on CPUs and CUDA devices.
 
-gorsqrt.rsqrt comes here for a jax.Array. jit, vmap, grad, scan and sharding work on it as on any
-elementwise function of jax.
+XLA calls the kernels without Python and its lock. gorsqrt.rsqrt comes here for a jax.Array. jit,
+vmap, grad, scan and sharding work on it as on any elementwise function of jax.
 """
 
 import functools

@@ -1,7 +1,7 @@
-"""What PyInstaller can't see: the modules that the library imports by name, each at the first array
-that needs it.
+"""For PyInstaller: the modules that the C code imports by name, which PyInstaller can't see.
 
-None brings its arrays' own package along: an application that uses it has it.
+Each is imported for the first array that needs it. None brings the package of these arrays along:
+an application that uses it has it.
 """
 
 names = ["_torch_door", "array_api", "cupy", "jax", "torch"]

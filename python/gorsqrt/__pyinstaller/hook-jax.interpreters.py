@@ -1,4 +1,4 @@
-"""What gorsqrt.jax needs of jax that an application which uses jax may not have."""
+"""For PyInstaller: modules of jax that gorsqrt.jax needs and an application with jax may lack."""
 
 from PyInstaller.utils.hooks import collect_data_files  # type: ignore[import-untyped]
 

@@ -1,4 +1,4 @@
-"""gorsqrt.rsqrt and gorsqrt.rsqrt_ of a tensor that the fast door does not take."""
+"""gorsqrt.rsqrt and gorsqrt.rsqrt_ for tensors that C does not read directly."""
 
 import torch
 from torch import _C

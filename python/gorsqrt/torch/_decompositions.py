@@ -1,8 +1,7 @@
-"""What the ops are in core ATen: torch's own op of the same kind, whose 16-bit and complex results
-have torch's bits.
+"""Decomposes the ops to core ATen: to torch's own op of the same kind.
 
-Only who asks for core ATen gets it (run_decompositions, torch.onnx.export). torch.compile keeps the
-ops.
+Its 16-bit and complex results have torch's bits. run_decompositions and torch.onnx.export ask for
+core ATen; torch.compile keeps the ops.
 """
 
 import functools
@@ -12,8 +11,7 @@ from ._ops import TWINS
 
 
 def extend():
-    """Add the ops to torch.export.default_decompositions(), unless this version of torch makes it
-    of something else."""
+    """Add the ops to torch.export.default_decompositions(), if this torch builds it as known."""
     theirs = getattr(sys.modules.get("torch._decomp"), "_core_aten_decompositions_post_autograd", None)
     if theirs is None:
         return
@@ -26,7 +24,7 @@ def extend():
 
 
 def register():
-    """Take them out of Inductor's table, which begins with those of core ATen."""
+    """Take the ops out of Inductor's table, which begins with that of core ATen."""
     decompositions = sys.modules["torch._inductor.decomposition"].decompositions
     for op in TWINS:
         decompositions.pop(op, None)

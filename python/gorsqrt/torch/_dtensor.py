@@ -1,4 +1,4 @@
-"""How DTensor shards the ops."""
+"""Tells DTensor that the ops are pointwise: they keep the placement."""
 
 from ._ops import TWINS
 

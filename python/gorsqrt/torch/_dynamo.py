@@ -1,4 +1,4 @@
-"""What torch.compile and torch.export make of the two functions."""
+"""Has torch.compile and torch.export trace the two functions to the ops."""
 
 import contextlib
 import functools
@@ -43,9 +43,11 @@ def register():
 
 
 def _trace_methods():
-    """Have x.rsqrt() traced as patch() has it, and compiled anew once that changes. Dynamo guards
-    no method of tensors and puts its name into the graph, by which Inductor would find the code of
-    the other in its cache on disk."""
+    """Have x.rsqrt() traced as patch() has it, and compiled anew when that changes.
+
+    Dynamo guards no method of tensors and puts its name into the graph. By the name Inductor would
+    find the code of the other function in its cache on disk.
+    """
     from torch._dynamo.guards import GuardBuilder, install_guard
     from torch._dynamo.source import AttrSource
     from torch._dynamo.variables import TensorVariable

@@ -1,16 +1,16 @@
-"""How Inductor, the compiler behind torch.compile, makes code of the ops.
+"""Has Inductor, the compiler behind torch.compile, fuse the ops.
 
-Of real dtypes gorsqrt.rsqrt becomes torch.rsqrt once the graph is traced, and is fused with its
-neighbours like it. The code that Inductor makes of it has our bits on the CPU, but for nans' and
-for intermediates, which it does not round to 16 bits; on CUDA devices it has torch's. Only an op
-that stands alone, with nothing to be fused with, on a tensor large enough to be worth a call, stays
-ours: there the generated code calls gorsqrt.rsqrt(x, out=...).
+- For real dtypes gorsqrt.rsqrt becomes torch.rsqrt once the graph is traced, and is fused with its
+  neighbours like it. On the CPU that code has our bits, except nans' and those of intermediates,
+  which it does not round to 16 bits. On CUDA devices it has torch's bits.
+- An op that stands alone, on a tensor large enough to be worth a call, stays ours: the code calls
+  gorsqrt.rsqrt(x, out=...).
 
 A wrong decision costs time and no more. Code without Python (AOTInductor's packages, cpp_wrapper)
 has torch's op everywhere, complex dtypes too, and runs without gorsqrt.
 
-This module is imported when Inductor is (gorsqrt._watch); if Inductor lacks a name that is used
-here, the ops are calls that nothing is fused with.
+gorsqrt._watch imports this module when Inductor is imported. If Inductor lacks a name that is used
+here, the ops stay calls, and are not fused.
 """
 
 import operator
@@ -36,8 +36,7 @@ _RSQRT, _COPY, _EMPTY = (op.default for op in (torch.ops.aten.rsqrt, torch.ops.a
 
 
 def _size(node):
-    """How many items it has, if need be at the graph's first call: no guard may come of it, as it
-    would of int()."""
+    """The number of items, of symbolic shapes at the graph's first call. int() would guard it."""
     n = node.meta["val"].numel()
     return n if isinstance(n, int) else n.node.hint or 0
 
@@ -81,8 +80,7 @@ def _is_complex(node):
 
 
 def _stands_alone(node):
-    """Whether our kernel takes less time than code of Inductor's: that would be a loop for node
-    alone, and no other reads x."""
+    """Whether our kernel is faster: Inductor's code would be a loop for node alone over x."""
     (x,) = node.args
     return (
         node.meta["val"].device.type in ("cpu", "cuda")

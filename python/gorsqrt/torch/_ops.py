@@ -1,11 +1,9 @@
-"""The ops torch.ops.gorsqrt.rsqrt, rsqrt_ and rsqrt.out: their kernels, their derivatives, and what
-transforms make of them.
+"""The ops torch.ops.gorsqrt.rsqrt, rsqrt_ and rsqrt.out: kernels, derivatives and transforms.
 
 Two principles keep torch's rules and errors torch's:
 
-- an operation that the ops can't do as torch does goes to torch.rsqrt itself;
-- if a transform stands between the caller and the memory, writing is
-  ``out.copy_(gorsqrt.rsqrt(x))``: copy_ brings its rules along.
+- torch.rsqrt itself does what the ops can't do in torch's way;
+- a write through a transform is ``out.copy_(gorsqrt.rsqrt(x))``: copy_ has the rules.
 """
 
 import functools
@@ -69,9 +67,11 @@ def _ours_out(x, *, out):
 
 
 def resize(out, x):
-    """Gives out x's shape by torch's rule and with torch's warning. Where torch fails half-way
-    (memory that can't grow: the new shape over the old memory) or crashes (memory shared between
-    processes), it fails before, and out keeps its shape."""
+    """Gives out x's shape by torch's rule and with torch's warning.
+
+    If memory can't grow, torch fails with the new shape over the old memory, and it crashes if the
+    memory is shared between processes. This fails before, and out keeps its shape.
+    """
     storage = out.untyped_storage()
     needed = (out.storage_offset() + x.numel()) * out.element_size() if x.numel() else 0
     grows = needed > storage.nbytes()
@@ -180,8 +180,10 @@ class RsqrtInPlace(Rsqrt):
 
 
 class RsqrtByOp(Rsqrt):
-    """The same where compute gives y from x. apply switches both modes of recording off, and the
-    levels below need them as they were."""
+    """Rsqrt with y = compute(x), which runs with both modes of recording as they were.
+
+    apply switches them off, and the levels below need them.
+    """
 
     @staticmethod
     def forward(x, compute, backward_mode, forward_mode):

@@ -1,4 +1,4 @@
-"""torch.rsqrt through gorsqrt."""
+"""patch(): torch.rsqrt and its in-place and method forms call gorsqrt."""
 
 import sys
 import threading
@@ -69,23 +69,20 @@ class patch:  # noqa: N801
 
 
 def _settle_tables():
-    """Have torch make its tables of what torch.rsqrt and the like are, which it keeps for good: of
-    its own functions."""
+    """Have torch make its tables of functions now, with its own torch.rsqrt: it keeps them."""
     torch.overrides.get_testing_overrides()
     torch.overrides.is_tensor_method_or_property(torch.rsqrt)
 
 
 def _forget_methods():
-    """Have Dynamo look up anew which methods tensors have; older versions have seen ours, if they
-    looked meanwhile."""
+    """Have Dynamo look up the methods of tensors anew: older versions may have seen ours."""
     methods = getattr(sys.modules.get("torch._dynamo.trace_rules"), "get_tensor_method", None)
     if hasattr(methods, "cache_clear"):
         methods.cache_clear()
 
 
 def mend(table):
-    """Put what was found in the place of ours, in a table whose keys torch has looked up while they
-    were patched."""
+    """Put torch's functions in the place of ours in a table that torch has made while patched."""
     with patch._lock:
         for owner, name, found in patch._found:
             ours = _PATCHED[owner, name]

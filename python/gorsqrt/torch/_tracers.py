@@ -1,4 +1,4 @@
-"""What torch's tracers make of the two functions, but for Dynamo: torch.jit.script, torch.fx,
+"""Makes the two functions known to torch's tracers other than Dynamo: torch.jit.script, torch.fx,
 decompositions."""
 
 import sys
@@ -11,8 +11,7 @@ from . import _decompositions
 
 
 def register():
-    """Have the tables that are there with torch know the two functions, as far as this version of
-    torch has them."""
+    """Enter the two functions into the tables that this version of torch has."""
     register_builtin = getattr(sys.modules.get("torch.jit._builtins"), "_register_builtin", None)
     if register_builtin:
         register_builtin(gorsqrt.rsqrt, "gorsqrt::rsqrt")

@@ -70,8 +70,8 @@ typedef struct work {
     struct work *next;
 } work;
 
-/* Which pieces of a capture come before what is enqueued next: by their numbers, in the order of
- * the calls. */
+/* The pieces of a capture that come before the next piece, by their numbers in the order of the
+ * calls. */
 typedef struct {
     bool *is;
     size_t length;
@@ -294,8 +294,8 @@ static bool within(uint64_t address, size_t bytes) {
     return bytes == 0 || b == NULL || bytes <= b->high - address;
 }
 
-/* Whether all of a range is a block's, as it is still when work comes to run that was right when it
- * was enqueued. */
+/* Whether all of a range is in one block. Work that was right when it was enqueued may find the
+ * block freed when it runs. */
 static bool holds(uint64_t address, size_t bytes) {
     return bytes == 0 || (block_at(address) && within(address, bytes));
 }
@@ -1365,8 +1365,8 @@ API CUresult cuGetErrorString(CUresult error, const char **text) {
 
 /* The tests' controls. */
 
-/* The call of a function after the next `after` ones answers with this error instead of doing
- * anything; with after < 0 all do, until another function is named. */
+/* The call of a function after the next `after` calls does nothing and returns this error. With
+ * after < 0 all of its calls do, until another function is named. */
 API void double_fail(const char *function, int after, int error) {
     pthread_mutex_lock(&mutex);
     snprintf(failing, sizeof failing, "%s", function);
@@ -1402,8 +1402,8 @@ API void double_first(unsigned block) {
     first_block = block;
 }
 
-/* From now on work also runs before something waits for it, in the order that this number draws; 0:
- * it doesn't. */
+/* From now on work also runs before something waits for it, in an order drawn by this number. 0
+ * ends that. */
 API void double_schedule(uint64_t number) {
     pthread_mutex_lock(&mutex);
     schedule = number;
