@@ -1,4 +1,4 @@
-"""What one call costs, beside numpy's and torch's, in nanoseconds: calls.csv.
+"""The nanoseconds of one call, against numpy and torch: calls.csv.
 
 Every contender computes the same small float32 array or tensor.
 

@@ -1,12 +1,13 @@
-"""What the CUDA kernels cost, from their machine code: an estimate, made without a GPU.
+"""Estimates the cost of the CUDA kernels from their machine code, without a GPU.
 
     make budget       writes bench/results/cuda.csv, which CI compares
 
 Two releases of NVIDIA's ptxas assemble cuda/ptx/*.ptx for every generation of GPU. It is an error
-if a kernel spills registers or takes more than 64. For the contiguous kernels the instructions on
-the usual path (no subnormals, no nans) are counted, and for sm_90 the share is given of the time in
-which an H100's or H200's memory moves an item (read and written) that the busiest pipe takes for
-it: below 1 the kernel is bound by memory.
+if a kernel spills registers or takes more than 64.
+
+For the contiguous kernels the instructions on the usual path (no subnormals, no nans) are counted.
+For sm_90 the busiest pipe's time for an item is divided by the time in which the memory of an H100
+or H200 reads and writes it: below 1 the kernel is bound by memory.
 """
 
 import csv
@@ -61,8 +62,7 @@ def assemble(ptxas: Path, ptx: Path, target: str, cubin: Path) -> dict[str, tupl
 
 
 def usual_path(code: list[tuple[str, str]], labels: dict[str, int]) -> list[str]:
-    """The fewest instructions from the entry to an exit that move all vectors, whole or by halves,
-    and call no slow path."""
+    """The fewest instructions from entry to exit that move all vectors and call no slow path."""
     queue, seen, came = [(0, (0, 0, 0))], set(), {}
     while queue:
         steps, state = heapq.heappop(queue)

@@ -1,8 +1,8 @@
 """Results of 32 MiB and more in fresh memory, on one thread, against torch and numpy: fresh.csv.
 
 - Repeated: the result is dropped before the next call, so gorsqrt writes where the last one was.
-- First touch: kept memory is given back to the system before each call, and the time of that
-  counts. It counts for torch and numpy too, which map and unmap memory at every call.
+- First touch: kept memory is given back to the system before each call, and that time counts, as
+  it does for torch and numpy, which map and unmap memory at every call.
 
 Prediction: a page fault every 4 KiB costs 1 to 2 µs, and 1024 float32 take 0.3 µs to compute. So
 torch and numpy spend all their time in faults: .6 items/ns. Huge pages cause 512 times fewer

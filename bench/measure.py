@@ -25,10 +25,9 @@ WARM_NS = 2_000_000  # shorter calls come three times before a sample: one doesn
 
 
 class Contender(NamedTuple):
-    """What a row is about (columns of the CSV), a call without arguments, and what comes, untimed,
-    before a sample of calls.
+    """A row's columns of the CSV, a function to be timed, and one to be called before each sample.
 
-    Where something must come before every call, a sample is that and one call.
+    The second is untimed. If it must come before every call, a sample is one call.
     """
 
     about: dict
@@ -45,18 +44,17 @@ def installed(name):
 
 
 def one_core():
-    """Keeps this process, and the threads it will start, on one processor. Comes before numpy,
-    torch or jax start any."""
+    """Keeps this process and its later threads on one processor; to be called before numpy is
+    imported."""
     os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
     gorsqrt.set_num_threads(1)
 
 
 def in_turn(contenders, rounds, seconds=4.0):
-    """Nanoseconds a call, a list of rounds for each contender; an empty call's time, measured in
-    the same round, is taken off.
+    """The nanoseconds of a call, a list of rounds for each contender.
 
-    The first round warms up and finds how many calls make a sample. After `seconds` no further
-    round begins.
+    The time of an empty call, measured in the same round, is subtracted. The first round warms up
+    and finds how many calls make a sample. After `seconds` no further round begins.
     """
 
     def once(contender, calls):
@@ -119,7 +117,7 @@ def environment():
 
 
 def main(name, doc, rows):
-    """The command of one benchmark: rows(quick) are measured, shown as they come, and written to
+    """The command of one benchmark: measures rows(quick), prints them and writes
     results/name.csv."""
     parser = argparse.ArgumentParser(description=doc.splitlines()[0])
     parser.add_argument(

@@ -64,8 +64,7 @@ def powers(axes, rows):
 
 
 def finish(figure, rows, path, note, legend=None):
-    """Below the axes the legend, if there is one for all of them, then what was measured and where;
-    and the file."""
+    """Adds a common legend and a line with the measurement and the machine, and writes the file."""
     width, height = figure.get_size_inches()
     said = textwrap.fill(f"{note} {rows[0]['machine']}; {rows[0]['versions']}.", int(width * 17))
     figure.text(0.5, 0.05 / height, said, fontsize=7, color="#444444", ha="center", va="bottom")

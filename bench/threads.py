@@ -75,8 +75,8 @@ def rows(quick):
         return x, out
 
     def with_threads(form, call_of, before=None):
-        """Each library on one thread and on two. call_of(rsqrt, array, set_threads) is what is
-        timed."""
+        """Each library on one thread and on two. call_of(rsqrt, array, set_threads) makes the timed
+        call."""
         for provider, tier, set_threads, rsqrt, array in libraries:
             warm = functools.partial(rsqrt, array(large), out=array(large))
 

@@ -62,8 +62,8 @@ def rows(quick):
         return np.dtype(ml_dtypes.bfloat16)
 
     def values(dtype, n, form):
-        """Ordinary numbers, real ones between 1 and 100, or a tenth of zeros, subnormals,
-        infinities, nans and negatives."""
+        """Ordinary numbers (real ones between 1 and 100), or with a tenth of special and negative
+        ones."""
         random = np.random.default_rng(1)
         x = aligned(n, dtype)
         x[:] = random.uniform(1, 100, n).astype(dtype)

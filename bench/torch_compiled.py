@@ -36,7 +36,7 @@ def in_place(m, x, w):
 
 
 def cases(quick):
-    """Which function, the path's name, of which dtype and shape, and whether gradients are
+    """The functions, with the name of the case, the dtype and shape, and whether gradients are
     taken."""
     for dtype in (torch.float32, torch.bfloat16):
         yield from ((normalised, "RMSNorm", dtype, shape, False) for shape in (SHAPES[:2] if quick else SHAPES))
@@ -47,8 +47,8 @@ def cases(quick):
 
 
 def contender(f, provider, m, x, w, with_gradient):
-    """Compiled, and called once. Dynamo keeps what it compiles by code objects: each has its
-    own."""
+    """The function, compiled and called once. It has a code object of its own: Dynamo caches by
+    that."""
 
     def function(x, w):
         return f(m, x, w)

@@ -80,8 +80,7 @@ def licence(text: str) -> str | None:
 
 
 def write_licences(path: Path) -> None:
-    """The texts for each module whose packages are linked in, for Go, and those within Go's
-    runtime."""
+    """Writes the licences of linked modules, of Go, and of the packages within Go's runtime."""
     modules = go_says(
         "list", "-deps", "-f={{with .Module}}{{if not .Main}}{{.Path}} {{.Version}}\t{{.Dir}}{{end}}{{end}}", MAIN
     )

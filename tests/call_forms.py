@@ -21,8 +21,8 @@ POOLED = 1 << 25  # bytes from which on results come from the pool
 
 
 class Attributes:
-    """An object with these attributes; what is called on it is looked up on its type, so each has a
-    type of its own."""
+    """An object with these attributes, of a type of its own: special methods are looked up on the
+    type."""
 
     def __new__(cls, **attributes):
         return type("Attributes", (), attributes)()

@@ -59,8 +59,10 @@ def tier(request):
 
 
 def allocated():
-    """The blocks that Python's allocator has given out, and the bytes that C's has, by glibc's
-    mallinfo2 (2.33 and newer)."""
+    """The blocks that Python's allocator has given out, and the bytes of C's.
+
+    The latter are from glibc's mallinfo2 (2.33 and newer).
+    """
     gc.collect()
     mallinfo = ctypes.CDLL(None).mallinfo2
     mallinfo.restype = type("mallinfo2", (ctypes.Structure,), {"_fields_": [(f"field{i}", ctypes.c_size_t) for i in range(10)]})
@@ -70,11 +72,10 @@ def allocated():
 
 @pytest.fixture
 def kept():
-    """kept(work, n): what one of the n calls in work(n) leaves allocated, in blocks of Python's and
-    in bytes of C's.
+    """kept(work, n): the memory that each of the n calls in work(n) leaves allocated.
 
-    After a run to warm up, the lesser of two: what is filled once, a cache or an allocator's pages,
-    shows in one of them only.
+    It is a number of Python's blocks and of C's bytes. work runs three times, and the lesser of the
+    last two counts: a cache or an allocator's page that is filled once shows in one of them only.
     """
 
     def measure(work, n):

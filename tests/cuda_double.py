@@ -74,9 +74,11 @@ def torch_environment(caching=False):
 
 
 def on_doubles(caching=False):
-    """Runs a test where torch finds the doubles, with its allocator so. As the import of torch
-    takes seconds, all tests that want the same run in one process, one after the other; after each
-    there is as much memory allocated as before."""
+    """Runs a test in a process in which torch finds the doubles and has this allocator.
+
+    An import of torch takes seconds, so all tests with the same demands run in one process, one
+    after the other. After each test as much memory is allocated as before.
+    """
 
     def decorator(test):
         def in_child(torch_processes):
@@ -163,8 +165,7 @@ def pending(device=0):
 
 
 def schedule(number):
-    """Lets work also run before something waits for it, in the order that the number draws; 0: not
-    any more."""
+    """Lets work run before something waits for it, in an order drawn by the number; 0 ends that."""
     library().double_schedule(ctypes.c_uint64(number))
 
 

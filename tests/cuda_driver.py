@@ -96,8 +96,8 @@ def milliseconds(begin, end):
 
 
 def captured(stream, work, device=0, mode=0):
-    """A function that enqueues on the stream what work() has enqueued there. Modes: 0 global, 1 of
-    the thread, 2 relaxed."""
+    """Captures work(), and returns a function that enqueues it. Modes: 0 global, 1 thread, 2
+    relaxed."""
     with On(device):
         call("cuStreamBeginCapture_v2", stream, mode)
     work()
@@ -114,8 +114,7 @@ def captured(stream, work, device=0, mode=0):
 
 
 class Memory:
-    """A block on a device with these bytes, for as long as the process lives or until it is
-    freed."""
+    """A block on a device with these bytes, until it is freed or the process ends."""
 
     def __init__(self, data, device=0):
         self.device, self.size = device, len(data)
@@ -141,8 +140,8 @@ class Memory:
 
 
 class Array:
-    """A view of device memory that exports __cuda_array_interface__: what lies on the device where
-    `view` lies in `base`."""
+    """Device memory with __cuda_array_interface__, with the layout that `view` has within
+    `base`."""
 
     memory_type = Memory
 

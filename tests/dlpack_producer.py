@@ -54,8 +54,7 @@ def code_of(dtype):
 
 
 class Producer:
-    """numpy's array by nothing but DLPack. `changes` go into the tensor, `flags`, `major` and
-    `name` around it."""
+    """A numpy array with DLPack only. `changes` go into the tensor, the others around it."""
 
     def __init__(self, x, versioned=True, old=False, device=(1, 0), raises=None, name=None, capsule=None, **changes):
         self.x, self.versioned, self.old, self.device, self.raises = x, versioned, old, device, raises

@@ -27,8 +27,10 @@ def near_square(s):
 
 
 def hard_roots():
-    """The bits of x whose √x is next to the middle of s and s + 1: x = s² + s + j is divisible by
-    2^52 or 2^53, |j| <= 4096."""
+    """The bits of x whose √x is next to the middle of s and s + 1.
+
+    x = s² + s + j is divisible by 2^52 or 2^53, and |j| <= 4096.
+    """
     for m, base in ((52, ONE), (53, ONE + (1 << 52))):
         for j in range(-4096, 4097, 2):
             for root in (0, 1):

@@ -171,8 +171,10 @@ def forked(rng):
 
 
 def round_of_work(seconds, count, forks):
-    """Threads; in the main one calls that signals interrupt, and forks. Where a call was wrong; how
-    the children ended."""
+    """Runs the threads; the main one makes calls that signals interrupt, and forks.
+
+    Returns the calls with wrong results, and how the children ended.
+    """
     until, wrong, children = time.monotonic() + seconds, [], collections.Counter()
     threads = [threading.Thread(target=work, args=(i, until, count, wrong)) for i in range(THREADS)]
     armed = False

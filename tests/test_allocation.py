@@ -47,8 +47,10 @@ def fail_each(call, points):
 
 
 def try_form(call, objects):
-    """Fails every allocation of a call, alone and with those that follow. How many points, what
-    came of it, what was wrong."""
+    """Fails every allocation of a call, alone and with all later ones.
+
+    Returns the number of points, the outcomes and the faults.
+    """
     expected, ends, wrong = outcome(call), {}, []
     points, first = MOST, 0
     while first < points:
@@ -85,8 +87,8 @@ def try_group(group):
 @pytest.mark.spec("9.2")
 @pytest.mark.parametrize("group", GROUPS)
 def test_every_allocation_of_every_form_fails_once(group):
-    """Each call ends in its result, its exception or MemoryError; the one after it is right; no
-    reference stays."""
+    """A call gives its result, its exception or MemoryError; the next is right; no reference is
+    left."""
     done = subprocess.run([sys.executable, "-W", "ignore", __file__, group], capture_output=True, text=True, timeout=500)
     lines = [json.loads(line) for line in done.stdout.splitlines()]
     assert done.returncode == 0, f"{lines[-1]} ended the process: {done.returncode}\n{done.stderr[-3000:]}"

@@ -46,8 +46,7 @@ def test_other_results_give_other_tables(report, tmp_path):
 
 @pytest.mark.parametrize(("peer", "over"), [("torch", ""), ("np.sqrt", " over np.sqrt")])
 def test_the_slowest_layout_is_of_any_dtype(report, tmp_path, peer, over):
-    """Whoever it is slower than, and but for the layouts of float32 that have a line of their
-    own."""
+    """Against any contender, without the layouts of float32 that have a line of their own."""
     (tmp_path / "layouts.csv").write_text(
         "layout,dtype,provider,per_ns\n"
         f"x[::2],float32,gorsqrt,1\nx[::2],float32,{peer},9\n"
@@ -113,8 +112,8 @@ def test_every_plot_is_referenced_and_there():
 
 
 def test_gpu_on_the_doubles(report, tmp_path):
-    """Its code, with small arrays and without torch's own kernels; the times mean nothing, and are
-    not written anywhere."""
+    """The code of bench/gpu.py, on small arrays and without torch's kernels. Its times mean
+    nothing."""
     code = "import json, gpu; print(json.dumps([*gpu.rows(True, 1 << 14, False)]))"
     environment = cuda_double.torch_environment()
     environment["PYTHONPATH"] += f":{BENCH}"

@@ -35,7 +35,7 @@ MATH_H_OF_C23 = {
 
 @pytest.fixture(scope="module")
 def headers(tmp_path_factory):
-    """A folder with the declarations of C23's functions, and with the header that cgo makes of
+    """A folder with declarations of C23's functions, and with the header that cgo makes of
     binding.go."""
     folder = tmp_path_factory.mktemp("headers")
     declarations = [
@@ -108,8 +108,8 @@ HOSTILE = {
 
 
 def test_the_environment_is_pinned(tmp_path, monkeypatch):
-    """The same bytes with and without another project's settings of go, in variables, of `go env
-    -w` and of a workspace."""
+    """Go's settings for another project don't change a byte: variables, `go env -w`, a
+    workspace."""
     build.build_library(tmp_path / "ordinary.so")
     for name, value in HOSTILE.items():
         monkeypatch.setenv(name, value)
@@ -122,8 +122,8 @@ def test_the_environment_is_pinned(tmp_path, monkeypatch):
 
 
 def test_settings_that_remain(tmp_path, monkeypatch):
-    """Where modules come from and where files are kept, of variables and of `go env -w`; the C
-    compiler and its flags."""
+    """Sources of modules, places of files, and the C compiler with its flags are the user's to
+    set."""
     monkeypatch.delenv("GOPROXY", raising=False)
     (tmp_path / "env").write_text("GOPROXY=https://modules.example\n")
     monkeypatch.setenv("GOENV", str(tmp_path / "env"))

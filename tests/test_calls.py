@@ -120,8 +120,7 @@ def test_memoryview_results_keep_their_memory_and_shape():
 )
 @pytest.mark.parametrize("dtype", [np.float16, np.float64, np.int32])
 def test_memoryviews_of_every_layout(view, dtype):
-    """As a numpy array of the same memory: values, strides (where there are items), in place, out=;
-    and read-only stays so."""
+    """A memoryview is served as a numpy array of the same memory; a read-only one stays so."""
     whole = np.arange(1, 25, dtype=dtype).reshape(4, 6)
     x = np.asarray(view(whole))
     expected = gorsqrt.rsqrt(x)
@@ -175,9 +174,11 @@ def test_numpy_subclasses_stay_themselves():
 
 @pytest.mark.spec("1.3")
 def test_matrix_masked_and_record_arrays():
-    """What happens to numpy's own subclasses: a matrix stays one; a masked array keeps its mask,
-    and what lies under it is computed all the same; a record's field is an ordinary array, and is
-    written in place among its neighbours."""
+    """numpy's own subclasses: a matrix stays one, and a masked array keeps its mask.
+
+    The values under the mask are computed too. A field of a record array is an ordinary array, and
+    is written in place among the other fields.
+    """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", PendingDeprecationWarning)  # numpy's own, of the class
         assert type(gorsqrt.rsqrt(np.asmatrix([[4.0, 16.0]]))) is np.matrix
@@ -215,8 +216,8 @@ def test_a_scalar_type_that_lies_about_its_dtype():
 
 
 class Interface:
-    """An object with nothing but numpy's array interface; `changes` replace or, where None, remove
-    entries."""
+    """An object with numpy's array interface only. `changes` replace entries, or remove them if
+    None."""
 
     __array_interface__ = None
 
@@ -317,8 +318,7 @@ def test_a_class_with_an_array_interface_is_no_array():
 
 
 def test_results_of_memoryview_serve_other_consumers():
-    """The object behind a resulting memoryview is asked by others too, and says so where they can't
-    have it."""
+    """The object behind a memoryview is a buffer too, and refuses consumers that it can't serve."""
     flat = gorsqrt.rsqrt(memoryview(np.ones((2, 3))))
     assert bytes(flat.obj) == np.ones(6).tobytes()
     turned = gorsqrt.rsqrt(memoryview(np.ones((2, 3)).T))

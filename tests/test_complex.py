@@ -77,8 +77,7 @@ def test_accuracy(tier, dtype):
 @pytest.mark.spec("6.1", "6.7")
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_special_values(tier, dtype):
-    """All pairs, bit for bit. torch differs only where im is infinite, or re is and im a nan: it
-    gives nan there."""
+    """All pairs, bit for bit. torch gives nan if im is infinite, or re is and im is nan."""
     real, unsigned = DTYPES[dtype]
     info = np.finfo(real)
     parts = [0.0, 1.0, np.inf, info.max, info.tiny, info.smallest_subnormal]
@@ -130,8 +129,7 @@ def test_branch_cut_and_reported_values(tier, dtype):
 @pytest.mark.spec("6.8")
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_position_does_not_matter(tier, dtype):
-    """Every tier gives what one element alone gives, in every lane and tail, whatever lies beside
-    it."""
+    """On every tier, in every lane and tail, an item gives what it gives alone."""
     _, unsigned = DTYPES[dtype]
     random = np.random.default_rng(8)
     z = random.integers(0, 256, 4000 * np.dtype(dtype).itemsize, dtype=np.uint8).view(dtype)

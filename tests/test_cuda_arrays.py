@@ -96,8 +96,7 @@ def test_nothing_of_cuda_is_loaded_before_it_is_used():
 
 @pytest.mark.spec("8.5")
 def test_without_a_driver(tmp_path):
-    """One sentence for a CUDA array; what needs no driver to be seen is said before; the CPU's
-    arrays are served."""
+    """A CUDA array is an error of one sentence, after errors that need no driver; the CPU works."""
     library = tmp_path / "libcuda.so.1"
     library.touch()  # found before the machine's, if it has one
     code = f"import test_cuda_arrays as t; t.without_a_driver('{library}: file too short')"
@@ -307,8 +306,8 @@ def test_streams():
 
 @on_double
 def test_any_order_that_the_streams_allow():
-    """Calls on arrays of several streams see each other's results, in whatever order the device
-    works."""
+    """Calls on arrays of several streams see each other's results, in any order of the device's
+    work."""
     for seed in range(40):
         double.schedule(seed)
         rng = np.random.default_rng(seed)
@@ -389,8 +388,8 @@ def test_errors_of_the_driver():
 @pytest.mark.spec("1.3", "4.1", "6.8")
 @on_double
 def test_fresh_results():
-    """Memory on the input's device, which others find by the interface or DLPack; ours is an array
-    like any other."""
+    """Results are on the input's device, and have the interface and DLPack. They are valid
+    inputs."""
     blocks = [double.blocks(d) for d in (0, 1)]
     for dtype in (*REALS, *COMPLEX, "u1"):
         base = values(dtype, 120).reshape(4, 5, 6)
@@ -427,8 +426,7 @@ def test_fresh_results():
 
 
 def on_device(y):
-    """The bytes of the elements of an array that has the interface, in C order, once the default
-    stream has passed."""
+    """The bytes of an array with the interface, in C order, once the default stream is done."""
     interface = y.__cuda_array_interface__
     shape, strides, dtype = interface["shape"], interface["strides"], np.dtype(interface["typestr"])
     with double.On(y.__dlpack_device__()[1]):
@@ -443,8 +441,7 @@ def on_device(y):
 @pytest.mark.spec("1.3", "4.1", "8.5")
 @on_double
 def test_cupy():
-    """A cupy.ndarray gives one: on its device, by cupy's allocator, on the stream that is current
-    there."""
+    """A cupy.ndarray gives one, on its device, by cupy's allocator, on the current stream."""
     import ml_dtypes
 
     cupy = double.cupy()

@@ -20,8 +20,7 @@ BF16 = np.dtype(ml_dtypes.bfloat16)
 
 
 class Device(Producer):
-    """A view of device memory by nothing but DLPack: what lies on the device where `view` lies in
-    `base`."""
+    """Device memory with DLPack only, with the layout that `view` has within `base`."""
 
     def __init__(self, view, base=None, index=0, memory=None, code=2, **how):
         self.array = double.Array(view, base, index, memory)
@@ -45,8 +44,7 @@ def held():
 
 
 def settle():
-    """Lets the device do all that is enqueued, and has gorsqrt look at what it holds until it does
-    not hold anything."""
+    """Lets the device finish, and gorsqrt look at the tensors that it holds until it holds none."""
     for index in (0, 1):
         with double.On(index):
             double.call("cuCtxSynchronize")
@@ -153,8 +151,10 @@ def test_what_a_producer_is_asked_for():
 @pytest.mark.spec("3.4", "3.5", "3.6", "2.7", "5.1", "5.3")
 @on_double
 def test_refusals():
-    """The CPU's texts; nothing is enqueued or written, every tensor comes back at once, and who is
-    elsewhere is not asked."""
+    """The errors of the CPU. Nothing is enqueued or written, and every tensor comes back at once.
+
+    An array on another kind of device is not asked for its tensor.
+    """
     x = np.array([4, 16, 25], "f4")
     double.context(0)
     two = "Expected all tensors to be on the same device, but found at least two devices, {} and {}!"
@@ -199,8 +199,8 @@ def test_refusals():
 @pytest.mark.spec("3.5")
 @on_double
 def test_who_does_not_say_where_it_is():
-    """The tensor says it; asked for no stream, its producer has given it for the legacy default
-    one."""
+    """The tensor says it. Asked for no stream, the producer gives it for the legacy default
+    stream."""
     x = np.array([4, 16, 25], "f4")
     out = Device(np.zeros(3, "f4"))
     given = []
@@ -220,8 +220,8 @@ def test_who_does_not_say_where_it_is():
 @pytest.mark.spec("1.3", "2.1", "4.1")
 @on_double
 def test_fresh_results():
-    """Of producers alone: memory that is lent by DLPack in turn, in the order of the stream that is
-    asked for."""
+    """Results of arrays with DLPack only: memory that lends itself by DLPack, on the consumer's
+    stream."""
     base = values("f4", 120).reshape(4, 5, 6)
     for view in layouts(base):
         a = Device(view, base, index=1)
@@ -311,8 +311,8 @@ def test_a_namespace_makes_the_result():
 @pytest.mark.spec("8.1")
 @on_double
 def test_tensors_are_held_until_the_device_has_used_them():
-    """The deleter waits for the device, and no call does; there are never more tensors than the
-    device has yet to use."""
+    """The deleter waits for the device, and no call does. No tensor is held that the device has
+    used."""
     x = np.array([4, 16, 25], "f4")
     early = []
 
@@ -364,9 +364,11 @@ def test_empty_arrays_wait_for_nothing():
 @pytest.mark.spec("8.1")
 @on_double
 def test_capture():
-    """With an array of the capturing stream: asked for that one, and given back at once, since
-    nothing has been enqueued. What earlier calls hold is looked at without a part in the
-    capture."""
+    """With an array on the capturing stream.
+
+    Its tensor is asked for on that stream and given back at once, since nothing is enqueued. The
+    tensors of earlier calls are looked at outside of the capture.
+    """
     x = np.array([4, 16, 25], "f4")
     stream = double.stream()
     gorsqrt.rsqrt(Device(x), out=double.Array(np.zeros(3, "f4"), stream=double.stream()))

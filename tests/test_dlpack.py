@@ -352,8 +352,7 @@ def test_no_deleter():
 
 
 def test_a_capsule_is_taken_once():
-    """A producer that hands the same capsule out twice: the tensor's owner is the first who took
-    it."""
+    """A producer gives out one capsule twice: the first consumer owns the tensor."""
     producer = Producer(X.copy())
     producer.capsule = Producer(producer.x).__dlpack__()
     assert gorsqrt.rsqrt(producer).tolist() == Y
@@ -426,8 +425,8 @@ FAULTS = st.fixed_dictionaries(
 
 
 def detectable(how):
-    """Without what nobody could tell from a good tensor: the other struct's name, more dimensions
-    than there are lengths."""
+    """Leaves out the flaws that no consumer can detect: the other struct's name, missing
+    lengths."""
     if how.get("name") in NAMES:
         del how["name"]
     if how.get("ndim") == 64:
@@ -438,8 +437,7 @@ def detectable(how):
 @given(FAULTS, FAULTS, st.sampled_from(["fresh", "out", "both", "in place"]))
 @settings(max_examples=3000, deadline=None)
 def test_fuzz(one, other, form):
-    """Whatever a producer does: an exception or a result, and every tensor that was given out comes
-    back once."""
+    """Whatever a producer does: an exception or a result, and every tensor comes back once."""
     memory = np.ones(64)
     a, b = Producer(memory[8:12], **detectable(one)), Producer(memory[16:20], **detectable(other))
     calls = {

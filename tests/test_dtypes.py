@@ -65,8 +65,10 @@ def default_dtype():
 @pytest.mark.spec("2.1", "6.1", "6.4", "6.8")
 @pytest.mark.parametrize("dtype", [np.dtype(np.float16), BF16], ids=ids)
 def test_all_65536_values_are_correctly_rounded(tier, dtype):
-    """float64's 1/√x is rounded once more to 16 bits: no result is near a tie. Shuffled: every lane
-    sees every value."""
+    """float64's 1/√x rounded once more to 16 bits: no result is near a tie.
+
+    The values are shuffled, so that every lane sees every value.
+    """
     every = np.arange(1 << 16, dtype=np.uint16)
     x = every.view(dtype)
     exact = 1 / np.sqrt(x.astype(np.float64))
@@ -88,8 +90,7 @@ def test_all_65536_values_are_correctly_rounded(tier, dtype):
 @pytest.mark.spec("6.4")
 @pytest.mark.parametrize("dtype", [np.dtype(np.float16), BF16], ids=ids)
 def test_16_bit_is_torchs_whole_vector_blocks(dtype):
-    """Where torch is a good model: contiguous, a multiple of 32 elements. Nans apart, whose bits
-    depend on torch's own path."""
+    """Torch is the model on contiguous multiples of 32 items. The bits of its nans are left out."""
     x = np.arange(1 << 16, dtype=np.uint16).view(dtype)
     theirs = from_tensor(torch.rsqrt(tensor(x)))
     ours = gorsqrt.rsqrt(x)

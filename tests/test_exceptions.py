@@ -184,8 +184,8 @@ def test_instance_checks(monkeypatch, error):
     "module", ["jax", "cupy", "array", "ml_dtypes", "numpy._core.multiarray", "torch", "torch.nn.parameter"]
 )
 def test_modules_that_load_themselves(module):
-    """A module in sys.modules may run code when it is asked. What has not been loaded is not there;
-    Ctrl-C is Ctrl-C."""
+    """A module in sys.modules may run code when asked for a name. Its exceptions reach the
+    caller."""
     code = f"""
         import sys, types
         import gorsqrt
@@ -223,8 +223,8 @@ def test_modules_that_load_themselves(module):
 @pytest.mark.spec("7.1", "9.4")
 @pytest.mark.parametrize("error", [KeyboardInterrupt, MemoryError, RecursionError])
 def test_the_first_tensor(error):
-    """What ends the search for torch's places reaches the caller, and the next tensor begins it
-    anew."""
+    """An exception that ends the search for torch's layout reaches the caller; the next call
+    searches."""
     code = f"""
         import sys, types
         import torch

@@ -29,8 +29,8 @@ RANDOM = np.random.default_rng(1)
 
 
 def check(x, device=0):
-    """x on the device into other memory and in place, aligned and off by an item: the CPU's bits,
-    and no byte beside."""
+    """The CPU's bits into other memory and in place, aligned and off by an item, and no byte
+    beside."""
     want = bits(on_cpu(x))
     one = np.zeros(1, x.dtype)
     for parts in ([x], [one, x]):
@@ -134,8 +134,7 @@ def test_casts():
 
 @gpu
 def test_overlap():
-    """What is refused on the CPU is refused, and what is not is right: through a temporary, or
-    apart."""
+    """The CPU's refusals. Other overlaps are right, by a temporary or without one."""
     base = np.arange(1, 17, dtype="f4")
     parts = [base[:8], base[4:12], base[8:], base[::2], base[1::2], base[::-1], np.broadcast_to(base[:1], 8)]
     for x in parts:
@@ -155,7 +154,7 @@ def test_overlap():
 
 @gpu
 def test_streams():
-    """Work on an array's stream comes after what is there, and an out on another one waits for
+    """The work comes after the work on the array's stream. An out on another stream waits for
     it."""
     n = 1 << 22
     x = values("f4", n)
@@ -216,7 +215,7 @@ def test_every_device():
 
 @gpu
 def test_torch():
-    """torch's CUDA tensors: fresh, out=, in place, strided, by the current stream, and in torch's
+    """torch's CUDA tensors: fresh, out=, in place, strided, on the current stream, in CUDA
     graphs."""
     import torch
 

@@ -58,8 +58,7 @@ def c_order(lengths, item):
 
 
 def made_harmless(lengths, strides, item):
-    """The lengths of a layout in bytes, and whether it may be read: from the middle on, it stays
-    within the arena.
+    """The byte lengths of a layout, and whether it may be read: it then stays within the arena.
 
     If not, it has no items, a negative length, or does not fit into 64 bits.
     """
@@ -89,8 +88,8 @@ layouts = st.one_of(tame, tame, tame, wild, deep)
 
 
 def rarely(draw):
-    """One flaw is to be seen through all the rest of a call, so that most of the others are
-    absent."""
+    """Makes a flaw rare, so that most of the others are absent and one goes through the whole
+    call."""
     return draw(st.integers(0, 19)) == 7
 
 
@@ -214,7 +213,7 @@ class HostInterface(Interface):
 
 
 class CudaInterface(Interface):
-    """No machine of these tests has a device, so that what is not refused for its content is for
+    """No machine of these tests has a device: an interface that is not refused is refused for
     that."""
 
     __cuda_array_interface__ = property(Interface.ask)

@@ -194,8 +194,7 @@ def test_jit_vmap_scan(jax):
 
 @pytest.mark.parametrize("dtype", ["float64", "complex128"])
 def test_derivatives(x64, dtype):
-    """Forward, backward, twice, and batched, against finite differences and against jax's own
-    rsqrt."""
+    """Forward, backward, second and batched, against finite differences and jax's own rsqrt."""
     jax, random = x64, np.random.default_rng(6)
     x = random.random(7) + 0.5
     x = jax.numpy.asarray(x if dtype == "float64" else x + 1j * random.standard_normal(7))
@@ -243,8 +242,10 @@ def test_export_with_a_symbolic_shape(jax):
 
 
 def test_sharded_arrays():
-    """They are computed where their shards are, and stay sharded; a program of its own, since jax
-    counts devices once."""
+    """They are computed where their shards are, and stay sharded.
+
+    It is a program of its own, since jax counts devices once.
+    """
     python(
         """
         import numpy as np, jax, gorsqrt

@@ -17,8 +17,8 @@ OVERLAP = "some elements of the input tensor and the written-to tensor refer to 
 
 
 def expected(x):
-    """The contract by numpy's arithmetic on a contiguous copy: x's dtype throughout, float16
-    rounded once."""
+    """The result by numpy's arithmetic on a contiguous copy, in x's dtype; float16 is rounded
+    once."""
     x = np.array(x, order="C")
     with np.errstate(all="ignore"):
         return (1 / np.sqrt(x.astype(np.float64))).astype(x.dtype) if x.dtype == np.float16 else 1 / np.sqrt(x)
@@ -26,7 +26,7 @@ def expected(x):
 
 @st.composite
 def views(draw):
-    """A view of fresh memory in any layout that slicing, transposing, reversing and odd offsets
+    """A view of fresh memory, of any layout that slices, transposes, reversals and odd offsets
     give."""
     dtype = np.dtype(draw(st.sampled_from([np.float16, np.float32, np.float64])))
     shape = []
@@ -87,8 +87,7 @@ def test_fresh_strides_are_torchs(dims, dtype):
 
 @pytest.mark.spec("4.1")
 def test_fresh_strides_are_torchs_on_100_000_layouts():
-    """Permuted, gapped, expanded, channels_last and arbitrary strides, of floats and of integers,
-    which torch casts first."""
+    """Permuted, gapped, expanded, channels_last and arbitrary strides, of floats and integers."""
     random = np.random.default_rng(1)
     for i in range(100_000):
         ndim = int(random.integers(0, 7))
@@ -162,8 +161,7 @@ def test_long_rows_of_every_kind(tier):
 @pytest.mark.spec("2.3", "3.1", "6.8")
 @pytest.mark.parametrize("dtype", ["?", "i1", "u2", "i4", "u8", "f2", "f4", "f8", "c8", "c16"])
 def test_transposed_of_every_dtype(tier, dtype):
-    """Items of every size, on each side, through blocks that are turned; what the same values give
-    in a row is right."""
+    """Items of every size on both sides, by transposed blocks, against the same values in a row."""
     memory = np.random.default_rng(1).integers(1, 100, (75, 1503)).astype(dtype)
     x = memory[:, 3:]
     flat = gorsqrt.rsqrt(np.ascontiguousarray(x.T))

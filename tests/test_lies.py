@@ -174,8 +174,8 @@ def flat(exporter, n):
     "times", [shorter, flat, lambda exporter, n: np.ones(n), lambda exporter, n: memoryview(bytearray(8 * n)).cast("d")]
 )
 def test_what_repeating_an_array_answers(monkeypatch, times):
-    """A class of C's with a type code, which a module called array has: its `*` must give an array
-    of so many such items."""
+    """A class of C's with a type code, in a module called array: its `*` must give the right
+    array."""
     kind = type(EXPORTER)
     for name, value in {"typecode": "d", "__init__": lambda *_: None, "__getitem__": lambda *_: 0, "__mul__": times}.items():
         monkeypatch.setattr(kind, name, value, raising=False)
@@ -211,8 +211,8 @@ def test_array_finalize_that_changes_the_result():
 
 @pytest.mark.spec("3.6", "9.2")
 def test_the_other_argument_changes_meanwhile():
-    """Reading one argument runs its code, which may change the other: the call works on what that
-    was when it was read."""
+    """Code of one argument changes the other: the call uses the other as it was when it was
+    read."""
 
     class Changes:
         def __init__(self, x, change):
@@ -254,8 +254,10 @@ def test_the_other_argument_changes_meanwhile():
 
 @pytest.mark.spec("9.2")
 def test_one_allocation_fails():
-    """Whichever of Python's allocations fails: a MemoryError or the right result, and nothing is
-    written into memory that was given back, which is unmapped here."""
+    """Any of Python's allocations fails: a MemoryError or the right result.
+
+    Nothing is written to memory that was given back: here such memory is unmapped.
+    """
     calls = [
         "memoryview(whole)", "memoryview(whole)[::2]", "whole", "(ctypes.c_int * n).from_buffer(whole)", "Interface()",
         "tensor", "strict", "sub", "doubles", "integers", "transposed",

@@ -80,8 +80,7 @@ print(json.dumps(result), flush=True)
 
 
 def outcomes(prepare=lambda: None, before_calls="pass", **environment):
-    """Runs PROGRAM after `prepare` in a fresh interpreter: its result. It must end by itself,
-    whatever it finds."""
+    """The result of PROGRAM, run after `prepare` in a fresh interpreter. It must end by itself."""
     code = PROGRAM.replace("BEFORE_CALLS", before_calls)
     done = subprocess.run(
         [sys.executable, "-c", code],
@@ -142,8 +141,10 @@ def test_data(mib):
 
 
 def as_nobody(threads):
-    """Becomes a user of whom no other process is, with a limit of threads: root has none. Files
-    stay readable."""
+    """Becomes a user without other processes, with a limit of threads: root has none.
+
+    Files stay readable.
+    """
 
     def prepare():
         if os.geteuid() == 0:
@@ -193,8 +194,7 @@ def test_number_of_threads_lowered_after_the_import():
 
 
 def control_group(controller, file, value):
-    """A fresh control group of version 1 or 2 with this limit; None if this machine lets nobody
-    make one."""
+    """A fresh control group of version 1 or 2 with this limit; None if nobody may make one here."""
     for root in (Path("/sys/fs/cgroup", controller), Path("/sys/fs/cgroup")):
         group = root / f"gorsqrt-test-{os.getpid()}"
         try:
@@ -287,8 +287,8 @@ assert os.waitpid(child, 0)[1] == 0
 
 @pytest.mark.spec("9.1")
 def test_nothing_is_left_open():
-    """Not by an import, by calls whose garbage is collected, by threads that end, nor by a forked
-    child's copy."""
+    """By an import, calls whose garbage is collected, threads that end, and a forked child's
+    copy."""
     done = subprocess.run([sys.executable, "-c", OPENED], capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stdout + done.stderr
 

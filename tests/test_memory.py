@@ -173,8 +173,8 @@ def test_the_limit_follows_the_resource_limits():
 
 @pytest.mark.spec("9.5")
 def test_a_dask_worker_of_700_mib_goes_on():
-    """Twelve results of 32 MiB are dropped: the worker has their memory back, is not paused, and
-    numpy's next stage runs."""
+    """Twelve results of 32 MiB are dropped: the worker is not paused, and numpy's next stage
+    runs."""
     code = """
 import gc, time, numpy as np, dask.array as da, gorsqrt
 from dask.distributed import Client, LocalCluster, wait
@@ -211,8 +211,8 @@ if __name__ == "__main__":
 
 
 def test_no_growth_over_mixed_sizes():
-    """10^5 calls from 1 element to some more than the pool's threshold: what is held stays under
-    the limit."""
+    """10^5 calls of 1 item up to more than the pool's threshold: kept memory stays within the
+    limit."""
     rng = np.random.default_rng(0)
     x = large(1 << 20)
     for n in (2 ** (rng.random(100) * 23)).astype(int):

@@ -84,8 +84,7 @@ def test_show_config(capsys):
 
 @pytest.mark.spec("9.2")
 def test_the_library_is_hardened():
-    """All addresses are bound and made read-only at load, the stack has canaries and runs no code,
-    C's copies are checked."""
+    """Read-only relocations bound at load, canaries, no executable stack, checked copies of C."""
 
     def readelf(what):
         command = ["readelf", "--wide", what, gorsqrt._gorsqrt.__file__]
@@ -152,8 +151,7 @@ assert not any(map(importlib.util.find_spec, ("torch", "jax", "jaxlib")))
 
 
 def test_frozen(tmp_path):
-    """PyInstaller finds all modules that C imports by name, and brings no library along that the
-    application does not use."""
+    """PyInstaller finds all modules that C imports by name, and adds no library."""
     sources = "".join(path.read_text() for path in (ROOT / "python/binding").glob("*.c"))
     by_name = sorted(set(re.findall(r'PyImport_ImportModule\("(gorsqrt\.[\w.]+)"\)', sources)))
     assert by_name == ["gorsqrt._torch_door", "gorsqrt.array_api", "gorsqrt.cupy", "gorsqrt.jax", "gorsqrt.torch._calls"]

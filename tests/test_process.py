@@ -150,8 +150,7 @@ def test_imported_twice():
 
 
 def test_somebody_elses_array_module():
-    """As a file called array.py would be; but Debian's Python has its own built in, which comes
-    before any file."""
+    """A file array.py on the path. Debian's Python has the module built in, which comes first."""
     python("""
         import ctypes, sys, types
         sys.modules["array"] = types.SimpleNamespace(array=type("array", (ctypes.c_double,), {}))
@@ -163,8 +162,7 @@ def test_somebody_elses_array_module():
 @pytest.mark.parametrize("name", ["scalar", "avx2", "avx512", "neon", "sse9"])
 @pytest.mark.parametrize("late", [False, True])
 def test_isa_variable(name, late):
-    """DESIGN 2: a forced tier is used, and one that the machine can't run is an error; also where
-    Python sets it itself."""
+    """The named tier is used, also if Python sets the variable; one that can't run is an error."""
     tiers = gorsqrt.show_config("dicts")["tiers"]
     code = f"import os; os.environ['GORSQRT_ISA'] = '{name}'; " * late
     done = subprocess.run(
@@ -186,8 +184,7 @@ def test_isa_variable(name, late):
 
 @pytest.mark.spec("8.1")
 def test_threads_share_inputs():
-    """Many threads at once, on the same input, through the express lane and through Go's
-    decision."""
+    """Many threads at once on the same input, by the express lane and by Go's decision."""
     x = np.random.default_rng(1).random(100_000) + 0.5
     want = 1 / np.sqrt(x)
 
@@ -308,7 +305,7 @@ def forks(code):
 
 @pytest.mark.spec("8.2")
 def test_fork_beside_threads_that_compute():
-    """Right answers, the parent's errors, and never a hang, whatever the parent's threads do at the
+    """Right results, the parent's errors and no hang, whatever the parent's threads do at the
     fork."""
     forks("""
         x = np.full(5000, 16.0)
@@ -372,8 +369,8 @@ def test_fork_in_a_forked_child():
 
 @pytest.mark.spec("8.2")
 def test_end_of_a_thread_that_forked():
-    """A child ends with the thread that forked, whatever Go that thread had called before: the
-    parent's, or a child's copy."""
+    """A child ends with the thread that forked, whether that has called the parent's Go or the
+    copy's."""
     forks("""
         children = []
         def work():
@@ -417,8 +414,7 @@ def test_management_in_a_forked_child():
 
 @pytest.mark.spec("8.2", "8.3")
 def test_signals_in_a_forked_child():
-    """A copy takes Go's signals as the import did, and no others: what was set since stays, and
-    SIGPIPE in any case."""
+    """A copy takes the signals that the import took; later handlers stay, and so does SIGPIPE's."""
     forks("""
         def caught():
             status = dict(line.split(":", 1) for line in open("/proc/self/status").read().splitlines())
@@ -475,8 +471,7 @@ def test_faulthandler_in_a_forked_child():
 
 @pytest.mark.spec("8.2")
 def test_forked_child_that_may_not_load_a_copy():
-    """One clear error, each time; what needs no Go goes on, and so does all when the copy may be
-    loaded."""
+    """One clear error each time. Calls without Go go on, and all do once the copy may be loaded."""
     forks("""
         import resource
         def in_child(limit, value, reason):
@@ -498,8 +493,8 @@ def test_forked_child_that_may_not_load_a_copy():
 
 @pytest.mark.spec("8.2")
 def test_fork_while_a_thread_is_in_the_dynamic_loader():
-    """Of the loader's two states that a child can't mend, one is recognised at once and the other
-    after ten seconds."""
+    """A child can't mend two states of the loader. One is recognised at once, one after ten
+    seconds."""
     forks("""
         import ctypes, time
         said = "(dlopen: a thread of the parent process was in the dynamic loader when it forked)"
@@ -572,8 +567,7 @@ def test_torch_dataloader():
 
 @pytest.mark.spec("8.2")
 def test_settings_in_a_forked_child():
-    """The default dtype is the parent's, at the fork, and can be changed; Go's garbage collector
-    runs in each generation."""
+    """The default dtype is the parent's at the fork, and can be changed. Go's collector runs."""
     forks("""
         gorsqrt.set_default_dtype("float64")
         def generation(left):
@@ -595,8 +589,8 @@ def test_settings_in_a_forked_child():
 
 @pytest.mark.spec("8.2", "8.3")
 def test_fork_after_a_refused_import():
-    """A subinterpreter's attempt has loaded the library, and Go; neither SIGPIPE nor a child
-    notices."""
+    """A subinterpreter's attempt has loaded the library and Go. Neither SIGPIPE nor a child is
+    affected."""
     python("""
         import os, signal
         from pathlib import Path
@@ -623,8 +617,7 @@ def test_fork_after_a_refused_import():
 
 @pytest.mark.spec("8.2")
 def test_an_operand_that_forks():
-    """The attribute of an argument forks: the child's call asks its own copy, not the Go that
-    was."""
+    """An argument's attribute forks: the child's call uses its own copy, not the parent's Go."""
     forks("""
         x = np.full(4, 16.0)
         class Forks:
@@ -645,8 +638,7 @@ def test_an_operand_that_forks():
 
 @pytest.mark.spec("8.2", "6.8")
 def test_forked_children_start_helpers_of_their_own():
-    """Large calls, while other threads of the parent have helpers at work, and in a child's
-    child."""
+    """Large calls in a child and its child, while other threads of the parent use helpers."""
     python("""
         import os, threading
         import numpy as np
@@ -683,8 +675,7 @@ def test_forked_children_start_helpers_of_their_own():
 
 @pytest.mark.spec("8.3")
 def test_ctrl_c_ends_a_long_call():
-    """In place over 1 GiB of fresh zeros on the slowest tier; only what was computed was ever
-    touched."""
+    """In place over 1 GiB of fresh zeros on the slowest tier: only the computed part is touched."""
     output = python(
         """
         import os, signal, threading

@@ -26,16 +26,15 @@ def watched():
 
 
 def references(objects):
-    """How many references to them there are. The cache of types' attributes has some, to names, and
-    is emptied."""
+    """The number of references to each. The cache of types' attributes has some, so it is
+    emptied."""
     gc.collect()
     sys._clear_type_cache()
     return sum(map(sys.getrefcount, objects))
 
 
 def blocks(_):
-    """How many blocks Python's allocator has given out: what has been made since, and is not in
-    anybody's list."""
+    """The blocks that Python's allocator has given out, without those in freelists."""
     gc.collect()
     return sys.getallocatedblocks()
 
@@ -59,8 +58,7 @@ def lost(count, objects, calls):
 
 
 def loses(count, objects, calls):
-    """Whether calls leave something each time: caches and freelists are filled up after some
-    rounds."""
+    """Whether calls leave something each time: caches and freelists are full after some rounds."""
     return all(abs(lost(count, objects, calls)) >= CALLS // 2 for _ in range(6))
 
 

@@ -28,8 +28,7 @@ HERE = Path(__file__).parent
 
 
 def run_file(code, **variables):
-    """As a program, whose children may import it, and without the variables that say how many
-    threads there are."""
+    """Runs code as a file, which its children may import, without variables for threads."""
     with tempfile.NamedTemporaryFile("w", suffix=".py") as program:
         program.write(code)
         program.flush()
@@ -93,8 +92,7 @@ def test_openmps_variable():
 
 
 def threads_here(_=None):
-    """In a worker of somebody's: the number, and how many threads a large call adds to the
-    process."""
+    """In a worker: the number of threads, and how many of them a large call adds to the process."""
     before = len(os.listdir("/proc/self/task"))
     x = np.ones(1 << 22, np.float32)
     rsqrt(x, out=x)
@@ -103,8 +101,8 @@ def threads_here(_=None):
 
 @pytest.mark.spec("9.6")
 def test_workers_that_are_to_have_one_thread():
-    """Joblib's loky sets OMP_NUM_THREADS for its workers, as dask's nanny does; multiprocessing
-    hands the variable on."""
+    """joblib's loky and dask's nanny set OMP_NUM_THREADS for workers; multiprocessing hands it
+    on."""
     code = f"""
 import multiprocessing, sys
 sys.path.insert(0, {str(HERE)!r})
@@ -158,8 +156,8 @@ if __name__ == "__main__":
 
 @pytest.mark.spec("9.6")
 def test_a_lowered_number_leaves_the_right_helpers_at_work():
-    """Of many helpers the first goes on to help, and the others use no processor's time; after
-    raising it again all may."""
+    """The first of many helpers goes on, the others use no time. All may work once it is raised
+    again."""
     code = """
 import numpy as np, gorsqrt, time
 x = np.ones(1 << 23, np.float32)
@@ -206,8 +204,8 @@ def test_variable():
 @pytest.mark.spec("6.8")
 @pytest.mark.parametrize("dtype", ["float16", "float32", "float64", "complex64", "int32"])
 def test_the_same_bits_on_any_number_of_threads(dtype):
-    """Lengths around those from which helpers are asked, contiguous and not, into memory that was
-    poisoned."""
+    """Lengths around those from which helpers work, contiguous and strided, into poisoned
+    memory."""
     for n in (1 << 16, (1 << 17) + 1, (1 << 20) - 1, 3_000_017):
         bits = RNG.integers(0, 256, (n, np.dtype(dtype).itemsize), np.uint8)
         x = bits.view(dtype).reshape(n)
@@ -342,8 +340,8 @@ def test_beside_torchs_openmp():
 
 @pytest.mark.spec("9.3")
 def test_small_stacks():
-    """Every container, layout and pair of dtypes on threads of 32 KiB, on every tier, beside the
-    same on the main thread."""
+    """All containers, layouts, dtypes and tiers on threads of 32 KiB give the main thread's
+    results."""
     code = """
 import array, ctypes, itertools, threading
 import ml_dtypes, numpy as np

@@ -105,8 +105,7 @@ def test_inductor(dtype):
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float64], ids=str)
 @pytest.mark.parametrize("backend", ["aot_eager", "inductor"])
 def test_training(backend, dtype):
-    """Bit for bit, but for inductor's own bfloat16: that fuses the gradient's operations in
-    float32."""
+    """Bit for bit, except inductor's bfloat16: it fuses the gradient's operations in float32."""
 
     def step(f):
         x = values(6, 5, dtype=dtype).requires_grad_()

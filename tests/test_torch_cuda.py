@@ -202,8 +202,7 @@ def graph_of(work):
 
 @on_doubles(caching=True)
 def test_graphs():
-    """Copies and fills are captured, and run when the graph is replayed, with what there is
-    then."""
+    """Copies and fills are captured, and run at each replay on the data of that time."""
     x = torch.arange(3.0).cuda()
     y, z = torch.full((3,), 7.0).cuda(), torch.full((3,), 7.0).cuda()
     kept = []
@@ -325,8 +324,8 @@ def test_errors_of_the_driver():
 
 @on_doubles()
 def test_overruns_show():
-    """A kernel that reads or writes a byte beside a tensor fails, and what comes after it too,
-    until the double forgets it."""
+    """A kernel that touches a byte beside a tensor fails, and so do later calls until it is
+    forgotten."""
     for lengths in ((3, 4), (4, 3)):
         source, destination = (torch.full((n,), 4.0).cuda() for n in lengths)
         gorsqrt.rsqrt(Interface(source.data_ptr(), (4,)), out=Interface(destination.data_ptr(), (4,)))
@@ -371,8 +370,7 @@ def any_storage(random):
 
 
 def any_view(random, storage, dtype, shape):
-    """A view of this shape, dense in any order more often than not; None where the storage is too
-    small for it."""
+    """A view of this shape, mostly dense in some order; None if the storage is too small."""
     order = random.sample(range(len(shape)), len(shape)) if random.random() < 0.7 else range(len(shape))[::-1]
     strides, step = [0] * len(shape), random.choice([1, 1, 1, 2, 3])
     for d in order:
@@ -398,8 +396,8 @@ def elements(x):
 
 
 def outcome(function, *arguments, **keywords):
-    """What a call gives or raises, and what it warns of, which torch says twice on the CPU where it
-    casts."""
+    """The result or exception of a call, and its warnings. On the CPU torch may repeat a
+    warning."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         try:
@@ -412,8 +410,8 @@ def outcome(function, *arguments, **keywords):
 @pytest.mark.spec("7.1", "7.11", "6.8")
 @on_doubles()
 def test_random_calls_are_the_cpus():
-    """Views of one storage or two, there and here: the same errors, bits, strides and versions, and
-    the same bytes around."""
+    """Views of one storage or two: errors, bits, strides, versions and bytes around are the
+    CPU's."""
     random = Random(1)
     seen = dict.fromkeys(["fresh", "out", "in place", "refused"], 0)
     dtypes = [*FLOATS, *COMPLEX, *INTEGERS]
@@ -450,8 +448,7 @@ def test_random_calls_are_the_cpus():
 @pytest.mark.spec("7.11")
 @on_doubles()
 def test_memory_in_a_streams_order():
-    """Tensors that are dropped at once, while nothing has run: the work finds them, on the stream
-    that they were made on."""
+    """Tensors are dropped before their work has run. It still finds them, on their stream."""
     x = torch.rand(1000)
     want = gorsqrt.rsqrt(gorsqrt.rsqrt(gorsqrt.rsqrt(x)), out=torch.empty(1000, dtype=torch.float64))
     for stream in (torch.cuda.default_stream(), torch.cuda.Stream()):
@@ -466,9 +463,11 @@ def test_memory_in_a_streams_order():
 
 
 def stroll(random, waits):
-    """Calls and copies on tensors of both devices, each on some stream, which, if `waits`, waits
-    for what the tensors were used for before; the tensors on the devices, and what they should
-    be."""
+    """Calls and copies on tensors of both devices, each on some stream.
+
+    If `waits`, a stream waits for earlier uses of its tensors. Returns the tensors and their
+    expected values.
+    """
     tensors = [torch.rand(40).to(f"cuda:{i % 2}") for i in range(8)]
     wanted = [x.cpu() for x in tensors]
     streams = [[torch.cuda.Stream(device) for _ in range(3)] for device in range(2)]
@@ -505,8 +504,10 @@ def stroll(random, waits):
 @pytest.mark.spec("7.11")
 @on_doubles()
 def test_any_order_that_the_streams_allow():
-    """Streams of both devices, which wait for each other as they should, give the same in whatever
-    order the devices work; and where they don't wait that shows."""
+    """If streams of both devices wait as they should, results do not depend on the devices' order.
+
+    If they don't wait, that shows.
+    """
     wrong = 0
     for seed in range(1, 31):
         double.schedule(seed if seed > 1 else 0)
@@ -550,8 +551,7 @@ rsqrt_(x)
     ],
 )
 def test_defaults_before_the_first_call(setting):
-    """What is the default then, and what is active, misleads nobody: each tensor is computed where
-    it lies."""
+    """Defaults and modes at the first call mislead nobody: each tensor is computed where it is."""
     code = f"""
 import warnings; warnings.simplefilter("ignore")
 import torch, gorsqrt

@@ -179,8 +179,7 @@ def test_integers_go_by_torchs_default_dtype():
 
 
 def layouts(dtype):
-    """Views of every kind: permuted, channels_last, expanded, sliced, with holes and steps, of
-    length 1."""
+    """Views: permuted, channels_last, expanded, sliced, with holes and steps, of length 1."""
     x = values(4, 5, 6, 2, dtype=dtype)
     yield from (x, x.permute(3, 1, 0, 2), x.contiguous(memory_format=torch.channels_last), x[1:, ::2, 1:5:3], x[:, :1], x[2, 3])
     yield from (x.transpose(0, 1)[:, :, 0], x[..., None, :, :], x[:, :0], x[:1].expand(3, 5, 6, 2), x[0, 0, 0, 0])
@@ -339,8 +338,8 @@ def test_devices():
 
 
 def launches():
-    """The streams that kernels have been enqueued on since the last look, by the double's log; and
-    all of it."""
+    """The streams of kernels enqueued since the last look, by the double's log; and the whole
+    log."""
     log = double.log()
     return [line.rpartition(" ")[2] for line in log if "threads on" in line], log
 

@@ -49,8 +49,7 @@ def clones(tensors):
 
 
 def compiled(f, *args, **options):
-    """What the compiled function gives, and the code made for it. Names of buffers and comments
-    depend on what was removed."""
+    """The result of the compiled function and its code, without comments and buffers' names."""
     torch._dynamo.reset()
     result, code = run_and_get_code(torch.compile(f, fullgraph=True, **options), *args)
     return result, plain("\n".join(code))
@@ -83,8 +82,8 @@ def same_bits(a, b):
 
 
 def patterns(dtype):
-    """All bit patterns of 16 bits; of more as many drawn ones. The special values are the last, in
-    no whole vector."""
+    """All patterns of 16 bits, or as many random ones of wider dtypes; the last are special
+    values."""
     info = torch.finfo(dtype)
     specials = [0.0, -0.0, torch.inf, -torch.inf, torch.nan, -1.0, -info.tiny, info.tiny, info.tiny / 2, -info.tiny / 2]
     specials += [info.smallest_normal * info.eps, info.max, 1.0]
@@ -99,7 +98,7 @@ def patterns(dtype):
 
 @pytest.mark.spec("6.2", "6.8")
 def test_bits():
-    """Fused, in whole vectors and their remainders, all but nans are the eager bits; alone nans
+    """Fused code has the eager bits except nans', in whole vectors and tails. A call has nans'
     too."""
     inputs = [patterns(dtype) for dtype in FLOATS]
     fused, code = compiled(lambda *xs: [(gorsqrt.rsqrt(x), x.abs()) for x in xs], *inputs)
@@ -250,8 +249,8 @@ def test_training_alone():
 
 
 def test_not_alone():
-    """An out= that is no more than a result's last place is none of these; each has its own
-    tensors, in one graph."""
+    """An out= that is only the last place of a result does not count. All cases are in one
+    graph."""
     wide, twice = torch.empty(SIDE, SIDE, dtype=torch.float64), torch.empty(2, SIDE, SIDE)
 
     def f(overlapping, x, wide, y, twice, read, returned):
@@ -298,8 +297,7 @@ def test_reduce_overhead():
 @pytest.mark.spec("7.11")
 @on_doubles(caching=True)
 def test_alone_on_cuda():
-    """Of what Inductor makes there, the calls of ours: Triton, whose code does not run on the
-    doubles, is not asked."""
+    """The calls of gorsqrt in Inductor's code. Its Triton kernels can't run on the doubles."""
     without = mock.patch("torch.utils._triton.triton_hash_with_backend", return_value="none")
     with warnings.catch_warnings(), config.patch(fx_graph_cache=False), without:
         warnings.simplefilter("ignore")
@@ -372,8 +370,8 @@ def test_cpp_wrapper():
 
 
 def test_cached_code():
-    """What one process has compiled serves others. Fused it is torch.rsqrt's; a call of ours is
-    found under our op alone."""
+    """Code in the cache serves other processes: fused code as torch.rsqrt's, a call as our op's
+    only."""
     n = 20_000 + time.time_ns() % 1_000_000  # nobody has compiled for so many before
     code = """
     import sys

@@ -595,8 +595,7 @@ def test_resource_limits_that_leave_enough():
 
 @pytest.mark.spec("9.5")
 def test_forked_children():
-    """A child frees what it has from its parent, computes, and the parent's results stay as they
-    are."""
+    """A child frees its parent's results and computes; the parent's own stay as they are."""
     code = """
         rsqrt(X)
         y, z = rsqrt(X), rsqrt(X)
@@ -673,8 +672,7 @@ def test_alive_at_the_end_of_the_interpreter():
 
 
 def test_an_operator_that_comes_before_all_other_calls():
-    """The first large result of a process may be made below torch's dispatcher, in whatever
-    mode."""
+    """The first large result of a process may be made below torch's dispatcher, in any mode."""
     code = """
         import gorsqrt.torch
         for mode in (torch.overrides.BaseTorchFunctionMode(), torch.inference_mode(), torch.no_grad()):
@@ -687,8 +685,8 @@ def test_an_operator_that_comes_before_all_other_calls():
 
 @pytest.mark.spec("9.4")
 def test_the_first_large_result():
-    """What ends the search for torch's places reaches the caller, and the next large result begins
-    it anew."""
+    """An exception that ends the search reaches the caller; the next large result searches
+    again."""
     code = """
         from gorsqrt import _torch_door
         search = _torch_door.open_storages
@@ -709,8 +707,10 @@ def test_the_first_large_result():
 
 
 def test_storages_of_another_kind():
-    """Results keep torch's memory if a torch is unlike those that are known, and are right. Each in
-    a process of its own."""
+    """With a torch that is unlike the known ones, results are right and keep torch's memory.
+
+    Each case is a process of its own.
+    """
     code = """
         from gorsqrt import _gorsqrt, _torch_door
         def two_owners(at, head, *rest):
@@ -738,8 +738,8 @@ def test_storages_of_another_kind():
 
 
 def test_memory_that_somebody_else_has_seen_is_not_exchanged():
-    """torch's older versions make results by torch.empty_strided, which may be anybody's who keeps
-    what it makes."""
+    """Older torches make results by torch.empty_strided, which may be replaced by one that keeps
+    them."""
     code = """
         made, empty_strided = [], torch.empty_strided
         def keeping(*args, **kwargs):

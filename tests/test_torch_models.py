@@ -58,7 +58,7 @@ class Block(nn.Module):
 
 
 class GraphNet(nn.Module):
-    """Two graph convolutions; the adjacency is learnt, and normalised to D^-1/2 A D^-1/2 in each
+    """Two graph convolutions. The adjacency is learnt, and normalised to D^-1/2 A D^-1/2 in each
     step."""
 
     def __init__(self, rsqrt, nodes=12, width=8):
@@ -177,8 +177,8 @@ def test_training_in_distributed_data_parallel(one_process_group, name, dtype):
 @pytest.mark.filterwarnings("ignore:Skipping serialization of skipfiles")  # of torch 2.6's own configuration
 @pytest.mark.parametrize(("name", "backend"), [*itertools.product(MODELS, ["eager", "aot_eager"]), ("graph", "inductor")])
 def test_training_compiled(name, backend):
-    """The whole model in one graph. Inductor fuses the code around rsqrt, so there the losses need
-    only be close."""
+    """The model in one graph. Inductor fuses the code around rsqrt, so losses need only be
+    close."""
     torch.compiler.reset()
 
     def wrap(model):

@@ -62,8 +62,7 @@ def references(dtype):
 
 
 def test_the_table_is_known():
-    """What torch promises of rsqrt, and that there are no inputs for errors beyond those of all its
-    operators."""
+    """The properties that torch gives rsqrt; its error inputs are only those of all operators."""
     assert set(OP.dtypes) == {*FLOATS, *COMPLEX, *INTEGERS} - set(EXTRA)
     assert OP.supports_out
     assert OP.supports_forward_ad
@@ -76,8 +75,7 @@ def test_the_table_is_known():
 @pytest.mark.spec("7.1", "2.1", "2.2", "4.1", "6.1", "6.8")
 @DTYPES
 def test_reference_inputs(dtype):
-    """Values by the contract, and all the rest of a result as torch's; numpy's formula as a neutral
-    third."""
+    """Values by the contract, the rest as torch; and numpy's formula as a third."""
     count = 0
     for sample in [*samples(dtype), *references(dtype)]:
         x = sample.input
@@ -103,8 +101,7 @@ def test_dtypes_beyond_the_table(dtype):
 @pytest.mark.spec("7.1", "3.1", "3.2", "2.3", "2.4")
 @DTYPES
 def test_out_warning_and_out(dtype):
-    """torch's test_out and test_out_warning, case by case: right, strided, of another shape, empty,
-    of other dtypes."""
+    """torch's test_out and test_out_warning: right, strided, other shapes, empty, other dtypes."""
     for sample in samples(dtype):
         x = sample.input
         want = wanted(x).reshape(x.shape)
@@ -166,8 +163,8 @@ def test_variants_agree(dtype):
 @pytest.mark.spec("7.2", "7.3")
 @INEXACT
 def test_gradients_of_the_variants(dtype):
-    """The gradients of float32 and float64 bit for bit; of the others, whose results are not
-    torch's, by closeness."""
+    """Gradients of float32 and float64 bit for bit. Other dtypes, whose results differ, are
+    close."""
     for sample in samples(dtype, requires_grad=True):
         grads = []
         for module in (torch, gorsqrt):
@@ -219,8 +216,8 @@ def test_lazily_cloned_inputs_stay_so(dtype):
 @pytest.mark.spec("6.8", "7.1", "4.1")
 @DTYPES
 def test_every_way_to_lay_the_same_elements(dtype):
-    """test_unary_ufuncs' pairs: contiguous and every other, transposed, size-1 dimensions,
-    expanded, one slice at a time."""
+    """test_unary_ufuncs' pairs: contiguous against transposed, size-1, expanded, one slice at a
+    time."""
     low = None if dtype is torch.bool else 1
     for shape in ((5, 7), (1024,), (3, 1, 4), (17, 2, 33)):
         x = make_tensor(shape, dtype=dtype, device="cpu", low=low)
@@ -240,8 +237,7 @@ def test_every_way_to_lay_the_same_elements(dtype):
 @INEXACT
 @pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf")  # torch's, of its own making
 def test_checks_of_tracing_and_fake_tensors(dtype):
-    """torch's own: make_fx in its three modes, AOTAutograd with gradients, fake results beside real
-    ones."""
+    """torch's own checks: make_fx in three modes, AOTAutograd with gradients, fake against real."""
     for sample in samples(dtype, requires_grad=True):
         args = (sample.input,)
         for mode in ("real", "fake", "symbolic"):
@@ -254,8 +250,8 @@ def test_checks_of_tracing_and_fake_tensors(dtype):
 
 @pytest.mark.spec("7.9")
 def test_sparse_and_other_error_inputs():
-    """test_sparse's and test_error's question for an operator without sparse support: torch's own
-    error, in each layout."""
+    """test_sparse and test_error of an operator without sparse support: torch's error in each
+    layout."""
     x = torch.eye(4)
     for layout in (torch.sparse_coo, torch.sparse_csr, torch.sparse_csc, torch.sparse_bsr, torch.sparse_bsc):
         with warnings.catch_warnings():

@@ -106,8 +106,7 @@ def test_signatures_and_errors():
 
 
 def test_what_goes_to_torch_itself_does_not_come_back():
-    """Gradients, sparse tensors' errors, resizing and transforms call torch.rsqrt inside: the
-    original."""
+    """Gradients, sparse tensors, resizes and transforms call torch.rsqrt inside: the original."""
     with gorsqrt.torch.patch():
         x = torch.ones(3, requires_grad=True)
         x.rsqrt().sum().backward()
@@ -339,6 +338,6 @@ def never_patched():
 @pytest.mark.spec("7.8")
 @pytest.mark.parametrize("order", ORDERS)
 def test_orders(order, never_patched):
-    """Compiled code is right inside and outside, and torch's tables are as in a process that has
-    never patched."""
+    """Compiled code is right inside and outside. Later, torch's tables are those of a fresh
+    process."""
     assert tables_after(ORDERS[order]) == never_patched

@@ -332,8 +332,7 @@ def test_an_error_within_vmap_leaves_it_in_order():
 @pytest.mark.parametrize("n", [65, (1 << 11) + 1, (1 << 18) + 1])
 @pytest.mark.parametrize("dtype", REAL + COMPLEX, ids=str)
 def test_transforms_of_derivatives(dtype, n):
-    """The values under grad, vjp and jvp are ours, and so are the results that the derivatives are
-    made of."""
+    """Values under grad, vjp and jvp are ours, and the derivatives are made of them."""
     x, grad = values(n, dtype), values(n, dtype, 1)
     y, pull = torch.func.vjp(gorsqrt.rsqrt, x)
     same_bits(y, expected(x))
@@ -385,8 +384,7 @@ HAS_HOOKS = hasattr(torch._C._autograd, "_top_saved_tensors_default_hooks")
 
 @pytest.mark.spec("9.2")
 def test_another_torch_rsqrt_is_noticed():
-    """Who replaces torch's own kernel with one that answers with its input gets an error, and an
-    untouched input."""
+    """A kernel that returns its input in place of torch's: an error, and the input is untouched."""
     code = """
     import torch, gorsqrt
     library = torch.library.Library("aten", "IMPL")

@@ -133,8 +133,8 @@ def one_thread():
 @pytest.mark.spec("7.1", "6.1", "6.2", "6.3", "6.4", "6.8")
 @pytest.mark.parametrize("dtype", FLOATS + COMPLEX, ids=id_of)
 def test_values(one_thread, dtype):
-    """All 65,536 patterns of the 16-bit dtypes, random patterns of the others: nans, infinities and
-    subnormals among them."""
+    """All 65,536 patterns of 16-bit dtypes, and random ones of others, special values among
+    them."""
     if dtype.itemsize == 2:
         x = torch.arange(-(1 << 15), 1 << 15).to(torch.int16).view(dtype)
     else:
@@ -445,8 +445,10 @@ def over_numpy(n):
 
 @pytest.mark.spec("3.2")
 def test_out_that_can_not_grow():
-    """Better: after its error torch leaves the new shape over the old memory, and reading that
-    segfaults; a shared-memory out that has to grow segfaults in torch at once."""
+    """Better than torch, which leaves the new shape over the old memory: reading that segfaults.
+
+    A shared-memory out that has to grow segfaults in torch at once.
+    """
     resized = "An output with one or more elements was resized"
     same(into, lambda: (fours(3), over_numpy(5)), warns=resized)
     same(into, lambda: (fours(3), over_numpy(4)[1:3]), warns=resized)
@@ -639,8 +641,7 @@ def test_the_result_alone_is_saved_for_backward():
 
 @pytest.mark.spec("7.5", "7.2")
 def test_writes_are_seen_by_a_later_backward():
-    """What was saved and then overwritten makes backward fail, in torch's words, but for the name
-    of the node."""
+    """If a saved tensor is overwritten, backward fails in torch's words, except the node's name."""
 
     def result_overwritten(f):
         y = f.rsqrt(leaf())
@@ -891,8 +892,8 @@ def test_objects_with_torch_function():
 @pytest.mark.spec("7.7")
 @pytest.mark.parametrize("form", FORMS)
 def test_function_modes(form):
-    """A mode sees one call, of torch's function or of an op of that name, and its answer is the
-    answer."""
+    """A mode sees one call, of torch's function or of an op of that name. Its answer is the
+    result."""
 
     class Recording(TorchFunctionMode):
         def __init__(self):

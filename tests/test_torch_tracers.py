@@ -271,8 +271,7 @@ def test_jit(compiler, f, tmp_path):
 
 @pytest.mark.spec("7.8")
 def test_jit_script_in_a_process_of_its_own(tmp_path):
-    """Of torch.rsqrt while it is patched and after, and where torch.jit is used first while it is
-    patched."""
+    """torch.rsqrt while patched and after, and the first use of torch.jit while patched."""
     (tmp_path / "scripted.py").write_text(
         textwrap.dedent("""
         import torch, gorsqrt

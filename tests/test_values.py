@@ -22,8 +22,7 @@ def torch_rsqrt(x):
 
 
 def check_against_torch(x):
-    """Compares contiguous and strided results, into poisoned memory, with torch's on the contiguous
-    input."""
+    """Compares contiguous and strided results, in poisoned memory, with torch's contiguous ones."""
     expected = bits(torch_rsqrt(x))
     out = np.full_like(x, 77)
     gorsqrt.rsqrt(x, out=out)
@@ -43,15 +42,14 @@ def test_float32_random_bit_patterns(tier):
 
 @pytest.mark.spec("6.3")
 def test_float32_every_mantissa(tier):
-    """All of [1, 4): every other float32 that is not subnormal differs from one of these by a power
-    of four."""
+    """All of [1, 4): every other normal float32 is one of these times a power of four."""
     check_against_torch(np.arange(0x3F800000, 0x40800000, dtype=np.uint32).view(np.float32))
 
 
 @pytest.mark.spec("6.3")
 def test_float32_accuracy():
-    """Less than 1.5 ulp, as documented: over one period of the mantissa, against float64, whose own
-    error is 2^-29 ulp here."""
+    """Less than 1.5 ulp: all of a period of the mantissa against float64, whose error is 2^-29
+    ulp."""
     worst = 0.0
     for start in range(0x3F800000, 0x40800000, 1 << 20):
         x = np.arange(start, start + (1 << 20), dtype=np.uint32).view(np.float32)
@@ -177,8 +175,7 @@ def test_no_warnings():
 
 @pytest.mark.spec("6.3")
 def test_float64_hard_cases(tier):
-    """KERNELS: enumerated, against integer arithmetic; in shuffled orders, since the values in
-    order visit one lane each.
+    """All hard cases against integer arithmetic, shuffled: in order each would visit one lane.
 
     Half of the orders leave out the smallest, beside which kernels may take another way.
     """

@@ -23,8 +23,10 @@ READS_LAZILY = RELEASE >= (2, 10)  # has a function for C to read a lazily clone
 
 
 def memory(t):
-    """Every byte of the storage, what lies between and beside the elements too; zeros of complex
-    tensors without their sign, in which gorsqrt is better (contract, 6.7)."""
+    """Every byte of the storage, also between and beside the elements.
+
+    Zeros of complex tensors are without sign, in which gorsqrt is better (contract, 6.7).
+    """
     every = torch.empty(0, dtype=torch.uint8).set_(t.untyped_storage())
     if t.dtype in COMPLEX:
         every = (every.view(t.dtype.to_real()) + 0.0).view(torch.uint8)
@@ -112,9 +114,11 @@ def same(case, arguments=tuple, error=None, text="", warns="", action="always", 
 
 
 def reference(x):
-    """The results for a contiguous tensor by the contract: float32 and float64 as torch; 16 bits as
-    torch in whole vectors, each element at the head of a block of its own; complex as of numpy
-    arrays, which other tests prove."""
+    """The results for a contiguous tensor by the contract.
+
+    float32 and float64 are as torch. 16-bit dtypes are as torch in whole vectors: each element is
+    at the head of a block of its own. Complex ones are as of numpy arrays, which other tests prove.
+    """
     if x.is_complex():
         return torch.from_numpy(np.asarray(gorsqrt.rsqrt(x.numpy())))
     if x.dtype in (torch.float16, torch.bfloat16):

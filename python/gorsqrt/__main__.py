@@ -33,8 +33,7 @@ def show(result):
 
 
 def compare(title, setup, **contenders):
-    """Prints the result and the time of each contender, a callable of a fresh array each time it is
-    made."""
+    """Prints the result and the time of each contender. A contender is made with a fresh array."""
     print(f"\n{title}")
     for code, call in contenders.values():
         result = call(setup())

@@ -7,8 +7,7 @@ import sys
 
 
 def place(x):
-    """x's dtype, the number of its device, and the handle of the stream that this thread uses there
-    now."""
+    """x's dtype, the number of its device, and this thread's current stream there."""
     device = x.device.id
     stream = sys.modules["cupy"].cuda.get_current_stream(device)
     return x.dtype, device, stream.ptr or 1  # as the interface numbers the default stream

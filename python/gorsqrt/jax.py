@@ -58,8 +58,8 @@ jax.ffi.register_ffi_target_as_batch_partitionable("gorsqrt")
 
 
 def device(x):
-    """Whether an array lies where jax can compute it with gorsqrt. A tracer may lie anywhere: jax
-    will say when it compiles."""
+    """Whether gorsqrt can compute an array where it is. Of a tracer jax says so when it
+    compiles."""
     if isinstance(x, jax.core.Tracer):
         return HERE
     return HERE if {d.platform for d in x.devices()} <= {"cpu", "gpu", "cuda"} else ELSEWHERE

@@ -33,8 +33,7 @@ _FEW, _FEW_COMPLEX = 1 << 18, 1 << 11
 
 
 def rsqrt(input, out=None):
-    """gorsqrt.rsqrt if an argument is a tensor that is not ordinary, or a mode, a transform or a
-    tracer is active."""
+    """gorsqrt.rsqrt of a tensor that is not ordinary, or within a mode, transform or tracer."""
     if out is None and torch_is_plain(input):  # a gradient is to be recorded, or the dtype has no kernel
         return Rsqrt.apply(input) if input.dtype in COMPUTED else TORCH_RSQRT(input)
     if _is_foreign(input) or _is_foreign(out):
@@ -50,8 +49,7 @@ def rsqrt(input, out=None):
 
 
 def rsqrt_(input):
-    """gorsqrt.rsqrt_ if input is a tensor that is not ordinary, or a mode, a transform or a tracer
-    is active."""
+    """gorsqrt.rsqrt_ of a tensor that is not ordinary, or within a mode, transform or tracer."""
     if _is_foreign(input):
         return _overridden(gorsqrt.rsqrt_, TORCH_RSQRT_, input)
     if torch_is_plain(input) and is_recorded(input):
@@ -67,8 +65,8 @@ def rsqrt_(input):
 
 
 def _innermost_transform():
-    """The transform that is to take the next operation; None if there is none, or if a mode or a
-    tracer is to see the op."""
+    """The transform that takes the next operation; None without one, or if a mode or tracer sees
+    the op."""
     if _C._len_torch_dispatch_stack() or _C._len_torch_function_stack() or _C._get_tracing_state():
         return None
     return functorch.peek_interpreter_stack()
@@ -79,8 +77,7 @@ def _is_vmap(transform):
 
 
 def _in_vmap(function, x, transform):
-    """All rows are one array, whose items are computed one by one: the function of that, outside of
-    the transform."""
+    """Within vmap: the rows are one array of independent items, so compute it outside of vmap."""
     level = transform.level()
     rows, dim = functorch._unwrap_batched(x, level)
     outside = functorch.pop_dynamic_layer_stack()
@@ -92,9 +89,11 @@ def _in_vmap(function, x, transform):
 
 
 def _in_derivative(x):
-    """Within grad, vjp or jvp torch records its own function, if that has our bits; if few items
-    are computed, ours are written over its result's before anybody sees them, as record() of
-    torch.c does."""
+    """Within grad, vjp or jvp: torch records its own function if that has our bits.
+
+    It also does so for few items. Our bits are then written over its result's before anybody sees
+    them, as record() of torch.c does.
+    """
     if x.device.type == "cpu" and x.dtype in _TORCHS_BITS:
         return TORCH_RSQRT(x)
     if x.dtype not in COMPUTED or not {t.key() for t in functorch.get_interpreter_stack()} <= _SAVING:
@@ -111,8 +110,8 @@ _SAVING = {functorch.TransformType.Grad, functorch.TransformType.Vmap}
 
 
 def _unwrapped(x):
-    """The tensor that has the memory of a tensor of transforms; None if that is no ordinary one on
-    the CPU."""
+    """The ordinary tensor on the CPU whose memory a transform's tensor has; None if there is
+    none."""
     while functorch.is_functorch_wrapped_tensor(x):
         x = functorch.get_unwrapped(x)
     ordinary = type(x) in (torch.Tensor, torch.nn.Parameter) and x.device.type == "cpu" and x.layout is torch.strided
@@ -128,10 +127,12 @@ def _is_named(x):
 
 
 def _is_foreign(x):
-    """Whether x answers for torch functions itself, in ways that may know torch.rsqrt but not our
-    ops. A class that is no tensor does. Of tensors, torch's own classes (fake, functional, jagged,
-    DTensor) take any pointwise op; masked tensors only those of a list. Named tensors, which torch
-    had up to 2.14, are refused by all but its own ops."""
+    """Whether x answers torch functions itself, and may know torch.rsqrt but not our ops.
+
+    A class that is no tensor does. Of tensors, torch's own classes (fake, functional, jagged,
+    DTensor) take any pointwise op; masked tensors take those of a list. Named tensors, which torch
+    had up to 2.14, take torch's own ops only.
+    """
     cls = type(x)
     if cls is torch.Tensor or cls is torch.nn.Parameter:
         return _HAS_NAMES and _is_named(x)
@@ -148,9 +149,11 @@ def _is_foreign(x):
 
 
 def _overridden(ours, theirs, input, **out):
-    """The foreign class's answer to torch's function, since it may know no other. But torch.fx's
-    proxies are asked for ours: they record any function, and the graph that holds gorsqrt.rsqrt
-    gives our bits wherever it runs."""
+    """The answer of a foreign class to torch's function: it may know no other.
+
+    Proxies of torch.fx are asked for gorsqrt's function. They record any function, and a graph with
+    gorsqrt.rsqrt gives our bits wherever it runs.
+    """
     arguments = (input, *out.values())
     if any(isinstance(x, Proxy) for x in arguments) and all(map(is_tensor_like, arguments)):
         return handle_torch_function(ours, arguments, input, **out)

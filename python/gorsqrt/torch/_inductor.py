@@ -55,8 +55,7 @@ def _is_in_memory(node):
 
 
 def _fills_argument(copy):
-    """Whether the node copy, a copy_, does no more than write a fresh result into an argument, as
-    in place and out= do."""
+    """Whether the node copy, a copy_, only writes a fresh result into an argument, as out= does."""
     out, fresh = copy.args[:2]
     if fresh.target is not FRESH or len(fresh.users) > 1 or not (_is_argument(out) and _is_argument(fresh.args[0])):
         return False
@@ -166,8 +165,8 @@ def _become_out(match, out, fresh):
 
 
 def register():
-    """Have Inductor fuse the ops, before the graph is parted into forward and backward, and lower
-    what is left of them."""
+    """Have Inductor fuse the ops before the graph is split into forward and backward, and lower the
+    rest."""
     if lowerings.get(FRESH) is _lower:  # gorsqrt has been reloaded
         return
     fresh = CallFunction(FRESH, KeywordArg("x"), _users=MULTIPLE)
