@@ -27,7 +27,7 @@ pytest.register_assert_rewrite("torch_oracle")
 
 ROOT = Path(__file__).resolve().parent.parent
 
-# What each tier needs, told from the kernel's list on purpose and not from gorsqrt's own dispatch.
+# The flags that each tier needs in the kernel's list: a second opinion on gorsqrt's own dispatch.
 CPU_FLAGS = {
     "avx512": {"avx512f", "avx512bw", "avx512dq", "avx512vl"},
     "avx2": {"avx2", "fma", "f16c"},
@@ -42,12 +42,12 @@ def machine_tiers():
     return [tier for tier, needed in CPU_FLAGS.items() if needed <= flags]
 
 
-# GORSQRT_REQUIRE_TIERS names tiers that must run even where the kernel's list lacks them: `make
-# test` sets it.
+# GORSQRT_REQUIRE_TIERS names tiers that must run even if the kernel's list lacks them. `make test`
+# sets it.
 MACHINE_TIERS = machine_tiers()
 REQUIRED_TIERS = os.environ.get("GORSQRT_REQUIRE_TIERS", "").split() or MACHINE_TIERS
 
-# The one that all calls are to use, so that there is no other to go through.
+# If calls are to use one tier only, the tests use no other.
 FORCED_TIERS = os.environ.get("GORSQRT_ISA", "").split()
 
 
@@ -91,7 +91,7 @@ def kept():
 
 @pytest.fixture(scope="session")
 def torch_processes():
-    """Where the tests of cuda_double.on_doubles run."""
+    """The processes in which the tests of cuda_double.on_doubles run."""
     processes = {}
     yield processes
     for process in processes.values():
@@ -101,8 +101,7 @@ def torch_processes():
 # The rows of the contract, by number.
 ROWS = re.findall(r"^\*\*([\d.]+) ", (ROOT / "docs/contract.md").read_text(), re.MULTILINE)
 
-# Rows that Go tests show: exact decisions of overlap against sets of addresses, and layouts that
-# can't be decided.
+# Rows that Go tests show, too or alone.
 GO_TESTS = {
     "3.5": ["cuda.TestDevices"],
     "5.1": ["rsqrt.TestOverlapsItselfIsExact"],

@@ -81,16 +81,16 @@ def get_default_dtype():
 def set_num_threads(n):
     """Set how many threads may work on one call, the calling thread among them.
 
-    Calls too small to gain from a second thread always use one. The results' bits don't depend
-    on the number. It takes effect at once. Until it is set it is the first of these:
+    Calls too small to gain from a second thread always use one. The results' bits don't depend on
+    the number. It takes effect at once. Until it is set it is the first of these:
 
     - the environment variable GORSQRT_NUM_THREADS, read at import;
     - the first number of the environment variable OMP_NUM_THREADS, read at import;
     - the number of processors that this process may use: its affinity, or its control group's
       quota, rounded up.
 
-    In a worker process of torch's DataLoader it is torch.get_num_threads() until it is set there or
-    before: 1, unless worker_init_fn has changed that.
+    In a worker process of torch's DataLoader it is torch.get_num_threads(), which is 1 unless
+    worker_init_fn changes it. A number set before, or in the worker, stays.
 
     Parameters
     ----------
@@ -125,13 +125,17 @@ def get_num_threads():
 def empty_cache():
     """Give the memory back that is kept for large results.
 
-    Fresh results of 32 MiB and more come from blocks that earlier ones have given back, since the
-    first write to memory new from the system takes longer than the computation. Blocks that are not
-    used for two seconds go back by themselves, and no more are kept than earlier results would have
-    used. At most GORSQRT_CACHE_LIMIT bytes are kept: an environment variable, read at import.
-    Unless it is set, the limit is a GiB, or a sixteenth of the least of the machine's memory, the
-    control group's and the resource limits' if that is less. Results that are alive are not
-    touched. Torch's tensors share the blocks and the limit; array.array has memory of its own.
+    The first write to new memory from the system takes longer than the computation. So fresh
+    results of 32 MiB and more take memory that earlier results have given back.
+
+    - Kept memory goes back by itself two seconds after its last use.
+    - No more is kept than earlier results would have used.
+    - At most GORSQRT_CACHE_LIMIT bytes are kept, an environment variable that is read at import. By
+      default that is a GiB, or, if less, a sixteenth of the memory that the machine, the control
+      group and the resource limits leave to the process.
+
+    Results that are alive are not touched. Torch's tensors share the memory and the limit.
+    array.array has memory of its own.
     """
     _gorsqrt.empty_cache()
 

@@ -9,13 +9,14 @@ import gorsqrt
 
 
 class patch:  # noqa: N801
-    """Let torch.rsqrt, torch.rsqrt_, torch.Tensor.rsqrt and torch.Tensor.rsqrt_ go through gorsqrt,
-    in all threads.
+    """Have torch.rsqrt, torch.rsqrt_ and the methods rsqrt and rsqrt_ of tensors call gorsqrt.
 
-    As a function it holds until ``undo`` is called on what it returns; as a context manager until
-    the block ends. Uses may be nested and may overlap: the last to end puts back what the first has
-    found. Compiled code is compiled anew for each state; graphs of torch.fx that were traced
-    meanwhile hold gorsqrt's functions, torch.jit.script's code gorsqrt's ops.
+    This holds in all threads: until the end of the block as a context manager, until ``undo()`` of
+    the result as a function. Uses may be nested and may overlap. The last one to end restores what
+    the first has found.
+
+    Compiled code is compiled anew when the state changes. Graphs that torch.fx traces meanwhile
+    hold gorsqrt's functions, code of torch.jit.script holds gorsqrt's ops.
 
     Examples
     --------
