@@ -17,8 +17,8 @@ import (
 	"gorgonia.org/cu"
 )
 
-// All tests here run the launcher and the PTX on a test double of the driver, but those which ask
-// for a machine without one.
+// All tests here run the launcher and the PTX on a test double of the driver, except those of a
+// machine without a driver.
 func TestMain(m *testing.M) {
 	if os.Getenv("GORSQRT_TEST_WITHOUT_DRIVER") == "" {
 		if err := double.Load(); err != nil {

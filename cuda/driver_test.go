@@ -248,9 +248,9 @@ func TestDeviceOf(t *testing.T) {
 	wantError(t, err, "CUDA error: CUDA_ERROR_INVALID_VALUE: invalid argument")
 }
 
-// Each call of the driver fails once, in a first call on contiguous items, by way of a temporary,
-// and with a stream beside. That is one clear error; nothing is enqueued, but where the work was
-// before, kept or left behind; the next call works.
+// Each call of the driver fails once: in a first call on contiguous items, in one with a temporary,
+// and in one with a second stream. The call is one clear error, and leaves nothing behind. Nothing
+// is enqueued unless the work was enqueued before the failure. The next call works.
 func TestDriverErrors(t *testing.T) {
 	runtime.LockOSThread() // the double's current context is the thread's
 	defer runtime.UnlockOSThread()

@@ -10,8 +10,8 @@ import (
 	"github.com/gorsqrt/gorsqrt/rsqrt"
 )
 
-// hardFloat64 lists the bits of float64s on which a wrong root or division fails that random ones
-// let pass: tests/hard_cases.py describes them.
+// hardFloat64 lists the bits of float64s that random tests would miss and a wrong root or division
+// fails on: tests/hard_cases.py describes them.
 func hardFloat64(t *testing.T) (bits []uint64) {
 	const one = 0x3ff << 52
 	near := func(exponent uint64, mantissa *big.Int) { // the float64s around a mantissa of 53 bits

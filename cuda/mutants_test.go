@@ -21,8 +21,8 @@ import (
 )
 
 // TestMutants changes one instruction of the PTX at a time, in every way that is listed here, and
-// asks whether a set of calls notices: `make mutants`, some minutes. A change is noticed, or leaves
-// every result as it is for a reason that mutants.txt gives; that file has no reason to spare.
+// runs a set of calls: `make mutants`, some minutes. A change must show in a result, or mutants.txt
+// must say why it can't. Each of its reasons must be needed.
 
 // What an instruction is changed to, by the beginning of its name.
 var swaps = [][2]string{

@@ -1,5 +1,5 @@
-// Package double drives the test double of libcuda.so.1, whose sources are in the folder beside: it
-// builds it, loads it where the tests' driver would be looked for, and calls it.
+// Package double builds, loads and calls the test double of libcuda.so.1, whose sources are in the
+// folder libcuda.
 package double
 
 /*
@@ -15,8 +15,8 @@ static const char *load(const char *path) {
     return library ? NULL : dlerror();
 }
 
-// Whole numbers and pointers only: every function of the driver that is called so has these, and at
-// most seven.
+// Calls with whole numbers and pointers, at most seven: the functions of the driver that tests call
+// have no other arguments.
 static int call(const char *name, uintptr_t *a) {
     int (*f)(uintptr_t, uintptr_t, uintptr_t, uintptr_t, uintptr_t, uintptr_t, uintptr_t) =
         (int (*)(uintptr_t, uintptr_t, uintptr_t, uintptr_t, uintptr_t, uintptr_t, uintptr_t))dlsym(library, name);
@@ -37,8 +37,8 @@ import (
 	"unsafe"
 )
 
-// Load builds the double, where its sources have changed since it was built last, and loads it.
-// From then on who loads libcuda.so.1 gets it.
+// Load builds the double if its sources have changed, and loads it. Whoever loads libcuda.so.1
+// later in this process gets the double.
 func Load() error {
 	_, here, _, _ := runtime.Caller(0)
 	sources := filepath.Join(filepath.Dir(here), "libcuda")
@@ -82,8 +82,8 @@ func build(sources, output string) error {
 	return os.Rename(fresh, output)
 }
 
-// Call calls a function of the double's by its symbol. The arguments are whole numbers and pointers
-// to memory that stays.
+// Call calls a function of the double by its symbol. The arguments are whole numbers and pointers
+// to memory that stays in place.
 func Call(name string, args ...uintptr) int {
 	symbol := C.CString(name)
 	defer C.free(unsafe.Pointer(symbol))
@@ -94,7 +94,7 @@ func Call(name string, args ...uintptr) int {
 	return int(C.call(symbol, &all[0]))
 }
 
-// must ends the test program where the driver refuses what the tests themselves ask of it.
+// must ends the test program if the driver refuses a call of the tests themselves.
 func must(name string, args ...uintptr) {
 	if code := Call(name, args...); code != 0 {
 		panic(fmt.Sprintf("%s answers %d: %s", name, code, Why()))
