@@ -12,10 +12,6 @@ GO := $(PY) python/build.py
 C := $(wildcard cgo/*.[ch] python/binding/*.[ch] cuda/*.[ch] cuda/*.cu cuda/include/*.h tests/cuda/*/*.[ch] bench/*.c)
 PACKAGES := ./cgo ./rsqrt ./cuda
 
-# The tiers that the tests must have run here, from the kernel's list of what the processor has.
-has = $(if $(shell grep -m1 -ow $(1) /proc/cpuinfo),$(2))
-export GORSQRT_REQUIRE_TIERS := scalar $(call has,avx2,avx2) $(call has,avx512vl,avx512) $(call has,asimd,neon)
-
 # The oldest torch that is supported, in an environment of its own with the same test tools; it has
 # wheels for these CPythons.
 OLDEST_TORCH := 2.6.0
@@ -118,7 +114,7 @@ clang: tools ## the tests of bits, Go's and Python's and every float32, with a b
 # By clang with NEON_CC='clang-19 --target=aarch64-linux-gnu'.
 NEON_CC ?= aarch64-linux-gnu-gcc
 neon: tools ## the Go tests for aarch64, cross-compiled and run under qemu
-	GOARCH=arm64 CC='$(NEON_CC)' GORSQRT_REQUIRE_TIERS='scalar neon' \
+	GOARCH=arm64 CC='$(NEON_CC)' GORSQRT_REQUIRE_TIERS=neon \
 		$(GO) test -exec 'qemu-aarch64 -L /usr/aarch64-linux-gnu' ./cgo ./rsqrt
 
 bench: develop ## everything side by side with torch, numpy and the rest: CSVs, plots, tables; some minutes (BENCH=--quick: one)

@@ -112,6 +112,10 @@ def aligned(n, dtype):
     return memory[start : start + n * dtype.itemsize].view(dtype)
 
 
+# What a C file that calls the kernels is compiled with.
+KERNELS = [str(path) for path in sorted(Path(__file__).parent.parent.glob("cgo/*.c"))]
+
+
 @functools.cache
 def compiled(name, *flags):
     """A C file of this folder as a library; None where there is no compiler."""
@@ -120,7 +124,7 @@ def compiled(name, *flags):
         compiler = shlex.split(os.environ.get("CC") or "cc")
         try:
             command = [*compiler, "-std=gnu11", "-O3", "-shared", "-fPIC", "-pthread", "-Wno-unknown-pragmas", *flags, source]
-            subprocess.run([*command, "-Wl,-z,defs", "-o", library], check=True)
+            subprocess.run([*command, "-lm", "-Wl,-z,defs", "-o", library], check=True)
         except OSError:
             return None
         return ctypes.CDLL(library)

@@ -98,9 +98,9 @@ def rows(quick):
 def rows_of_moves(rounds):
     """The layouts' moves without arithmetic."""
     import numpy as np
-    from contenders import aligned, compiled
+    from contenders import KERNELS, aligned, compiled
 
-    moves = compiled("moves.c")
+    moves = compiled("moves.c", *KERNELS)
     copy, read, fill = moves.transposing_copy_avx512, moves.reading_lines, moves.filling_avx512
     copy.argtypes, copy.restype = (ctypes.c_void_p, ctypes.c_void_p, ctypes.c_long, ctypes.c_int), None
     read.argtypes = (ctypes.c_void_p, ctypes.c_long, ctypes.c_long)

@@ -1,20 +1,23 @@
 /* Moves of items that lie apart, without arithmetic. For x86-64 with AVX-512. */
 #ifdef __x86_64__
-#include "../cgo/move.c"
+#include "../cgo/kernels.h"
 
-#include <stdlib.h>
+#include <immintrin.h>
+#include <string.h>
+
+#define AVX512 __attribute__((target("avx512f")))
 
 enum { ROWS = 64, COLUMNS = 128 }; /* of a block: the fastest of all from 16 to 256 and from 32 to 1024 */
 
 /* to[r][c] = from[c][r] of n·n float32, n a multiple of 128: each block is turned on its way into a
  * tile, and its rows are copied, past the caches where those would not hold both sides; the next
  * block's lines are asked for meanwhile. */
-TARGET_avx512 void transposing_copy_avx512(char *to, const char *from, long n, int streaming) {
+AVX512 void transposing_copy_avx512(char *to, const char *from, long n, int streaming) {
     _Alignas(64) static _Thread_local char block[ROWS * COLUMNS * 4];
     for (long c = 0; c < n; c += COLUMNS) {
         for (long r = 0; r < n; r += ROWS) {
             const char *const next = from + (c * n + r + ROWS) * 4;
-            transposed_avx512(block, COLUMNS * 4, from + (c * n + r) * 4, n * 4, ROWS, COLUMNS, 4);
+            gorsqrt_avx512.mover->transposed(block, COLUMNS * 4, from + (c * n + r) * 4, n * 4, ROWS, COLUMNS, 4);
             for (long k = 0; k < ROWS; k++) {
                 char *const out = to + ((r + k) * n + c) * 4;
                 for (long i = 0; i < COLUMNS * 4; i += 64) {
@@ -47,7 +50,7 @@ int reading_lines(const char *from, long n, long apart) {
 }
 
 /* n bytes, a multiple of 64, are written. */
-TARGET_avx512 void filling_avx512(char *to, long n) {
+AVX512 void filling_avx512(char *to, long n) {
     __m512i x = _mm512_set1_epi32(1);
     for (long i = 0; i < n; i += 64) {
         __asm__("" : "+v"(x)); /* else this is a call of memset */

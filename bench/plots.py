@@ -4,6 +4,7 @@ Speeds by size are lines over logarithmic axes, with the 20th to 80th percentile
 at zero; bars of ratios on a logarithmic axis begin at 1.
 """
 
+import itertools
 import textwrap
 
 import matplotlib as mpl
@@ -13,12 +14,16 @@ mpl.rcParams.update({"svg.hashsalt": "gorsqrt", "font.size": 9, "axes.grid": Tru
 
 from matplotlib import pyplot as plt  # noqa: E402  (after the backend is chosen)
 
-# One colour a provider, in every plot; ours by tier in one hue.
+# Ours by tier, the best first, in one hue.
+TIER_STYLES = (
+    {"color": "#08519c", "marker": "o", "linewidth": 2},
+    {"color": "#4292c6", "marker": "s"},
+    {"color": "#9ecae1", "marker": "^"},
+    {"color": "#c6dbef", "marker": "d"},
+)
+
+# One colour a provider, in every plot.
 STYLES = {
-    "gorsqrt avx512": {"color": "#08519c", "marker": "o", "linewidth": 2},
-    "gorsqrt neon": {"color": "#08519c", "marker": "o", "linewidth": 2},
-    "gorsqrt avx2": {"color": "#4292c6", "marker": "s"},
-    "gorsqrt scalar": {"color": "#9ecae1", "marker": "^"},
     "gorsqrt": {"color": "#08519c", "marker": "o", "linewidth": 2},
     "gorsqrt, array.array": {"color": "#4292c6", "marker": "s"},
     "gorsqrt, memoryview": {"color": "#9ecae1", "marker": "^"},
@@ -39,15 +44,21 @@ def name(row):
     return f"{row['provider']} {row.get('tier', '')}".strip()
 
 
+def styles(rows):
+    """The providers' in these rows, ours by tier before the others."""
+    names = dict.fromkeys(name(row) for row in rows)
+    tiers = [who for who in names if who.startswith("gorsqrt ")]
+    return dict(zip(tiers, itertools.cycle(TIER_STYLES))) | {who: style for who, style in STYLES.items() if who in names}
+
+
 def by_size(axes, rows, value):
-    """A line a provider, in the order of STYLES; value is the column."""
-    names = {name(row) for row in rows}
-    for who in (who for who in STYLES if who in names):
+    """A line a provider; value is the column."""
+    for who, style in styles(rows).items():
         mine = sorted((row for row in rows if name(row) == who), key=lambda row: int(row["n"]))
         sizes = [int(row["n"]) for row in mine]
         low, middle, high = ([float(row[value + end]) for row in mine] for end in ("_p20", "", "_p80"))
-        axes.plot(sizes, middle, label=who, markersize=4, **STYLES[who])
-        axes.fill_between(sizes, low, high, color=STYLES[who]["color"], alpha=0.15, linewidth=0)
+        axes.plot(sizes, middle, label=who, markersize=4, **style)
+        axes.fill_between(sizes, low, high, color=style["color"], alpha=0.15, linewidth=0)
     powers(axes, rows)
     axes.set_yscale("log")
     axes.yaxis.set_major_locator(mpl.ticker.LogLocator(subs=(1, 2, 5)))
@@ -86,7 +97,7 @@ def labels_of(all_axes):
     for axes in all_axes:
         for handle, label in zip(*axes.get_legend_handles_labels(), strict=True):
             found.setdefault(label, handle)
-    ordered = sorted(found, key=list(STYLES).index)
+    ordered = sorted(found, key=lambda who: list(STYLES).index(who) if who in STYLES else -1)  # our tiers come first
     return [found[label] for label in ordered], ordered
 
 

@@ -20,7 +20,6 @@ from throughput import L1, L2, L3, MEMORY, PREDICTED
 HERE = Path(__file__).resolve().parent
 PAGES = (HERE.parent / "README.md", HERE / "README.md")
 FORMS = ("in place", "out=", "fresh")
-TIERS = ("avx512", "neon", "avx2", "scalar")  # the best first
 BEST = ""  # in a table of targets: the machine's best
 SIZE_NAMES = {L1: "L1", L2: "L2", L3: "L3", MEMORY: "memory"}
 
@@ -76,8 +75,7 @@ class Results:
         for row in self.layouts:
             row.setdefault("dtype", "float32")  # as in results from before there were others
         self.xeon = Results(folder / other, None) if other else None
-        tiers = {row["tier"] for row in self.throughput}
-        self.tiers = [tier for tier in TIERS if tier in tiers]
+        self.tiers = list(dict.fromkeys(row["tier"] for row in self.throughput if row["tier"]))  # the best first
 
     def speed(self, rows, **about):
         """Items a nanosecond of the row that is about this; nan where there is none."""

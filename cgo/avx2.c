@@ -17,14 +17,15 @@
 #ifdef __x86_64__
 #include "kernels.h"
 
+#include "cast.h"
 #include "mode.h"
+#include "move.h"
 
 #include <string.h>
 
 #pragma STDC FP_CONTRACT OFF
 
 #define AVX2 __attribute__((target("avx2,fma,f16c")))
-#define INLINE static inline __attribute__((always_inline))
 
 enum {
     F32_BLOCK = 6,   /* vectors that are computed together, step by step: more outgrow the registers */
@@ -165,17 +166,17 @@ AVX2 INLINE void rsqrt_f32_items(float *y, const float *x, size_t n, bool stream
     }
 }
 
-AVX2 void rsqrt_f32_avx2(void *dst, const void *src, size_t n) {
+AVX2 static void rsqrt_f32_avx2(void *dst, const void *src, size_t n) {
     if (mode_is_foreign()) {
-        run_in_default_mode(rsqrt_f32_avx2, dst, src, n);
+        gorsqrt_run_in_default_mode(rsqrt_f32_avx2, dst, src, n);
         return;
     }
     rsqrt_f32_items(dst, src, n, false);
 }
 
-AVX2 void rsqrt_f32_avx2_streaming(void *dst, const void *src, size_t n) {
+AVX2 static void rsqrt_f32_avx2_streaming(void *dst, const void *src, size_t n) {
     if (mode_is_foreign()) {
-        run_in_default_mode(rsqrt_f32_avx2_streaming, dst, src, n);
+        gorsqrt_run_in_default_mode(rsqrt_f32_avx2_streaming, dst, src, n);
         return;
     }
     size_t const head = items_to_line(dst, sizeof(float), n);
@@ -269,8 +270,8 @@ AVX2 INLINE int64_t rsqrt_f32_short_rows(char *dst, int64_t dst_row, const char 
     return r;
 }
 
-AVX2 void rsqrt_f32_avx2_rows(void *dst, int64_t dst_row, const void *src, int64_t src_row, int64_t src_item, int64_t rows,
-                              int64_t k) {
+AVX2 static void rsqrt_f32_avx2_rows(void *dst, int64_t dst_row, const void *src, int64_t src_row, int64_t src_item,
+                                     int64_t rows, int64_t k) {
     int64_t r = 0;
     if (src_item == 4 && k >= F32S) {
         switch ((k + F32S - 1) / F32S) {
@@ -373,17 +374,17 @@ AVX2 INLINE void rsqrt_f64_items(double *y, const double *x, size_t n, bool stre
     }
 }
 
-AVX2 void rsqrt_f64_avx2(void *dst, const void *src, size_t n) {
+AVX2 static void rsqrt_f64_avx2(void *dst, const void *src, size_t n) {
     if (mode_is_foreign()) {
-        run_in_default_mode(rsqrt_f64_avx2, dst, src, n);
+        gorsqrt_run_in_default_mode(rsqrt_f64_avx2, dst, src, n);
         return;
     }
     rsqrt_f64_items(dst, src, n, false);
 }
 
-AVX2 void rsqrt_f64_avx2_streaming(void *dst, const void *src, size_t n) {
+AVX2 static void rsqrt_f64_avx2_streaming(void *dst, const void *src, size_t n) {
     if (mode_is_foreign()) {
-        run_in_default_mode(rsqrt_f64_avx2_streaming, dst, src, n);
+        gorsqrt_run_in_default_mode(rsqrt_f64_avx2_streaming, dst, src, n);
         return;
     }
     size_t const head = items_to_line(dst, sizeof(double), n);
@@ -424,8 +425,8 @@ AVX2 INLINE void rsqrt_f64_near(double *y, const char *x, int64_t item, size_t n
     rsqrt_f64_far(y + i, x + (int64_t)i * item, item, n - i);
 }
 
-AVX2 void rsqrt_f64_avx2_rows(void *dst, int64_t dst_row, const void *src, int64_t src_row, int64_t src_item, int64_t rows,
-                              int64_t k) {
+AVX2 static void rsqrt_f64_avx2_rows(void *dst, int64_t dst_row, const void *src, int64_t src_row, int64_t src_item,
+                                     int64_t rows, int64_t k) {
     for (int64_t r = 0; r < rows; r++) {
         double *const y = (double *)((char *)dst + r * dst_row);
         const char *const x = (const char *)src + r * src_row;
@@ -465,9 +466,9 @@ AVX2 INLINE __m128i rsqrt_any_f16x8(__m128i x_u16x8) {
     return _mm256_cvtps_ph(rsqrt_normal_f32x8(_mm256_cvtph_ps(x_u16x8)), _MM_FROUND_TO_NEAREST_INT);
 }
 
-AVX2 void rsqrt_f16_avx2(void *dst, const void *src, size_t n) {
+AVX2 static void rsqrt_f16_avx2(void *dst, const void *src, size_t n) {
     if (mode_is_foreign()) {
-        run_in_default_mode(rsqrt_f16_avx2, dst, src, n);
+        gorsqrt_run_in_default_mode(rsqrt_f16_avx2, dst, src, n);
         return;
     }
     const uint16_t *x = src;
@@ -523,9 +524,9 @@ AVX2 INLINE __m256i rsqrt_any_bf16x16(__m256i x_u16x16) {
     return bf16s_from(rsqrt_any_f32x8(even_bf16s(x_u16x16)), rsqrt_any_f32x8(odd_bf16s(x_u16x16)));
 }
 
-AVX2 void rsqrt_bf16_avx2(void *dst, const void *src, size_t n) {
+AVX2 static void rsqrt_bf16_avx2(void *dst, const void *src, size_t n) {
     if (mode_is_foreign()) {
-        run_in_default_mode(rsqrt_bf16_avx2, dst, src, n);
+        gorsqrt_run_in_default_mode(rsqrt_bf16_avx2, dst, src, n);
         return;
     }
     const uint16_t *x = src;
@@ -612,9 +613,9 @@ AVX2 INLINE __m256 last_c64s(parts_f32 z) {
     return _mm256_unpackhi_ps((__m256)z.re, (__m256)z.im);
 }
 
-AVX2 void rsqrt_c64_avx2(void *dst, const void *src, size_t n) {
+AVX2 static void rsqrt_c64_avx2(void *dst, const void *src, size_t n) {
     if (mode_is_foreign()) {
-        run_in_default_mode(rsqrt_c64_avx2, dst, src, n);
+        gorsqrt_run_in_default_mode(rsqrt_c64_avx2, dst, src, n);
         return;
     }
     const float *x = src;
@@ -666,9 +667,9 @@ AVX2 INLINE __m256d last_c128s(parts_f64 z) {
     return _mm256_unpackhi_pd((__m256d)z.re, (__m256d)z.im);
 }
 
-AVX2 void rsqrt_c128_avx2(void *dst, const void *src, size_t n) {
+AVX2 static void rsqrt_c128_avx2(void *dst, const void *src, size_t n) {
     if (mode_is_foreign()) {
-        run_in_default_mode(rsqrt_c128_avx2, dst, src, n);
+        gorsqrt_run_in_default_mode(rsqrt_c128_avx2, dst, src, n);
         return;
     }
     const double *x = src;
@@ -705,4 +706,73 @@ AVX2 void rsqrt_c128_avx2(void *dst, const void *src, size_t n) {
         }
     }
 }
+
+/* Columns 0 and 4, or 0 and 2: a lane apart. */
+AVX2 INLINE __m256 lanes_2(const char *from, int64_t apart) {
+    __m256 const first = _mm256_castps128_ps256(_mm_loadu_ps((const float *)from));
+    return _mm256_insertf128_ps(first, _mm_loadu_ps((const float *)(from + apart)), 1);
+}
+
+AVX2 INLINE void square_u32x8(char *to, int64_t to_row, const char *from, int64_t from_column) {
+    __m256 const a = lanes_2(from, 4 * from_column), b = lanes_2(from + from_column, 4 * from_column);
+    __m256 const c = lanes_2(from + 2 * from_column, 4 * from_column), d = lanes_2(from + 3 * from_column, 4 * from_column);
+    __m256d const ab_low = _mm256_castps_pd(_mm256_unpacklo_ps(a, b)), ab_high = _mm256_castps_pd(_mm256_unpackhi_ps(a, b));
+    __m256d const cd_low = _mm256_castps_pd(_mm256_unpacklo_ps(c, d)), cd_high = _mm256_castps_pd(_mm256_unpackhi_ps(c, d));
+    _mm256_storeu_pd((double *)to, _mm256_unpacklo_pd(ab_low, cd_low));
+    _mm256_storeu_pd((double *)(to + to_row), _mm256_unpackhi_pd(ab_low, cd_low));
+    _mm256_storeu_pd((double *)(to + 2 * to_row), _mm256_unpacklo_pd(ab_high, cd_high));
+    _mm256_storeu_pd((double *)(to + 3 * to_row), _mm256_unpackhi_pd(ab_high, cd_high));
+}
+
+AVX2 INLINE void square_u64x4(char *to, int64_t to_row, const char *from, int64_t from_column) {
+    __m256d const a = _mm256_castps_pd(lanes_2(from, 2 * from_column));
+    __m256d const b = _mm256_castps_pd(lanes_2(from + from_column, 2 * from_column));
+    _mm256_storeu_pd((double *)to, _mm256_unpacklo_pd(a, b));
+    _mm256_storeu_pd((double *)(to + to_row), _mm256_unpackhi_pd(a, b));
+}
+
+MOVER(avx2, 32, square_u32x8, 4, square_u64x4)
+
+CASTS(avx2)
+CAST(tail, f16, f32, uint16_t, float, f16_to_f32(x))
+CAST(tail, f32, f16, float, uint16_t, f16_from_f32(x))
+
+AVX2 static void cast_f16_f32_avx2(void *restrict dst, const void *restrict src, size_t n) {
+    size_t i = 0;
+    for (; i + 8 <= n; i += 8) {
+        __m128i const x_u16x8 = _mm_loadu_si128((const __m128i *)((const uint16_t *)src + i));
+        _mm256_storeu_ps((float *)dst + i, _mm256_cvtph_ps(x_u16x8));
+    }
+    cast_f16_f32_tail((float *)dst + i, (const uint16_t *)src + i, n - i);
+}
+
+AVX2 static void cast_f32_f16_avx2(void *restrict dst, const void *restrict src, size_t n) {
+    size_t i = 0;
+    for (; i + 8 <= n; i += 8) {
+        __m256 const x_f32x8 = _mm256_loadu_ps((const float *)src + i);
+        _mm_storeu_si128((__m128i *)((uint16_t *)dst + i), _mm256_cvtps_ph(x_f32x8, _MM_FROUND_TO_NEAREST_INT));
+    }
+    cast_f32_f16_tail((uint16_t *)dst + i, (const float *)src + i, n - i);
+}
+
+const gorsqrt_tier gorsqrt_avx2 = {
+    .name = "avx2",
+    .needs = "avx2 fma f16c",
+    .of =
+        {
+            [GORSQRT_F16] = {.plain = rsqrt_f16_avx2},
+            [GORSQRT_BF16] = {.plain = rsqrt_bf16_avx2},
+            [GORSQRT_F32] = {.plain = rsqrt_f32_avx2, .streaming = rsqrt_f32_avx2_streaming, .rows = rsqrt_f32_avx2_rows},
+            [GORSQRT_F64] = {.plain = rsqrt_f64_avx2, .streaming = rsqrt_f64_avx2_streaming, .rows = rsqrt_f64_avx2_rows},
+            [GORSQRT_C64] = {.plain = rsqrt_c64_avx2},
+            [GORSQRT_C128] = {.plain = rsqrt_c128_avx2},
+        },
+    .casts =
+        {
+            CASTS_OF(avx2),
+            [GORSQRT_F16][GORSQRT_F32] = cast_f16_f32_avx2,
+            [GORSQRT_F32][GORSQRT_F16] = cast_f32_f16_avx2,
+        },
+    .mover = &(const gorsqrt_mover){rows_avx2, transposed_avx2},
+};
 #endif

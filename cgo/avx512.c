@@ -22,14 +22,15 @@
 #ifdef __x86_64__
 #include "kernels.h"
 
+#include "cast.h"
 #include "mode.h"
+#include "move.h"
 
 #include <string.h>
 
 #pragma STDC FP_CONTRACT OFF
 
 #define AVX512 __attribute__((target("avx512f,avx512bw,avx512vl,avx512dq,prfchw")))
-#define INLINE static inline __attribute__((always_inline))
 
 /* Vectors that are computed together, step by step, and how many of them by the divider: it and the multipliers then take nearly the
  * same time, 64 cycles beside 61 in f32 and 75 beside 77 in f64 on Zen 4, where the multipliers also lose some to integers. Intel's
@@ -258,17 +259,17 @@ AVX512 INLINE void rsqrt_f32_items(float *y, const void *x, size_t n, enum sourc
     rsqrt_f32_rest(y + i, rest, n - i);
 }
 
-AVX512 void rsqrt_f32_avx512(void *dst, const void *src, size_t n) {
+AVX512 static void rsqrt_f32_avx512(void *dst, const void *src, size_t n) {
     if (mode_is_foreign()) {
-        run_in_default_mode(rsqrt_f32_avx512, dst, src, n);
+        gorsqrt_run_in_default_mode(rsqrt_f32_avx512, dst, src, n);
         return;
     }
     rsqrt_f32_items(dst, src, n, FROM_F32, false);
 }
 
-AVX512 void rsqrt_f32_avx512_streaming(void *dst, const void *src, size_t n) {
+AVX512 static void rsqrt_f32_avx512_streaming(void *dst, const void *src, size_t n) {
     if (mode_is_foreign()) {
-        run_in_default_mode(rsqrt_f32_avx512_streaming, dst, src, n);
+        gorsqrt_run_in_default_mode(rsqrt_f32_avx512_streaming, dst, src, n);
         return;
     }
     size_t const head = items_to_line(dst, sizeof(float), n);
@@ -393,8 +394,8 @@ AVX512 INLINE int64_t rsqrt_f32_short_rows(char *dst, int64_t dst_row, const cha
     return r;
 }
 
-AVX512 void rsqrt_f32_avx512_rows(void *dst, int64_t dst_row, const void *src, int64_t src_row, int64_t src_item, int64_t rows,
-                                  int64_t k) {
+AVX512 static void rsqrt_f32_avx512_rows(void *dst, int64_t dst_row, const void *src, int64_t src_row, int64_t src_item,
+                                         int64_t rows, int64_t k) {
     /* Rows in place that all fall into the same sets of the first cache: the next rows' lines would drive out those that a block is
      * about to write. One by one there are fewer on their way. But Intel's loads wait for earlier stores a multiple of 4096 bytes away,
      * and the sets of its first cache hold 12 lines, not 8. */
@@ -435,8 +436,8 @@ AVX512 INLINE void put_f32x16(char *y, int64_t item, __m512 y_f32x16) {
 }
 
 /* By the divider: its 16 cycles for a vector are those that its stores take. */
-AVX512 void rsqrt_f32_avx512_places(void *dst, int64_t dst_row, int64_t dst_item, const void *src, int64_t src_row,
-                                    int64_t src_item, int64_t rows, int64_t k) {
+AVX512 static void rsqrt_f32_avx512_places(void *dst, int64_t dst_row, int64_t dst_item, const void *src, int64_t src_row,
+                                           int64_t src_item, int64_t rows, int64_t k) {
     for (int64_t r = 0; r < rows; r++) {
         char *y = (char *)dst + r * dst_row;
         const char *x = (const char *)src + r * src_row;
@@ -452,17 +453,17 @@ AVX512 void rsqrt_f32_avx512_places(void *dst, int64_t dst_row, int64_t dst_item
     }
 }
 
-AVX512 void rsqrt_i32_f32_avx512(void *dst, const void *src, size_t n) {
+AVX512 static void rsqrt_i32_f32_avx512(void *dst, const void *src, size_t n) {
     if (mode_is_foreign()) {
-        run_in_default_mode(rsqrt_i32_f32_avx512, dst, src, n);
+        gorsqrt_run_in_default_mode(rsqrt_i32_f32_avx512, dst, src, n);
         return;
     }
     rsqrt_f32_items(dst, src, n, FROM_I32, false);
 }
 
-AVX512 void rsqrt_i64_f32_avx512(void *dst, const void *src, size_t n) {
+AVX512 static void rsqrt_i64_f32_avx512(void *dst, const void *src, size_t n) {
     if (mode_is_foreign()) {
-        run_in_default_mode(rsqrt_i64_f32_avx512, dst, src, n);
+        gorsqrt_run_in_default_mode(rsqrt_i64_f32_avx512, dst, src, n);
         return;
     }
     rsqrt_f32_items(dst, src, n, FROM_I64, false);
@@ -594,17 +595,17 @@ AVX512 INLINE void rsqrt_f64_items(double *y, const double *x, size_t n, bool st
     rsqrt_f64_rest(y + i, x + i, n - i);
 }
 
-AVX512 void rsqrt_f64_avx512(void *dst, const void *src, size_t n) {
+AVX512 static void rsqrt_f64_avx512(void *dst, const void *src, size_t n) {
     if (mode_is_foreign()) {
-        run_in_default_mode(rsqrt_f64_avx512, dst, src, n);
+        gorsqrt_run_in_default_mode(rsqrt_f64_avx512, dst, src, n);
         return;
     }
     rsqrt_f64_items(dst, src, n, false);
 }
 
-AVX512 void rsqrt_f64_avx512_streaming(void *dst, const void *src, size_t n) {
+AVX512 static void rsqrt_f64_avx512_streaming(void *dst, const void *src, size_t n) {
     if (mode_is_foreign()) {
-        run_in_default_mode(rsqrt_f64_avx512_streaming, dst, src, n);
+        gorsqrt_run_in_default_mode(rsqrt_f64_avx512_streaming, dst, src, n);
         return;
     }
     size_t const head = items_to_line(dst, sizeof(double), n);
@@ -650,8 +651,8 @@ AVX512 INLINE void rsqrt_f64_near(double *y, const char *x, int64_t item, size_t
     rsqrt_f64_far(y + i, x + (int64_t)i * item, item, n - i);
 }
 
-AVX512 void rsqrt_f64_avx512_rows(void *dst, int64_t dst_row, const void *src, int64_t src_row, int64_t src_item, int64_t rows,
-                                  int64_t k) {
+AVX512 static void rsqrt_f64_avx512_rows(void *dst, int64_t dst_row, const void *src, int64_t src_row, int64_t src_item,
+                                         int64_t rows, int64_t k) {
     for (int64_t r = 0; r < rows; r++) {
         double *const y = (double *)((char *)dst + r * dst_row);
         const char *const x = (const char *)src + r * src_row;
@@ -691,9 +692,9 @@ AVX512 INLINE void rsqrt_f16_items(uint16_t *y, const uint16_t *x, size_t n) {
     }
 }
 
-AVX512 void rsqrt_f16_avx512(void *dst, const void *src, size_t n) {
+AVX512 static void rsqrt_f16_avx512(void *dst, const void *src, size_t n) {
     if (mode_is_foreign()) {
-        run_in_default_mode(rsqrt_f16_avx512, dst, src, n);
+        gorsqrt_run_in_default_mode(rsqrt_f16_avx512, dst, src, n);
         return;
     }
     rsqrt_f16_items(dst, src, n);
@@ -729,9 +730,9 @@ AVX512 INLINE void rsqrt_bf16_items(uint16_t *y, const uint16_t *x, size_t n) {
     }
 }
 
-AVX512 void rsqrt_bf16_avx512(void *dst, const void *src, size_t n) {
+AVX512 static void rsqrt_bf16_avx512(void *dst, const void *src, size_t n) {
     if (mode_is_foreign()) {
-        run_in_default_mode(rsqrt_bf16_avx512, dst, src, n);
+        gorsqrt_run_in_default_mode(rsqrt_bf16_avx512, dst, src, n);
         return;
     }
     rsqrt_bf16_items(dst, src, n);
@@ -860,17 +861,17 @@ AVX512_VBMI INLINE void rsqrt_half_items(uint16_t *y, const uint16_t *x, size_t 
     }
 }
 
-AVX512_VBMI void rsqrt_f16_avx512vbmi(void *dst, const void *src, size_t n) {
+AVX512_VBMI static void rsqrt_f16_avx512vbmi(void *dst, const void *src, size_t n) {
     if (mode_is_foreign()) {
-        run_in_default_mode(rsqrt_f16_avx512vbmi, dst, src, n);
+        gorsqrt_run_in_default_mode(rsqrt_f16_avx512vbmi, dst, src, n);
         return;
     }
     rsqrt_half_items(dst, src, n, F16);
 }
 
-AVX512_VBMI void rsqrt_bf16_avx512vbmi(void *dst, const void *src, size_t n) {
+AVX512_VBMI static void rsqrt_bf16_avx512vbmi(void *dst, const void *src, size_t n) {
     if (mode_is_foreign()) {
-        run_in_default_mode(rsqrt_bf16_avx512vbmi, dst, src, n);
+        gorsqrt_run_in_default_mode(rsqrt_bf16_avx512vbmi, dst, src, n);
         return;
     }
     rsqrt_half_items(dst, src, n, BF16);
@@ -944,9 +945,9 @@ AVX512 INLINE void store_c64s(float *y, const parts_f32 *z) {
     }
 }
 
-AVX512 void rsqrt_c64_avx512(void *dst, const void *src, size_t n) {
+AVX512 static void rsqrt_c64_avx512(void *dst, const void *src, size_t n) {
     if (mode_is_foreign()) {
-        run_in_default_mode(rsqrt_c64_avx512, dst, src, n);
+        gorsqrt_run_in_default_mode(rsqrt_c64_avx512, dst, src, n);
         return;
     }
     const float *x = src;
@@ -1017,9 +1018,9 @@ AVX512 INLINE void store_c128s(double *y, const parts_f64 *z) {
     }
 }
 
-AVX512 void rsqrt_c128_avx512(void *dst, const void *src, size_t n) {
+AVX512 static void rsqrt_c128_avx512(void *dst, const void *src, size_t n) {
     if (mode_is_foreign()) {
-        run_in_default_mode(rsqrt_c128_avx512, dst, src, n);
+        gorsqrt_run_in_default_mode(rsqrt_c128_avx512, dst, src, n);
         return;
     }
     const double *x = src;
@@ -1063,4 +1064,126 @@ AVX512 void rsqrt_c128_avx512(void *dst, const void *src, size_t n) {
         }
     }
 }
+
+AVX512 INLINE __m512 lanes_4(const char *from, int64_t apart) {
+    __m256 const low = _mm256_insertf128_ps(_mm256_castps128_ps256(_mm_loadu_ps((const float *)from)),
+                                            _mm_loadu_ps((const float *)(from + apart)), 1);
+    __m256 const high = _mm256_insertf128_ps(_mm256_castps128_ps256(_mm_loadu_ps((const float *)(from + 2 * apart))),
+                                             _mm_loadu_ps((const float *)(from + 3 * apart)), 1);
+    return _mm512_insertf32x8(_mm512_castps256_ps512(low), high, 1);
+}
+
+AVX512 INLINE __m512 unpack_low(__m512 a, __m512 b) {
+    return _mm512_castpd_ps(_mm512_unpacklo_pd(_mm512_castps_pd(a), _mm512_castps_pd(b)));
+}
+
+AVX512 INLINE __m512 unpack_high(__m512 a, __m512 b) {
+    return _mm512_castpd_ps(_mm512_unpackhi_pd(_mm512_castps_pd(a), _mm512_castps_pd(b)));
+}
+
+/* 16 rows of 16 columns, every column's line loaded at once: of 16 lines that are a power of two apart the first cache holds 8. */
+AVX512 INLINE void square_u32x16(char *to, int64_t to_row, const char *from, int64_t from_column) {
+    __m512 a[16], b[16];
+    for (int i = 0; i < 16; i++) a[i] = _mm512_loadu_ps(from + i * from_column);
+    for (int i = 0; i < 16; i += 2) {
+        b[i] = _mm512_unpacklo_ps(a[i], a[i + 1]);
+        b[i + 1] = _mm512_unpackhi_ps(a[i], a[i + 1]);
+    }
+    for (int i = 0; i < 16; i += 4) {
+        a[i] = unpack_low(b[i], b[i + 2]);
+        a[i + 1] = unpack_high(b[i], b[i + 2]);
+        a[i + 2] = unpack_low(b[i + 1], b[i + 3]);
+        a[i + 3] = unpack_high(b[i + 1], b[i + 3]);
+    }
+    /* a[4·i + j], lane k: row 4·k + j, columns 4·i on. */
+    for (int j = 0; j < 4; j++) {
+        for (int half = 0; half < 2; half++) {
+            b[8 * half + j] = _mm512_shuffle_f32x4(a[8 * half + j], a[8 * half + 4 + j], 0x88);
+            b[8 * half + 4 + j] = _mm512_shuffle_f32x4(a[8 * half + j], a[8 * half + 4 + j], 0xdd);
+        }
+        _mm512_storeu_ps(to + j * to_row, _mm512_shuffle_f32x4(b[j], b[8 + j], 0x88));
+        _mm512_storeu_ps(to + (4 + j) * to_row, _mm512_shuffle_f32x4(b[4 + j], b[12 + j], 0x88));
+        _mm512_storeu_ps(to + (8 + j) * to_row, _mm512_shuffle_f32x4(b[j], b[8 + j], 0xdd));
+        _mm512_storeu_ps(to + (12 + j) * to_row, _mm512_shuffle_f32x4(b[4 + j], b[12 + j], 0xdd));
+    }
+}
+
+AVX512 INLINE void square_u64x8(char *to, int64_t to_row, const char *from, int64_t from_column) {
+    __m512d const a = _mm512_castps_pd(lanes_4(from, 2 * from_column));
+    __m512d const b = _mm512_castps_pd(lanes_4(from + from_column, 2 * from_column));
+    _mm512_storeu_pd(to, _mm512_unpacklo_pd(a, b));
+    _mm512_storeu_pd(to + to_row, _mm512_unpackhi_pd(a, b));
+}
+
+MOVER(avx512, 64, square_u32x16, 16, square_u64x8)
+
+/* Items that follow each other, to every second place, half a line of them at most: by one masked store, which leaves the places between
+ * alone. It takes two cycles, where each item's own store takes one. */
+AVX512 INLINE void spread_line(char *to, const char *from, int64_t items, int64_t size) {
+    uint32_t const all = UINT32_MAX;
+    if (size == 2) {
+        __m256i const x_u16x16 = _mm256_maskz_loadu_epi16((__mmask16)(all >> (32 - items)), from);
+        _mm512_mask_storeu_epi16(to, 0x55555555 & all >> (32 - 2 * items), _mm512_cvtepu16_epi32(x_u16x16));
+    } else {
+        __m512i const twice_u32x16 = _mm512_setr_epi32(0, 0, 1, 1, 2, 2, 3, 3, 4, 4, 5, 5, 6, 6, 7, 7);
+        __m256i const x_u32x8 = _mm256_maskz_loadu_epi32((__mmask8)(all >> (32 - items)), from);
+        __m512i const y_u32x16 = _mm512_permutexvar_epi32(twice_u32x16, _mm512_castsi256_si512(x_u32x8));
+        _mm512_mask_storeu_epi32(to, (__mmask16)(0x5555 & all >> (32 - 2 * items)), y_u32x16);
+    }
+}
+
+/* The first store of a row ends with a line, so that the next take whole ones if items are aligned. */
+AVX512 INLINE void spread_rows(char *to, int64_t to_row, const char *from, int64_t from_row, int64_t rows, int64_t k,
+                               int64_t size) {
+    int64_t const line = LINE / 2 / size;
+    for (int64_t r = 0; r < rows; r++, to += to_row, from += from_row) {
+        int64_t const head = line - (int64_t)((uintptr_t)to % LINE) / (2 * size);
+        int64_t i = head < k ? head : k;
+        spread_line(to, from, i, size);
+        for (; i + line <= k; i += line) spread_line(to + 2 * size * i, from + size * i, line, size);
+        if (i < k) spread_line(to + 2 * size * i, from + size * i, k - i, size);
+    }
+}
+
+AVX512 static void rows_or_spread(char *to, int64_t to_row, int64_t to_item, const char *from, int64_t from_row,
+                                  int64_t from_item, int64_t rows, int64_t k, int64_t size) {
+    if (size == 2 && from_item == 2 && to_item == 4) {
+        spread_rows(to, to_row, from, from_row, rows, k, 2);
+    } else if (size == 4 && from_item == 4 && to_item == 8) {
+        spread_rows(to, to_row, from, from_row, rows, k, 4);
+    } else {
+        rows_avx512(to, to_row, to_item, from, from_row, from_item, rows, k, size);
+    }
+}
+
+CASTS(avx512)
+
+const gorsqrt_tier gorsqrt_avx512 = {
+    .name = "avx512",
+    .needs = "avx512f avx512bw avx512dq avx512vl",
+    .below = &gorsqrt_avx2,
+    .of =
+        {
+            [GORSQRT_F16] = {.plain = rsqrt_f16_avx512},
+            [GORSQRT_BF16] = {.plain = rsqrt_bf16_avx512},
+            [GORSQRT_F32] = {.plain = rsqrt_f32_avx512,
+                             .streaming = rsqrt_f32_avx512_streaming,
+                             .rows = rsqrt_f32_avx512_rows,
+                             .places = rsqrt_f32_avx512_places,
+                             .casting = {[GORSQRT_I32] = rsqrt_i32_f32_avx512, [GORSQRT_I64] = rsqrt_i64_f32_avx512}},
+            [GORSQRT_F64] = {.plain = rsqrt_f64_avx512, .streaming = rsqrt_f64_avx512_streaming, .rows = rsqrt_f64_avx512_rows},
+            [GORSQRT_C64] = {.plain = rsqrt_c64_avx512},
+            [GORSQRT_C128] = {.plain = rsqrt_c128_avx512},
+        },
+    .casts = {CASTS_OF(avx512)},
+    .mover = &(const gorsqrt_mover){rows_or_spread, transposed_avx512},
+};
+
+/* With VBMI and VBMI2: another f16 and bf16. */
+const gorsqrt_tier gorsqrt_avx512vbmi = {
+    .name = "avx512",
+    .needs = "avx512vbmi avx512_vbmi2",
+    .below = &gorsqrt_avx512,
+    .of = {[GORSQRT_F16] = {.plain = rsqrt_f16_avx512vbmi}, [GORSQRT_BF16] = {.plain = rsqrt_bf16_avx512vbmi}},
+};
 #endif

@@ -4,7 +4,6 @@ package cgo
 
 /*
 #cgo CFLAGS: -std=c11 -O3 -fno-fast-math -Wall -Wextra -Wno-unknown-pragmas
-#include "cast.h"
 #cgo LDFLAGS: -lm
 #include "plan.h"
 #include "workers.h"
@@ -18,7 +17,7 @@ import (
 	"unsafe"
 )
 
-// The dtypes and tiers, as kernels.h numbers them: below Computed are the dtypes that have kernels.
+// The dtypes, as kernels.h numbers them: below Computed are those that have kernels.
 const (
 	F16      = int(C.GORSQRT_F16)
 	BF16     = int(C.GORSQRT_BF16)
@@ -38,41 +37,12 @@ const (
 	U64      = int(C.GORSQRT_U64)
 	DTypes   = int(C.GORSQRT_DTYPES)
 
-	Scalar = int(C.GORSQRT_SCALAR)
-	AVX2   = int(C.GORSQRT_AVX2)
-	AVX512 = int(C.GORSQRT_AVX512)
-	NEON   = int(C.GORSQRT_NEON)
-	// AVX512VBMI, which stands for VBMI and VBMI2, is AVX512 with another f16 and bf16.
-	AVX512VBMI = int(C.GORSQRT_AVX512VBMI)
-
 	MaxNDim   = int(C.GORSQRT_MAX_NDIM)
 	maxStages = int(C.GORSQRT_MAX_STAGES)
 )
 
-// Kernel is the address of a C function (dst, src, n) over contiguous items; see kernels.h and cast.h for their contracts. It
-// is no Go pointer, so that plans may be written into C's memory without the garbage collector's notice; code never moves.
-type Kernel uintptr
-
-// Cast returns a tier's direct cast between two dtypes; 0 where there is none. All tiers give the same bits.
-func Cast(tier, from, to int) Kernel { return kernel(unsafe.Pointer(C.gorsqrt_casts[tier][from][to])) }
-
-// CastingKernel returns a tier's kernel that casts integers as it loads them; 0 where there is none.
-func CastingKernel(tier, from, to int) Kernel {
-	return kernel(unsafe.Pointer(C.gorsqrt_casting_kernels[tier][from][to]))
-}
-
 // Size is the number of bytes of one item of a dtype.
 func Size(dtype int) int { return int(C.gorsqrt_item_size[dtype]) }
-
-func kernel(function unsafe.Pointer) Kernel { return Kernel(uintptr(function)) }
-
-// Kernels returns the kernels of a tier by dtype; 0 where this architecture lacks the tier.
-func Kernels(tier int) (kernels [Computed]Kernel) {
-	for dtype := range kernels {
-		kernels[dtype] = kernel(unsafe.Pointer(C.gorsqrt_kernels[tier][dtype]))
-	}
-	return kernels
-}
 
 // IsIntel says whether this is a processor of Intel's.
 func IsIntel() bool { return bool(C.gorsqrt_is_intel()) }
@@ -86,24 +56,37 @@ func Call(kernel Kernel, dst, src unsafe.Pointer, n int) {
 	C.call(C.uintptr_t(kernel), dst, src, C.size_t(n))
 }
 
-// Plan mirrors gorsqrt_plan, which plan.h documents. It holds no address of an array, only of C functions, so it may lie in
-// Go's memory or in C's.
+// Plan mirrors gorsqrt_plan, which plan.h documents. It holds no address of an array, only of C's functions and tables, so it may lie
+// in Go's memory or in C's.
 type Plan struct {
 	N                             int
 	SrcSize, DstSize              int
 	SrcOffset, DstOffset          int
 	NDim, Stages                  int32
-	Tier                          int
+	Mover                         Mover
+	Kernels                       Kernels
 	Temporary                     int
 	Stage                         [maxStages]Kernel
 	Shape, SrcStrides, DstStrides [MaxNDim]int
 }
 
-// Fails to compile where the mirror and the C struct differ in size.
-var (
-	_ [unsafe.Sizeof(Plan{}) - C.sizeof_gorsqrt_plan]struct{}
-	_ [C.sizeof_gorsqrt_plan - unsafe.Sizeof(Plan{})]struct{}
-)
+// Fails to compile unless every field of the mirror lies where C has it.
+var _ = [1]struct{}{}[0|
+	(unsafe.Offsetof(Plan{}.N)^unsafe.Offsetof(C.gorsqrt_plan{}.n))|
+	(unsafe.Offsetof(Plan{}.SrcSize)^unsafe.Offsetof(C.gorsqrt_plan{}.src_size))|
+	(unsafe.Offsetof(Plan{}.DstSize)^unsafe.Offsetof(C.gorsqrt_plan{}.dst_size))|
+	(unsafe.Offsetof(Plan{}.SrcOffset)^unsafe.Offsetof(C.gorsqrt_plan{}.src_offset))|
+	(unsafe.Offsetof(Plan{}.DstOffset)^unsafe.Offsetof(C.gorsqrt_plan{}.dst_offset))|
+	(unsafe.Offsetof(Plan{}.NDim)^unsafe.Offsetof(C.gorsqrt_plan{}.ndim))|
+	(unsafe.Offsetof(Plan{}.Stages)^unsafe.Offsetof(C.gorsqrt_plan{}.stages))|
+	(unsafe.Offsetof(Plan{}.Mover)^unsafe.Offsetof(C.gorsqrt_plan{}.mover))|
+	(unsafe.Offsetof(Plan{}.Kernels)^unsafe.Offsetof(C.gorsqrt_plan{}.kernels))|
+	(unsafe.Offsetof(Plan{}.Temporary)^unsafe.Offsetof(C.gorsqrt_plan{}.temporary))|
+	(unsafe.Offsetof(Plan{}.Stage)^unsafe.Offsetof(C.gorsqrt_plan{}.stage))|
+	(unsafe.Offsetof(Plan{}.Shape)^unsafe.Offsetof(C.gorsqrt_plan{}.shape))|
+	(unsafe.Offsetof(Plan{}.SrcStrides)^unsafe.Offsetof(C.gorsqrt_plan{}.src_strides))|
+	(unsafe.Offsetof(Plan{}.DstStrides)^unsafe.Offsetof(C.gorsqrt_plan{}.dst_strides))|
+	(unsafe.Sizeof(Plan{})^unsafe.Sizeof(C.gorsqrt_plan{}))]
 
 // Execute carries out a plan on the memory at dst and src.
 func Execute(plan *Plan, dst, src unsafe.Pointer) error {

@@ -15,17 +15,17 @@ import (
 
 // forComplexKernels runs a test for c64 and c128, with every tier's kernel.
 func forComplexKernels(t *testing.T, c64 func(*testing.T, Kernel), c128 func(*testing.T, Kernel)) {
-	for name, tier := range runningTiers {
-		t.Run(name+"/c64", func(t *testing.T) { c64(t, Kernels(tier)[C64]) })
-		t.Run(name+"/c128", func(t *testing.T) { c128(t, Kernels(tier)[C128]) })
+	for name, tier := range RunningTiers {
+		t.Run(name+"/c64", func(t *testing.T) { c64(t, tier.Kernels(C64).Plain()) })
+		t.Run(name+"/c128", func(t *testing.T) { c128(t, tier.Kernels(C128).Plain()) })
 	}
 }
 
 func scalarComplex[F float]() Kernel {
 	if unsafe.Sizeof(F(0)) == 4 {
-		return Kernels(Scalar)[C64]
+		return scalar().Kernels(C64).Plain()
 	}
-	return Kernels(Scalar)[C128]
+	return scalar().Kernels(C128).Plain()
 }
 
 // computed is a kernel's result for items of two parts each.
@@ -308,7 +308,7 @@ func TestComplexKernels(t *testing.T) {
 func testComplexKernel[F float](t *testing.T, kernel Kernel) {
 	random := rand.New(rand.NewPCG(5, 6))
 	size := 2 * int(unsafe.Sizeof(F(0)))
-	src, dst := guarded(t, 1), guarded(t, 1)
+	src, dst := guarded(t, 1<<12), guarded(t, 1<<12)
 	edges := append(specials[F](), 1, -1)
 	anyBits := complexKinds[F](random)["any bits"]
 	for n := range 105 { // two blocks of the widest tier and a tail

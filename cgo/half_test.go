@@ -68,8 +68,8 @@ func TestHalfKernels(t *testing.T) {
 				want[bits] = h.nearest(1 / math.Sqrt(x)) // float64's rounding is far finer, and no result is near a tie
 			}
 		}
-		for name, tier := range runningTiers {
-			kernel := Kernels(tier)[dtype]
+		for name, tier := range RunningTiers {
+			kernel := tier.Kernels(dtype).Plain()
 			for round := range 8 {
 				order := random.Perm(1 << 16)
 				if round%2 == 1 {
@@ -106,13 +106,13 @@ func btoi(b bool) int {
 
 // TestHalfKernelsStayWithin looks at the bytes around every length.
 func TestHalfKernelsStayWithin(t *testing.T) {
-	src, dst := guarded(t, 1), guarded(t, 1)
+	src, dst := guarded(t, 1<<12), guarded(t, 1<<12)
 	for dtype := range halves {
-		for name, tier := range runningTiers {
+		for name, tier := range RunningTiers {
 			for n := 1; n < 200; n++ {
 				for _, start := range []int{0, 1, 2, len(src) - 2*n - 1, len(src) - 2*n} {
 					wipe(dst)
-					Call(Kernels(tier)[dtype], unsafe.Pointer(&dst[start]), unsafe.Pointer(&src[start]), n)
+					Call(tier.Kernels(dtype).Plain(), unsafe.Pointer(&dst[start]), unsafe.Pointer(&src[start]), n)
 					if written(dst[:start]) || written(dst[start+2*n:]) {
 						t.Fatalf("%s, dtype %d, n=%d start=%d: bytes outside were written", name, dtype, n, start)
 					}
@@ -128,14 +128,14 @@ func TestHalfCasts(t *testing.T) {
 		for bits := range 1 << 16 {
 			from := uint16(bits)
 			var x float32
-			Call(Cast(Scalar, dtype, F32), unsafe.Pointer(&x), unsafe.Pointer(&from), 1)
+			Call(scalar().Cast(dtype, F32), unsafe.Pointer(&x), unsafe.Pointer(&from), 1)
 			value := h.value(from)
 			if float64(x) != value && !(math.IsNaN(value) && x != x) || math.Signbit(float64(x)) != (bits>>15 == 1) {
 				t.Fatalf("dtype %d, %#04x → %v, want %v", dtype, bits, x, value)
 			}
 			if math.IsNaN(value) {
 				var back uint16
-				Call(Cast(Scalar, F32, dtype), unsafe.Pointer(&back), unsafe.Pointer(&x), 1)
+				Call(scalar().Cast(F32, dtype), unsafe.Pointer(&back), unsafe.Pointer(&x), 1)
 				if back != from|1<<(h.mantissa-1) {
 					t.Fatalf("dtype %d: the nan %#04x came back as %#04x", dtype, from, back)
 				}
@@ -147,7 +147,7 @@ func TestHalfCasts(t *testing.T) {
 						continue // inf times 0.75 is inf; only nextafter of it is not
 					}
 					var down uint16
-					Call(Cast(Scalar, F32, dtype), unsafe.Pointer(&down), unsafe.Pointer(&y), 1)
+					Call(scalar().Cast(F32, dtype), unsafe.Pointer(&down), unsafe.Pointer(&y), 1)
 					if want := h.nearest(float64(y)); down != want {
 						t.Fatalf("dtype %d: %v (%#08x) → %#04x, want %#04x", dtype, y, math.Float32bits(y), down, want)
 					}

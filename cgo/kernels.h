@@ -53,59 +53,72 @@ enum gorsqrt_dtype {
     GORSQRT_DTYPES
 };
 
-/* AVX512VBMI, which stands for VBMI and VBMI2, is AVX512 with another f16 and bf16. */
-enum gorsqrt_tier { GORSQRT_SCALAR, GORSQRT_AVX2, GORSQRT_AVX512, GORSQRT_AVX512VBMI, GORSQRT_NEON, GORSQRT_TIERS };
-
 /* Bytes of one item, by dtype. */
 extern const int64_t gorsqrt_item_size[GORSQRT_DTYPES];
 
 typedef void gorsqrt_kernel(void *dst, const void *src, size_t n);
-
-gorsqrt_kernel rsqrt_f16_scalar, rsqrt_bf16_scalar, rsqrt_f32_scalar, rsqrt_f64_scalar, rsqrt_c64_scalar, rsqrt_c128_scalar;
-#ifdef __x86_64__
-gorsqrt_kernel rsqrt_f16_avx2, rsqrt_bf16_avx2, rsqrt_f32_avx2, rsqrt_f64_avx2, rsqrt_c64_avx2, rsqrt_c128_avx2;
-gorsqrt_kernel rsqrt_f16_avx512, rsqrt_bf16_avx512, rsqrt_f32_avx512, rsqrt_f64_avx512, rsqrt_c64_avx512, rsqrt_c128_avx512;
-gorsqrt_kernel rsqrt_f16_avx512vbmi, rsqrt_bf16_avx512vbmi, rsqrt_i32_f32_avx512, rsqrt_i64_f32_avx512;
-gorsqrt_kernel rsqrt_f32_avx2_streaming, rsqrt_f64_avx2_streaming, rsqrt_f32_avx512_streaming, rsqrt_f64_avx512_streaming;
-#endif
-#ifdef __aarch64__
-gorsqrt_kernel rsqrt_f16_neon, rsqrt_bf16_neon, rsqrt_f32_neon, rsqrt_f64_neon, rsqrt_c64_neon, rsqrt_c128_neon;
-#endif
-
-/* Every kernel that this build holds; NULL where the architecture lacks the tier. Whether the processor has it is
- * Go's question (rsqrt/dispatch.go). */
-extern gorsqrt_kernel *const gorsqrt_kernels[GORSQRT_TIERS][GORSQRT_COMPUTED];
-
-/* A tier's kernels that cast integers to what they are computed in as they load them, a pass less; NULL where there is none. */
-extern gorsqrt_kernel *const gorsqrt_casting_kernels[GORSQRT_TIERS][GORSQRT_DTYPES][GORSQRT_COMPUTED];
-
-/* The kernel that does the same with streaming stores, past the caches: for results that they would not hold until they are
- * used. dst is then a multiple of the item from the start of a cache line, and not src; whoever has called it ends with
- * gorsqrt_streamed, before any other thread looks at dst. The kernel itself where it has none. */
-gorsqrt_kernel *gorsqrt_streaming(gorsqrt_kernel *kernel);
-void gorsqrt_streamed(void);
 
 /* A kernel over rows of k items each. Those of dst are next to each other, those of src src_item bytes apart, not 0; rows are dst_row
  * and src_row bytes apart. It is for plans, which see to the floating-point mode; the rest is as above. */
 typedef void gorsqrt_rows_kernel(void *dst, int64_t dst_row, const void *src, int64_t src_row, int64_t src_item, int64_t rows,
                                  int64_t k);
 
-#ifdef __x86_64__
-gorsqrt_rows_kernel rsqrt_f32_avx2_rows, rsqrt_f64_avx2_rows, rsqrt_f32_avx512_rows, rsqrt_f64_avx512_rows;
-#endif
-
-/* The kernel that does the same over rows; NULL where there is none. */
-gorsqrt_rows_kernel *gorsqrt_over_rows(gorsqrt_kernel *kernel);
-
 /* And over rows whose items lie dst_item bytes apart in dst, too. */
 typedef void gorsqrt_places_kernel(void *dst, int64_t dst_row, int64_t dst_item, const void *src, int64_t src_row,
                                    int64_t src_item, int64_t rows, int64_t k);
 
-#ifdef __x86_64__
-gorsqrt_places_kernel rsqrt_f32_avx512_places;
+/* How a tier computes one dtype. Plans do without what is NULL. */
+typedef struct {
+    gorsqrt_kernel *plain;
+    /* With streaming stores, past the caches: for results that they would not hold until they are used. dst is then a multiple of the
+     * item from the start of a cache line, and not src; whoever has called it ends with gorsqrt_streamed, before any other thread looks
+     * at dst. */
+    gorsqrt_kernel *streaming;
+    gorsqrt_rows_kernel *rows;
+    gorsqrt_places_kernel *places;
+    gorsqrt_kernel *casting[GORSQRT_DTYPES]; /* from integers, which are cast as they are loaded: a pass less */
+} gorsqrt_kernels;
+
+/* How a tier moves items: see move.h. */
+typedef struct {
+    /* Rows of k items, from_row and to_row from a row to the next, from_item and to_item from an item to the next. */
+    void (*rows)(char *to, int64_t to_row, int64_t to_item, const char *from, int64_t from_row, int64_t from_item, int64_t rows,
+                 int64_t k, int64_t size);
+    /* to[row][column] = from[column][row]: a row's items are next to each other in `to`, a column's in `from`. */
+    void (*transposed)(char *to, int64_t to_row, const char *from, int64_t from_column, int64_t rows, int64_t columns,
+                       int64_t size);
+} gorsqrt_mover;
+
+/* A tier: what is computed by one instruction set. Its file ends with it. */
+typedef struct gorsqrt_tier {
+    const char *name; /* by which callers choose it; of tiers with one name the first that runs counts */
+    const char *
+        needs; /* features of the processor, by their names in /proc/cpuinfo with spaces between, and those that `below` needs */
+    /* If this tier has no kernel, no cast or no mover, it has the one of this other tier; NULL: scalar, which has all of them. */
+    const struct gorsqrt_tier *below;
+    gorsqrt_kernels of[GORSQRT_COMPUTED];
+    gorsqrt_kernel *casts[GORSQRT_DTYPES][GORSQRT_COMPUTED]; /* the direct ones: see cast.h */
+    const gorsqrt_mover *mover;
+} gorsqrt_tier;
+
+/* The tiers of this build by the names of their objects, the best first, scalar last. Which of them the processor runs is Go's question
+ * (rsqrt/dispatch.go). */
+#if defined(__x86_64__)
+#define GORSQRT_TIERS(TIER) TIER(avx512vbmi) TIER(avx512) TIER(avx2) TIER(scalar)
+#elif defined(__aarch64__)
+#define GORSQRT_TIERS(TIER) TIER(neon) TIER(scalar)
 #endif
 
-gorsqrt_places_kernel *gorsqrt_over_places(gorsqrt_kernel *kernel);
+#define GORSQRT_DECLARED(tier) extern const gorsqrt_tier gorsqrt_##tier;
+GORSQRT_TIERS(GORSQRT_DECLARED)
+
+/* The same as an array. */
+#define GORSQRT_COUNTED(tier) +1
+enum { GORSQRT_TIER_COUNT = GORSQRT_TIERS(GORSQRT_COUNTED) };
+extern const gorsqrt_tier *const gorsqrt_tiers[GORSQRT_TIER_COUNT];
+
+/* After streaming kernels. */
+void gorsqrt_streamed(void);
 
 /* Whether the processor is taken for one of Intel's; gorsqrt_is_intel asks it. Their dividers are slower beside their multipliers than
  * AMD's, and so do less in avx512's kernels; what else differs there was found by timing one, and is left alone on others. It is set

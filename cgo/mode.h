@@ -2,7 +2,7 @@
  * set another (torch.set_flush_denormal, -ffast-math libraries). A kernel opens with
  *
  *     if (mode_is_foreign()) {
- *         run_in_default_mode(rsqrt_f32_avx2, dst, src, n);
+ *         gorsqrt_run_in_default_mode(rsqrt_f32_avx2, dst, src, n);
  *         return;
  *     }
  *
@@ -47,6 +47,6 @@ static inline bool mode_is_foreign(void) {
 
 /* Runs the kernel under the default mode and gives the caller's back; on x86-64 with the sticky flags, which share
  * its register. */
-void run_in_default_mode(gorsqrt_kernel *kernel, void *dst, const void *src, size_t n);
+void gorsqrt_run_in_default_mode(gorsqrt_kernel *kernel, void *dst, const void *src, size_t n);
 
 #endif

@@ -171,9 +171,9 @@ static inline uint16x8_t rsqrt_bf16x8(uint16x8_t x_u16x8) {
     return bf16s_from(rsqrt_near_f32x4(low_bf16s(x_u16x8)), rsqrt_near_f32x4(high_bf16s(x_u16x8)));
 }
 
-void rsqrt_f16_neon(void *dst, const void *src, size_t n) {
+static void rsqrt_f16_neon(void *dst, const void *src, size_t n) {
     if (mode_is_foreign()) {
-        run_in_default_mode(rsqrt_f16_neon, dst, src, n);
+        gorsqrt_run_in_default_mode(rsqrt_f16_neon, dst, src, n);
         return;
     }
     const uint16_t *x = src;
@@ -188,9 +188,9 @@ void rsqrt_f16_neon(void *dst, const void *src, size_t n) {
     }
 }
 
-void rsqrt_bf16_neon(void *dst, const void *src, size_t n) {
+static void rsqrt_bf16_neon(void *dst, const void *src, size_t n) {
     if (mode_is_foreign()) {
-        run_in_default_mode(rsqrt_bf16_neon, dst, src, n);
+        gorsqrt_run_in_default_mode(rsqrt_bf16_neon, dst, src, n);
         return;
     }
     const uint16_t *x = src;
@@ -205,9 +205,9 @@ void rsqrt_bf16_neon(void *dst, const void *src, size_t n) {
     }
 }
 
-void rsqrt_f32_neon(void *dst, const void *src, size_t n) {
+static void rsqrt_f32_neon(void *dst, const void *src, size_t n) {
     if (mode_is_foreign()) {
-        run_in_default_mode(rsqrt_f32_neon, dst, src, n);
+        gorsqrt_run_in_default_mode(rsqrt_f32_neon, dst, src, n);
         return;
     }
     const float *x = src;
@@ -236,9 +236,9 @@ void rsqrt_f32_neon(void *dst, const void *src, size_t n) {
     }
 }
 
-void rsqrt_f64_neon(void *dst, const void *src, size_t n) {
+static void rsqrt_f64_neon(void *dst, const void *src, size_t n) {
     if (mode_is_foreign()) {
-        run_in_default_mode(rsqrt_f64_neon, dst, src, n);
+        gorsqrt_run_in_default_mode(rsqrt_f64_neon, dst, src, n);
         return;
     }
     const double *x = src;
@@ -298,9 +298,9 @@ static inline bool any_f64s(i64s where) {
     return vminvq_s32((int32x4_t)(where >> 63)) < 0;
 }
 
-void rsqrt_c64_neon(void *dst, const void *src, size_t n) {
+static void rsqrt_c64_neon(void *dst, const void *src, size_t n) {
     if (mode_is_foreign()) {
-        run_in_default_mode(rsqrt_c64_neon, dst, src, n);
+        gorsqrt_run_in_default_mode(rsqrt_c64_neon, dst, src, n);
         return;
     }
     const float *x = src;
@@ -322,9 +322,9 @@ void rsqrt_c64_neon(void *dst, const void *src, size_t n) {
     }
 }
 
-void rsqrt_c128_neon(void *dst, const void *src, size_t n) {
+static void rsqrt_c128_neon(void *dst, const void *src, size_t n) {
     if (mode_is_foreign()) {
-        run_in_default_mode(rsqrt_c128_neon, dst, src, n);
+        gorsqrt_run_in_default_mode(rsqrt_c128_neon, dst, src, n);
         return;
     }
     const double *x = src;
@@ -345,4 +345,19 @@ void rsqrt_c128_neon(void *dst, const void *src, size_t n) {
         if (rest < 4) memcpy(y + 2 * i, tail, 2 * rest * sizeof *y);
     }
 }
+
+/* Casts and moves are scalar's: vectors of neon are the compiler's default there. */
+const gorsqrt_tier gorsqrt_neon = {
+    .name = "neon",
+    .needs = "asimd",
+    .of =
+        {
+            [GORSQRT_F16] = {.plain = rsqrt_f16_neon},
+            [GORSQRT_BF16] = {.plain = rsqrt_bf16_neon},
+            [GORSQRT_F32] = {.plain = rsqrt_f32_neon},
+            [GORSQRT_F64] = {.plain = rsqrt_f64_neon},
+            [GORSQRT_C64] = {.plain = rsqrt_c64_neon},
+            [GORSQRT_C128] = {.plain = rsqrt_c128_neon},
+        },
+};
 #endif

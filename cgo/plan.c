@@ -1,7 +1,6 @@
 #include "plan.h"
 
 #include "mode.h"
-#include "move.h"
 #include "workers.h"
 
 #include <stdlib.h>
@@ -99,9 +98,9 @@ static void move_tile(cursor *at, char *memory, char *tile, bool gather, int64_t
         rows_ahead const next = look_ahead(at, n);
         char *const there = memory + at->offset;
         if (gather) {
-            gorsqrt_movers[at->plan->tier].rows(tile, next.k * size, size, there, row, item, next.rows, next.k, size);
+            at->plan->mover->rows(tile, next.k * size, size, there, row, item, next.rows, next.k, size);
         } else {
-            gorsqrt_movers[at->plan->tier].rows(there, row, item, tile, next.k * size, size, next.rows, next.k, size);
+            at->plan->mover->rows(there, row, item, tile, next.k * size, size, next.rows, next.k, size);
         }
         cursor_advance(at, next.d, next.step);
         tile += next.rows * next.k * size;
@@ -162,8 +161,8 @@ static void run_rows(const job *j, int64_t begin, int64_t end) {
         } else if (j->over_rows) {
             j->over_rows(y, row_stride(&to), x, row_stride(&from), item_stride(&from), next.rows, next.k);
         } else {
-            gorsqrt_movers[plan->tier].rows(y, row_stride(&to), item_stride(&to), x, row_stride(&from), item_stride(&from),
-                                            next.rows, next.k, plan->dst_size);
+            plan->mover->rows(y, row_stride(&to), item_stride(&to), x, row_stride(&from), item_stride(&from), next.rows, next.k,
+                              plan->dst_size);
         }
         cursor_advance(&from, next.d, next.step);
         cursor_advance(&to, next.d, next.step);
@@ -296,7 +295,7 @@ static void run_blocks(const job *j, int64_t begin, int64_t end, char *tiles) {
     int64_t const dst_row = plan->dst_strides[j->rows], dst_column = plan->dst_strides[last];
     cut const by_row = cut_rows(j), by_column = cut_columns(j);
     int64_t const down = cut_pieces(by_row), across = cut_pieces(by_column);
-    const gorsqrt_mover *const mover = &gorsqrt_movers[plan->tier];
+    const gorsqrt_mover *const mover = plan->mover;
     char *const block = tiles + 2 * j->tile;
 
     for (int64_t unit = begin; unit < end; unit++) {
@@ -410,13 +409,15 @@ static void prepare(job *j, const gorsqrt_plan *plan, void *dst, const void *src
     bool const by_rows = last >= 0 && j->rows < 0 && plan->stages == 1 && src_item != 0 &&
                          (apart ? length >= SHORT_RUN : last > 0 && length >= SHORT_ROW && length < LONG_RUN);
     bool const apart_by_one = !in_rows && plan->dst_strides[last] == 2 * plan->dst_size; /* which movers are fast at */
+    static const gorsqrt_kernels none;
+    const gorsqrt_kernels *const kernels = plan->kernels ? plan->kernels : &none;
     if (j->streaming) {
-        j->first = gorsqrt_streaming(j->first);
+        if (kernels->streaming) j->first = kernels->streaming;
     } else {
         if (!in_rows && !apart_by_one && j->rows < 0 && plan->stages == 1 && src_item != 0 && length >= SHORT_ROW) {
-            j->over_places = gorsqrt_over_places(j->first);
+            j->over_places = kernels->places;
         }
-        if (by_rows && !j->over_places) j->over_rows = gorsqrt_over_rows(j->first);
+        if (by_rows && !j->over_places) j->over_rows = kernels->rows;
     }
     j->in_rows = in_rows;
     if (j->rows < 0 && !j->over_places && !(j->over_rows && in_rows)) size_tiles(j);
@@ -458,7 +459,7 @@ static enum gorsqrt_outcome run_all(const gorsqrt_plan *plan, void *dst, const v
     char *const far = j.scratch > ON_STACK ? malloc((size_t)j.scratch + LINE) : NULL;
     if (j.scratch > ON_STACK && far == NULL) return GORSQRT_NO_MEMORY;
     char *const scratch = far ? far + (-(uintptr_t)far % LINE) : near;
-    bool const done = workers_run(run, &j, scratch, j.units, chunk, bytes, interrupted, context);
+    bool const done = gorsqrt_workers_run(run, &j, scratch, j.units, chunk, bytes, interrupted, context);
     if (far) free(far);
     return done ? GORSQRT_DONE : GORSQRT_INTERRUPTED;
 }

@@ -20,7 +20,8 @@ typedef struct {
     int64_t src_size, dst_size;
     int64_t src_offset, dst_offset;
     int32_t ndim, stages;
-    int64_t tier;                              /* whose vectors move items; no matter where both sides are contiguous */
+    const gorsqrt_mover *mover;                /* unused if both sides are contiguous */
+    const gorsqrt_kernels *kernels;            /* whose plain one is the only stage; NULL if that is another */
     int64_t temporary;                         /* not 0: the sides may overlap; finish reading before the first write */
     gorsqrt_kernel *stage[GORSQRT_MAX_STAGES]; /* passes over contiguous items: casts and a kernel */
     int64_t shape[GORSQRT_MAX_NDIM], src_strides[GORSQRT_MAX_NDIM], dst_strides[GORSQRT_MAX_NDIM];

@@ -5,6 +5,7 @@ import (
 	"math"
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"testing"
 	"unsafe"
 )
@@ -12,10 +13,10 @@ import (
 // planned carries out a plan of one stage, or of none, on items with these strides, in dimensions from the largest of dst's strides to the
 // smallest, and compares every item. Strides are in units of 4 bytes for float32, of 8 for float64. Both sides end where memory
 // ends. Where the strides are the same it goes in place, too.
-func planned[F float](t *testing.T, tier int, kernel Kernel, shape, dstStrides, srcStrides []int, x func(i int) F) {
+func planned[F float](t *testing.T, tier Tier, kernels Kernels, shape, dstStrides, srcStrides []int, x func(i int) F) {
 	t.Helper()
 	size := int(unsafe.Sizeof(F(0)))
-	plan := Plan{N: 1, SrcSize: size, DstSize: size, NDim: int32(len(shape)), Tier: tier}
+	plan := Plan{N: 1, SrcSize: size, DstSize: size, NDim: int32(len(shape)), Mover: tier.Mover(), Kernels: kernels}
 	dstReach, srcReach := size, size
 	for d, length := range shape {
 		plan.N *= length
@@ -24,10 +25,10 @@ func planned[F float](t *testing.T, tier int, kernel Kernel, shape, dstStrides, 
 		plan.SrcOffset -= (length - 1) * min(plan.SrcStrides[d], 0)
 		srcReach += (length - 1) * max(plan.SrcStrides[d], -plan.SrcStrides[d])
 	}
-	if kernel != 0 {
-		plan.Stages, plan.Stage[0] = 1, kernel
+	if kernels != 0 {
+		plan.Stages, plan.Stage[0] = 1, kernels.Plain()
 	}
-	src, dst := guarded(t, srcReach>>12+1), guarded(t, dstReach>>12+1)
+	src, dst := guarded(t, srcReach), guarded(t, dstReach)
 	wipe(src)
 	from, to := src[len(src)-srcReach:], dst[len(dst)-dstReach:]
 	item := func(memory []byte, offset, i int, strides *[MaxNDim]int) *F {
@@ -42,7 +43,7 @@ func planned[F float](t *testing.T, tier int, kernel Kernel, shape, dstStrides, 
 		*item(from, plan.SrcOffset, i, &plan.SrcStrides) = x(i)
 	}
 	for i := range want { // a stride of 0 has put the last of some values there
-		if want[i] = *item(from, plan.SrcOffset, i, &plan.SrcStrides); kernel != 0 {
+		if want[i] = *item(from, plan.SrcOffset, i, &plan.SrcStrides); kernels != 0 {
 			want[i] = reference(want[i])
 		}
 	}
@@ -64,7 +65,7 @@ func planned[F float](t *testing.T, tier int, kernel Kernel, shape, dstStrides, 
 	}
 	wipe(dst)
 	check(dst, to)
-	if kernel != 0 && slices.Equal(dstStrides, srcStrides) {
+	if kernels != 0 && slices.Equal(dstStrides, srcStrides) {
 		check(src, from)
 	}
 }
@@ -87,98 +88,56 @@ func testPlans[F float](t *testing.T, dtype int) {
 			return ordinary[F](random)
 		},
 	}
+	done := map[string]bool{}
 	for name, tier := range runningWays {
-		if tier == AVX512VBMI { // AVX512 moves items, and computes these dtypes, by the same code
+		way := fmt.Sprint(tier.Mover(), tier.Kernels(dtype), name[strings.LastIndex(name, ","):])
+		if done[way] { // VBMI's is AVX512's, but for the 16-bit dtypes
 			continue
 		}
-		for _, kernel := range []Kernel{Kernels(tier)[dtype], 0} {
+		done[way] = true
+		for _, kernels := range []Kernels{tier.Kernels(dtype), 0} {
 			for kind, x := range kinds {
-				t.Run(fmt.Sprintf("%s/%s/%t", name, kind, kernel != 0), func(t *testing.T) {
+				t.Run(fmt.Sprintf("%s/%s/%t", name, kind, kernels != 0), func(t *testing.T) {
 					for _, n := range []int{1, 7, 255, 256, 257, 288, 352, 353, 401, 511, 2049} {
 						for _, step := range []int{1, 2, 3, 5, 16, 17, -1, -2, -3, -16, 0} {
-							planned(t, tier, kernel, []int{n}, []int{1}, []int{step}, x)
-							planned(t, tier, kernel, []int{n}, []int{2}, []int{step}, x)
-							planned(t, tier, kernel, []int{n}, []int{3}, []int{step}, x)
-							planned(t, tier, kernel, []int{3, n}, []int{n, 1}, []int{n*max(step, -step) + 1, step}, x)
+							planned(t, tier, kernels, []int{n}, []int{1}, []int{step}, x)
+							planned(t, tier, kernels, []int{n}, []int{2}, []int{step}, x)
+							planned(t, tier, kernels, []int{n}, []int{3}, []int{step}, x)
+							planned(t, tier, kernels, []int{3, n}, []int{n, 1}, []int{n*max(step, -step) + 1, step}, x)
 						}
 					}
 					for n := range 70 { // as short, to places in rows
-						planned(t, tier, kernel, []int{3, n + 1}, []int{3*n + 5, 3}, []int{n + 2, 1}, x)
-						planned(t, tier, kernel, []int{3, n + 1}, []int{3*n + 5, 3}, []int{3*n + 5, 3}, x)
+						planned(t, tier, kernels, []int{3, n + 1}, []int{3*n + 5, 3}, []int{n + 2, 1}, x)
+						planned(t, tier, kernels, []int{3, n + 1}, []int{3*n + 5, 3}, []int{3*n + 5, 3}, x)
 					}
 					for rows := range 70 { // short rows, apart from each other on one side or both
 						for _, gap := range []int{0, 1, 25, 1023 - rows} {
-							planned(t, tier, kernel, []int{9, rows + 1}, []int{rows + 1 + gap, 1}, []int{rows + 17, 1}, x)
-							planned(t, tier, kernel, []int{9, rows + 1}, []int{rows + 1 + gap, 1}, []int{rows + 1 + gap, 1}, x)
+							planned(t, tier, kernels, []int{9, rows + 1}, []int{rows + 1 + gap, 1}, []int{rows + 17, 1}, x)
+							planned(t, tier, kernels, []int{9, rows + 1}, []int{rows + 1 + gap, 1}, []int{rows + 1 + gap, 1}, x)
 						}
 					}
 					for _, shape := range [][]int{{4, 64}, {5, 700}, {17, 33}, {31, 353}, {63, 289}, {64, 288}, {65, 577}, {64, 128}, {66, 129}, {64, 16}, {100, 100}, {700, 5}} {
 						rows, columns := shape[0], shape[1]
 						for _, gap := range []int{0, 1, 15} {
-							planned(t, tier, kernel, shape, []int{columns + gap, 1}, []int{1, rows + gap}, x)
-							planned(t, tier, kernel, shape, []int{2*columns + gap, 2}, []int{1, rows + gap}, x)
-							planned(t, tier, kernel, shape, []int{columns + gap, 1}, []int{2, 2*rows + gap}, x)
-							planned(t, tier, kernel, shape, []int{columns + gap, 1}, []int{-1, rows + gap}, x)
-							planned(t, tier, kernel, []int{2, rows, columns}, []int{rows * columns, columns, 1}, []int{rows * columns, 1, rows}, x)
+							planned(t, tier, kernels, shape, []int{columns + gap, 1}, []int{1, rows + gap}, x)
+							planned(t, tier, kernels, shape, []int{2*columns + gap, 2}, []int{1, rows + gap}, x)
+							planned(t, tier, kernels, shape, []int{columns + gap, 1}, []int{2, 2*rows + gap}, x)
+							planned(t, tier, kernels, shape, []int{columns + gap, 1}, []int{-1, rows + gap}, x)
+							planned(t, tier, kernels, []int{2, rows, columns}, []int{rows * columns, columns, 1}, []int{rows * columns, 1, rows}, x)
 						}
 					}
-					planned(t, tier, kernel, []int{40, 300}, []int{300, 1}, []int{1, 0}, x)
-					planned(t, tier, kernel, []int{300, 40}, []int{40, 1}, []int{0, 1}, x)
-					planned(t, tier, kernel, []int{7, 30, 40}, []int{1200, 40, 1}, []int{40, 0, 1}, x)
-					planned(t, tier, kernel, []int{5000}, []int{1}, []int{0}, x)
+					planned(t, tier, kernels, []int{40, 300}, []int{300, 1}, []int{1, 0}, x)
+					planned(t, tier, kernels, []int{300, 40}, []int{40, 1}, []int{0, 1}, x)
+					planned(t, tier, kernels, []int{7, 30, 40}, []int{1200, 40, 1}, []int{40, 0, 1}, x)
+					planned(t, tier, kernels, []int{5000}, []int{1}, []int{0}, x)
 				})
 			}
 		}
 	}
 }
 
-// TestMoves copies items of every size by plans without a stage, with places between those that are written, to the very end of memory
-// and at every distance from a line's end.
-func TestMoves(t *testing.T) {
-	src, dst := guarded(t, 2), guarded(t, 2)
-	for i := range src {
-		src[i] = byte(i*7 + i>>8)
-	}
-	for name, tier := range runningWays {
-		for _, size := range []int{1, 2, 4, 8, 16} {
-			for _, n := range []int{1, 2, 3, 4, 5, 7, 8, 9, 15, 16, 17, 31, 32, 33, 100} {
-				for _, step := range []int{1, 2, 3} {
-					for shift := range 64 {
-						for _, srcStep := range []int{1, 0, 2, -1} {
-							moved(t, name, tier, src, dst, n, size, step*size, srcStep*size, shift)
-						}
-					}
-				}
-			}
-		}
-	}
-}
-
-// moved copies n items that end where src does to places that end `shift` bytes before the end of dst.
-func moved(t *testing.T, name string, tier int, src, dst []byte, n, size, dstStride, srcStride, shift int) {
-	t.Helper()
-	plan := Plan{N: n, SrcSize: size, DstSize: size, NDim: 1, Tier: tier}
-	plan.Shape[0], plan.SrcStrides[0], plan.DstStrides[0] = n, srcStride, dstStride
-	from, to := len(src)-size-(n-1)*max(srcStride, 0), len(dst)-size-(n-1)*dstStride-shift
-	wipe(dst)
-	if err := Execute(&plan, unsafe.Pointer(&dst[to]), unsafe.Pointer(&src[from])); err != nil {
-		t.Fatal(err)
-	}
-	for i := range n {
-		got, want := dst[to+i*dstStride:][:size], src[from+i*srcStride:][:size]
-		if !slices.Equal(got, want) {
-			t.Fatalf("%s: item %d of %d, %d bytes, strides %d and %d, %d before the end: %x, want %x",
-				name, i, n, size, dstStride, srcStride, shift, got, want)
-		}
-		wipe(got)
-	}
-	if written(dst) {
-		t.Fatalf("%s: %d items of %d bytes, strides %d and %d: bytes outside were written", name, n, size, dstStride, srcStride)
-	}
-}
-
-// TestDistances computes in both directions: which one a kernel takes depends on how far the result lies from the input, modulo
-// 4 KiB, with ordinary stores and with those past the caches.
+// TestDistances computes in both directions, with ordinary stores and with those past the caches: a
+// kernel's direction depends on the distance from the input to the result, modulo 4 KiB.
 func TestDistances(t *testing.T) {
 	t.Run("float32", func(t *testing.T) { testDistances[float32](t, F32) })
 	t.Run("float64", func(t *testing.T) { testDistances[float64](t, F64) })
@@ -189,8 +148,9 @@ func testDistances[F float](t *testing.T, dtype int) {
 	random := rand.New(rand.NewPCG(9, 10))
 	const page = 4096
 	size := int(unsafe.Sizeof(F(0)))
-	memory := guarded(t, 16)
+	memory := guarded(t, 16*page)
 	for name, tier := range runningWays {
+		kernels := tier.Kernels(dtype)
 		for _, from := range []int{1, math.MaxInt} {
 			SetStreaming(from)
 			for _, distance := range []int{0, size, 64, 512, 1024 - size, 1024, 2048, page - size} {
@@ -200,8 +160,8 @@ func testDistances[F float](t *testing.T, dtype int) {
 					copy(src, x)
 					dst := memory[8*page-page+size+distance:]
 					wipe(dst)
-					plan := Plan{N: n, SrcSize: size, DstSize: size, NDim: 1, Tier: tier, Stages: 1}
-					plan.Shape[0], plan.DstStrides[0], plan.SrcStrides[0], plan.Stage[0] = n, size, size, Kernels(tier)[dtype]
+					plan := Plan{N: n, SrcSize: size, DstSize: size, NDim: 1, Mover: tier.Mover(), Kernels: kernels, Stages: 1}
+					plan.Shape[0], plan.DstStrides[0], plan.SrcStrides[0], plan.Stage[0] = n, size, size, kernels.Plain()
 					if err := Execute(&plan, unsafe.Pointer(&dst[0]), unsafe.Pointer(&src[0])); err != nil {
 						t.Fatal(err)
 					}

@@ -9,8 +9,10 @@
  * does not promise one. */
 #include "kernels.h"
 
+#include "cast.h"
 #include "half.h"
 #include "mode.h"
+#include "move.h"
 
 #define TIER
 #define BITS 32
@@ -45,9 +47,9 @@ static inline double sqrt_f64(double x) {
 #endif
 }
 
-void rsqrt_f16_scalar(void *dst, const void *src, size_t n) {
+static void rsqrt_f16_scalar(void *dst, const void *src, size_t n) {
     if (mode_is_foreign()) {
-        run_in_default_mode(rsqrt_f16_scalar, dst, src, n);
+        gorsqrt_run_in_default_mode(rsqrt_f16_scalar, dst, src, n);
         return;
     }
     for (size_t i = 0; i < n; i++) {
@@ -66,9 +68,9 @@ void rsqrt_f16_scalar(void *dst, const void *src, size_t n) {
     }
 }
 
-void rsqrt_bf16_scalar(void *dst, const void *src, size_t n) {
+static void rsqrt_bf16_scalar(void *dst, const void *src, size_t n) {
     if (mode_is_foreign()) {
-        run_in_default_mode(rsqrt_bf16_scalar, dst, src, n);
+        gorsqrt_run_in_default_mode(rsqrt_bf16_scalar, dst, src, n);
         return;
     }
     for (size_t i = 0; i < n; i++) {
@@ -85,9 +87,9 @@ void rsqrt_bf16_scalar(void *dst, const void *src, size_t n) {
     }
 }
 
-void rsqrt_f32_scalar(void *dst, const void *src, size_t n) {
+static void rsqrt_f32_scalar(void *dst, const void *src, size_t n) {
     if (mode_is_foreign()) {
-        run_in_default_mode(rsqrt_f32_scalar, dst, src, n);
+        gorsqrt_run_in_default_mode(rsqrt_f32_scalar, dst, src, n);
         return;
     }
     for (size_t i = 0; i < n; i++) {
@@ -105,9 +107,9 @@ void rsqrt_f32_scalar(void *dst, const void *src, size_t n) {
     }
 }
 
-void rsqrt_f64_scalar(void *dst, const void *src, size_t n) {
+static void rsqrt_f64_scalar(void *dst, const void *src, size_t n) {
     if (mode_is_foreign()) {
-        run_in_default_mode(rsqrt_f64_scalar, dst, src, n);
+        gorsqrt_run_in_default_mode(rsqrt_f64_scalar, dst, src, n);
         return;
     }
     for (size_t i = 0; i < n; i++) {
@@ -165,9 +167,9 @@ static inline bool any_f64s(i64s where) {
     return where[0] < 0;
 }
 
-void rsqrt_c64_scalar(void *dst, const void *src, size_t n) {
+static void rsqrt_c64_scalar(void *dst, const void *src, size_t n) {
     if (mode_is_foreign()) {
-        run_in_default_mode(rsqrt_c64_scalar, dst, src, n);
+        gorsqrt_run_in_default_mode(rsqrt_c64_scalar, dst, src, n);
         return;
     }
     for (size_t i = 0; i < n; i++) {
@@ -178,9 +180,9 @@ void rsqrt_c64_scalar(void *dst, const void *src, size_t n) {
     }
 }
 
-void rsqrt_c128_scalar(void *dst, const void *src, size_t n) {
+static void rsqrt_c128_scalar(void *dst, const void *src, size_t n) {
     if (mode_is_foreign()) {
-        run_in_default_mode(rsqrt_c128_scalar, dst, src, n);
+        gorsqrt_run_in_default_mode(rsqrt_c128_scalar, dst, src, n);
         return;
     }
     for (size_t i = 0; i < n; i++) {
@@ -190,3 +192,30 @@ void rsqrt_c128_scalar(void *dst, const void *src, size_t n) {
         memcpy((char *)dst + i * sizeof z_c128, &z_c128, sizeof z_c128);
     }
 }
+
+CASTS(scalar)
+CAST(scalar, f16, f32, uint16_t, float, f16_to_f32(x))
+CAST(scalar, f32, f16, float, uint16_t, f16_from_f32(x))
+
+MOVER(scalar, 16, square_u32x4, 4, square_u64x2)
+
+const gorsqrt_tier gorsqrt_scalar = {
+    .name = "scalar",
+    .needs = "",
+    .of =
+        {
+            [GORSQRT_F16] = {.plain = rsqrt_f16_scalar},
+            [GORSQRT_BF16] = {.plain = rsqrt_bf16_scalar},
+            [GORSQRT_F32] = {.plain = rsqrt_f32_scalar},
+            [GORSQRT_F64] = {.plain = rsqrt_f64_scalar},
+            [GORSQRT_C64] = {.plain = rsqrt_c64_scalar},
+            [GORSQRT_C128] = {.plain = rsqrt_c128_scalar},
+        },
+    .casts =
+        {
+            CASTS_OF(scalar),
+            [GORSQRT_F16][GORSQRT_F32] = cast_f16_f32_scalar,
+            [GORSQRT_F32][GORSQRT_F16] = cast_f32_f16_scalar,
+        },
+    .mover = &(const gorsqrt_mover){rows_scalar, transposed_scalar},
+};

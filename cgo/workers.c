@@ -241,20 +241,20 @@ static void dismiss_helpers(void) {
     atomic_store(&shared.taken, false);
 }
 
-bool workers_are_worth(int64_t bytes) {
+bool gorsqrt_workers_are_worth(int64_t bytes) {
     return bytes >= WORTH_AWAKE;
 }
 
-bool workers_run(workers_task *task, const void *work, void *scratch, int64_t units, int64_t chunk, int64_t bytes,
-                 bool (*interrupted)(void *), void *context) {
-    if (units <= chunk && !workers_are_worth(bytes)) { /* nothing to share, and nobody to count it */
+bool gorsqrt_workers_run(workers_task *task, const void *work, void *scratch, int64_t units, int64_t chunk, int64_t bytes,
+                         bool (*interrupted)(void *), void *context) {
+    if (units <= chunk && !gorsqrt_workers_are_worth(bytes)) { /* nothing to share, and nobody to count it */
         task(work, 0, units, scratch);
         return true;
     }
     while (units / chunk >= INT32_MAX) chunk *= 2;
     call c = {task, work, units, chunk, (uint64_t)((units + chunk - 1) / chunk) << 32};
     int const forks = shared.forks;
-    bool const worth = workers_are_worth(bytes);
+    bool const worth = gorsqrt_workers_are_worth(bytes);
     if (worth) atomic_fetch_add_explicit(&shared.callers, 1, memory_order_relaxed);
     bool const helped = worth && ask_helpers(&c, bytes);
     bool stopped = false;

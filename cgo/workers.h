@@ -21,12 +21,12 @@ enum {
 typedef void workers_task(const void *work, int64_t begin, int64_t end, void *scratch);
 
 /* Whether a call that reads and writes so many bytes may have helpers. */
-bool workers_are_worth(int64_t bytes);
+bool gorsqrt_workers_are_worth(int64_t bytes);
 
 /* Runs all units of the work, `chunk` at a time. Between two chunks the caller asks `interrupted` (may be NULL) and stops where
  * that answers true: false is then the answer, as in a child that `interrupted` has forked off. Helpers are asked in where so many bytes are worth it. */
-bool workers_run(workers_task *task, const void *work, void *scratch, int64_t units, int64_t chunk, int64_t bytes,
-                 bool (*interrupted)(void *), void *context);
+bool gorsqrt_workers_run(workers_task *task, const void *work, void *scratch, int64_t units, int64_t chunk, int64_t bytes,
+                         bool (*interrupted)(void *), void *context);
 
 /* How many threads may work on one call, the caller's among them: 1 until set, at most WORKERS_MOST. It takes effect at once: helpers
  * beyond a lower number stop within a chunk, and sleep until there is room for them again. */

@@ -1,18 +1,19 @@
 package rsqrt
 
 import (
-	"os"
-	"slices"
 	"strings"
 	"testing"
 )
 
-// The Makefile names the tiers that the machine has; a dispatch that leaves one out would only be
-// slow.
-func TestRequiredTiersAreOffered(t *testing.T) {
-	for _, name := range strings.Fields(os.Getenv("GORSQRT_REQUIRE_TIERS")) {
-		if !slices.Contains(Tiers(), name) {
-			t.Errorf("%s is required, but the dispatch offers %v", name, Tiers())
+func TestSetTier(t *testing.T) {
+	defer func(name string) { must(SetTier(name)) }(Tier())
+	for _, name := range Tiers() {
+		if must(SetTier(name)); Tier() != name {
+			t.Errorf("SetTier(%s) sets %s", name, Tier())
 		}
+	}
+	refusal := "'sse9' is not one that this machine runs: " + strings.Join(Tiers(), ", ")
+	if err := SetTier("sse9"); err == nil || !strings.Contains(err.Error(), refusal) {
+		t.Errorf("SetTier(sse9): %v", err)
 	}
 }

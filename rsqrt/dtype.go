@@ -100,16 +100,16 @@ func SetDefaultDType(name string) error {
 	return errorf(TypeError, Neither, "invalid dtype object: only floating-point types are supported as the default type")
 }
 
-// casts appends a tier's steps from one dtype to another. It returns false if torch has no such
-// cast of a result: complex to real, and anything to a boolean or an integer.
-func casts(steps []cgo.Kernel, tier int, from, to DType) ([]cgo.Kernel, bool) {
+// casts returns a tier's steps from one dtype to another, or false where torch has no such cast of a result: complex to real, and
+// anything to a boolean or an integer.
+func casts(steps []cgo.Kernel, tier cgo.Tier, from, to DType) ([]cgo.Kernel, bool) {
 	switch {
 	case from == to:
 		return steps, true
 	case !to.real() && !to.complex() || from.complex() && to.real():
 		return steps, false
 	}
-	if step := cgo.Cast(tier, int(from), int(to)); step != 0 {
+	if step := tier.Cast(int(from), int(to)); step != 0 {
 		return append(steps, step), true
 	}
 	via := F32 // as torch: to and from the 16-bit dtypes, and from float64 to complex64

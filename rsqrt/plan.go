@@ -100,15 +100,19 @@ func fill(plan *cgo.Plan, compute DType, dst, src Array) bool {
 	plan.N = count(src.Shape)
 	plan.SrcSize, plan.DstSize = src.DType.Size(), dst.DType.Size()
 	tier := active.Load()
-	plan.Tier = tier.id
+	plan.Mover, plan.Kernels = tier.mover, 0
+	kernels := tier.kernels[compute]
 	stages := plan.Stage[:0]
-	if kernel := cgo.CastingKernel(tier.id, int(src.DType), int(compute)); kernel != 0 {
-		stages = append(stages, kernel)
+	if casting := kernels.Casting(int(src.DType)); casting != 0 {
+		stages = append(stages, casting)
 	} else {
-		stages, _ = casts(stages, tier.id, src.DType, compute)
-		stages = append(stages, tier.kernels[compute])
+		stages, _ = casts(stages, tier.Tier, src.DType, compute)
+		stages = append(stages, kernels.Plain())
 	}
-	stages, possible := casts(stages, tier.id, compute, dst.DType)
+	stages, possible := casts(stages, tier.Tier, compute, dst.DType)
+	if src.DType == compute && dst.DType == compute {
+		plan.Kernels = kernels
+	}
 	plan.Stages = int32(len(stages))
 	return possible
 }

@@ -82,7 +82,7 @@ func elements[T any](dtype DType, dst, src []T) {
 		panic(fmt.Sprintf("rsqrt: dst has length %d, src has length %d", len(dst), len(src)))
 	}
 	// Both slices stay where they are while C runs: cgo pins what a call is given.
-	cgo.Call(active.Load().kernels[dtype], unsafe.Pointer(unsafe.SliceData(dst)), unsafe.Pointer(unsafe.SliceData(src)), len(dst))
+	cgo.Call(active.Load().kernels[dtype].Plain(), unsafe.Pointer(unsafe.SliceData(dst)), unsafe.Pointer(unsafe.SliceData(src)), len(dst))
 }
 
 // Apply writes 1/√src to dst, element by element. The result is computed in src's dtype, or in the

@@ -85,6 +85,18 @@ def test_c_of_every_standard(compiler, standard, headers):
         assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.parametrize("compiler", COMPILERS)
+def test_external_names_of_c(compiler, tmp_path):
+    """A program that links cgo's C finds no other names in it than ours."""
+    sources = sorted(ROOT.glob("cgo/*.c"))
+    command = [*compiler.split(), "-O0", "-w", "-c", *sources]
+    subprocess.run(command, cwd=tmp_path, check=True)
+    listed = subprocess.run(["nm", "-g", "--defined-only", *tmp_path.glob("*.o")], check=True, capture_output=True, text=True)
+    names = re.findall(r"^[0-9a-f]+ [A-Z] (\S+)$", listed.stdout, re.M)
+    assert {"gorsqrt_tiers", "gorsqrt_execute", "gorsqrt_scalar"} <= set(names)
+    assert [name for name in names if not name.startswith("gorsqrt_")] == []
+
+
 def test_fast_math_is_refused():
     """gopy's -Ofast would break the arithmetic: the headers refuse it."""
     done = subprocess.run(

@@ -156,8 +156,9 @@ func Config() (text string, err error) {
 
 // publish hands the kernels in use to the express lane, and the settings to a forked child's copy.
 func publish() {
-	for dtype, kernel := range rsqrt.Kernels() {
-		*(*cgo.Kernel)(unsafe.Pointer(&C.go_here.express[dtype])) = kernel
+	for dtype, kernels := range rsqrt.Kernels() {
+		*(*cgo.Kernels)(unsafe.Pointer(&C.go_here.kernels[dtype])) = kernels
+		*(*cgo.Kernel)(unsafe.Pointer(&C.go_here.express[dtype])) = kernels.Plain()
 	}
 	// Ends in a zero, since no name fills it.
 	tier := (*[len(C.go_here.tier)]byte)(unsafe.Pointer(&C.go_here.tier))

@@ -52,7 +52,9 @@ enum { COLLECT_EVERY = 256 };
 
 /* Functions that answer true have refused, and say why in `refusal`. None needs the GIL. */
 typedef struct {
-    /* The kernels in use by dtype, and the settings: Go fills in these three at install and whenever a setting changes. */
+    /* The kernels in use by dtype, the plain one of each, and the settings: Go fills in these four at install and whenever
+     * a setting changes. */
+    const gorsqrt_kernels *kernels[GORSQRT_COMPUTED];
     gorsqrt_kernel *express[GORSQRT_COMPUTED];
     char tier[16];
     int32_t default_dtype;

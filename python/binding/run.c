@@ -41,7 +41,7 @@ int run(const gorsqrt_plan *plan, void *dst, const void *src) {
     if (plan->n < SHORT_CALL) {
         outcome = gorsqrt_execute(plan, dst, src, NULL, NULL);
     } else {
-        if (workers_are_worth(plan->n * (plan->src_size + plan->dst_size)) && threads_ask_torch() < 0) return -1;
+        if (gorsqrt_workers_are_worth(plan->n * (plan->src_size + plan->dst_size)) && threads_ask_torch() < 0) return -1;
         flight f = {.thread = PyEval_SaveThread(), .looked_ms = now_ms()};
         outcome = gorsqrt_execute(plan, dst, src, interrupted, &f);
         PyEval_RestoreThread(f.thread);
@@ -65,7 +65,8 @@ WITHOUT_CANARY int run_plain(int32_t dtype, int64_t n, void *dst, const void *sr
     plan.src_size = plan.dst_size = plan.src_strides[0] = plan.dst_strides[0] = gorsqrt_item_size[dtype];
     plan.src_offset = plan.dst_offset = plan.temporary = 0;
     plan.ndim = plan.stages = 1;
-    plan.tier = GORSQRT_SCALAR;
+    plan.mover = NULL;
+    plan.kernels = go_now->kernels[dtype];
     plan.stage[0] = kernel;
     return run(&plan, dst, src);
 }
