@@ -13,6 +13,9 @@
 // No other part of the toolkit is needed.
 package cuda
 
+// #include "launch.h"
+import "C"
+
 import (
 	"embed"
 	"math/bits"
@@ -223,20 +226,16 @@ func (d *device) of(dtype rsqrt.DType) (*kernels, error) {
 	return &loaded, nil
 }
 
-// As rsqrt.cu has them.
+// What launch.h has.
 const (
-	threads = 256
-	flight  = 4
-	vector  = 16
-	maxNDim = 40 // 40 dimensions of length 2 are more items than any device holds
-)
+	threads = C.THREADS
+	flight  = C.FLIGHT
+	vector  = C.VECTOR
 
-// What a source is, as rsqrt.cu numbers it.
-const (
-	signed = iota
-	unsigned
-	boolean
-	float
+	signed   = C.SIGNED
+	unsigned = C.UNSIGNED
+	boolean  = C.BOOLEAN
+	float    = C.FLOAT
 )
 
 func kind(dtype rsqrt.DType) uint64 {
@@ -262,7 +261,7 @@ func parts(dtype rsqrt.DType) (int, rsqrt.DType) {
 	return 1, dtype
 }
 
-// Mirrors rsqrt.cu's dim and plan: 64-bit words only.
+// Mirrors launch.h's dim and plan.
 type dim struct {
 	length, magic, shift uint64
 	src, dst             int64
@@ -274,8 +273,28 @@ type items struct {
 	dstType, dstSize, dstParts uint64
 	aligned                    uint64
 	ndim                       uint64
-	dims                       [maxNDim]dim
+	dims                       [C.MAX_NDIM]dim
 }
+
+// Fails to compile unless every field of the mirrors lies where C has it.
+var _ = [1]struct{}{}[0|
+	(unsafe.Offsetof(dim{}.length)^unsafe.Offsetof(C.dim{}.length))|
+	(unsafe.Offsetof(dim{}.magic)^unsafe.Offsetof(C.dim{}.magic))|
+	(unsafe.Offsetof(dim{}.shift)^unsafe.Offsetof(C.dim{}.shift))|
+	(unsafe.Offsetof(dim{}.src)^unsafe.Offsetof(C.dim{}.src))|
+	(unsafe.Offsetof(dim{}.dst)^unsafe.Offsetof(C.dim{}.dst))|
+	(unsafe.Offsetof(items{}.dst)^unsafe.Offsetof(C.plan{}.dst))|
+	(unsafe.Offsetof(items{}.src)^unsafe.Offsetof(C.plan{}.src))|
+	(unsafe.Offsetof(items{}.n)^unsafe.Offsetof(C.plan{}.n))|
+	(unsafe.Offsetof(items{}.srcKind)^unsafe.Offsetof(C.plan{}.src_kind))|
+	(unsafe.Offsetof(items{}.srcSize)^unsafe.Offsetof(C.plan{}.src_size))|
+	(unsafe.Offsetof(items{}.dstType)^unsafe.Offsetof(C.plan{}.dst_type))|
+	(unsafe.Offsetof(items{}.dstSize)^unsafe.Offsetof(C.plan{}.dst_size))|
+	(unsafe.Offsetof(items{}.dstParts)^unsafe.Offsetof(C.plan{}.dst_parts))|
+	(unsafe.Offsetof(items{}.aligned)^unsafe.Offsetof(C.plan{}.aligned))|
+	(unsafe.Offsetof(items{}.ndim)^unsafe.Offsetof(C.plan{}.ndim))|
+	(unsafe.Offsetof(items{}.dims)^unsafe.Offsetof(C.plan{}.dims))|
+	(unsafe.Sizeof(items{})^unsafe.Sizeof(C.plan{}))]
 
 // launch enqueues a plan on a stream of the current context.
 func (d *device) launch(plan *cgo.Plan, compute rsqrt.DType, dst, src rsqrt.Array, stream cu.Stream) error {
@@ -285,9 +304,8 @@ func (d *device) launch(plan *cgo.Plan, compute rsqrt.DType, dst, src rsqrt.Arra
 	}
 	to, from := uintptr(dst.Data)+uintptr(plan.DstOffset), uintptr(src.Data)+uintptr(plan.SrcOffset)
 	if plan.Temporary != 0 {
-		// All bytes that src reaches over, copied as they lie. The address's place in a vector is
-		// kept.
-		low, high := reach(plan, plan.SrcStrides[:plan.NDim], plan.SrcSize)
+		// All bytes that src reaches over, copied as they lie. The address's place in a vector is kept.
+		low, high := rsqrt.Reach(plan.Shape[:plan.NDim], plan.SrcStrides[:], plan.SrcSize)
 		shift := (from + uintptr(low)) % vector
 		memory, err := allocate(high-low+int(shift), stream)
 		if err != nil {
@@ -359,22 +377,9 @@ func divisor(length int) dim {
 // in 31 bits.
 func narrow(plan *cgo.Plan) bool {
 	const limit = 1<<31 - threads*flight
-	srcLow, srcHigh := reach(plan, plan.SrcStrides[:plan.NDim], plan.SrcSize)
-	dstLow, dstHigh := reach(plan, plan.DstStrides[:plan.NDim], plan.DstSize)
+	srcLow, srcHigh := rsqrt.Reach(plan.Shape[:plan.NDim], plan.SrcStrides[:], plan.SrcSize)
+	dstLow, dstHigh := rsqrt.Reach(plan.Shape[:plan.NDim], plan.DstStrides[:], plan.DstSize)
 	return plan.N < limit && min(srcLow, dstLow) > -limit && max(srcHigh, dstHigh) < limit
-}
-
-// reach is the range of bytes that the items of one side lie in, from the first.
-func reach(plan *cgo.Plan, strides []int, size int) (low, high int) {
-	high = size
-	for d, stride := range strides {
-		if far := stride * (plan.Shape[d] - 1); far < 0 {
-			low += far
-		} else {
-			high += far
-		}
-	}
-	return low, high
 }
 
 // start enqueues a kernel of one-dimensional blocks, in which a thread takes `each` of n.

@@ -23,6 +23,7 @@
 #pragma clang force_cuda_host_device begin
 #include "../cgo/half.h"
 #pragma clang force_cuda_host_device end
+#include "launch.h"
 
 #define DEVICE TIER static inline
 #define KERNEL extern "C" __attribute__((global, launch_bounds(THREADS)))
@@ -33,11 +34,9 @@
 #define BLOCK (uint32_t)__nvvm_read_ptx_sreg_ctaid_x()
 #define LAST_BLOCK ((uint32_t)__nvvm_read_ptx_sreg_nctaid_x() - 1)
 
-/* cuda.go launches with these. */
-enum { THREADS = 256, FLIGHT = 4 /* loads of a thread before its first store */, MAX_NDIM = 40 };
-
 /* Always four words: a vector of 16-bit items would be loaded item by item. */
 typedef uint32_t words __attribute__((ext_vector_type(4)));
+static_assert(sizeof(words) == VECTOR, "cuda.go asks for this alignment");
 
 DEVICE double f64_of_bits(uint64_t bits) {
     return __builtin_bit_cast(double, bits);
@@ -256,26 +255,9 @@ KERNEL void NAME(DTYPE, _cuda)(words *dst, const words *src, uint64_t n) {
     }
 }
 
-/* Any items: cuda.go fills this in, as 64-bit words. Offsets and strides are in bytes. */
+/* Any items. */
 
-enum { SIGNED, UNSIGNED, BOOLEAN, FLOAT }; /* kinds of a source; FLOAT: it is of DTYPE */
-
-struct dim {
-    uint64_t length;
-    uint64_t magic, shift; /* i / length = (i·magic / 2^32 + i) >> shift, where that is below 2^31 */
-    int64_t src, dst;
-};
-
-struct plan {
-    uint64_t dst, src, n;
-    uint64_t src_kind, src_size; /* of a part */
-    uint64_t dst_type, dst_size, dst_parts;
-    uint64_t aligned;   /* every part of both sides lies on a multiple of its size */
-    uint64_t ndim;      /* 1 at least */
-    dim dims[MAX_NDIM]; /* from the innermost to the outermost */
-};
-
-/* The casts of cgo/cast.c, with their nans. */
+/* The casts of cgo/cast.h, with their nans. */
 
 DEVICE uint32_t f32_from_f64(uint64_t x) {
     if ((x & INT64_MAX) > 0x7ff0000000000000)

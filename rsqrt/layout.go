@@ -117,6 +117,20 @@ func byStride(order, shape, strides []int) []int {
 	return order
 }
 
+// Reach is the range of bytes that elements of these strides and this size lie in, counted from the first element: from the lowest byte
+// to the one after the highest. There is at least one element.
+func Reach(shape, strides []int, size int) (low, high int) {
+	high = size
+	for d, length := range shape {
+		if far := strides[d] * (length - 1); far < 0 {
+			low += far
+		} else {
+			high += far
+		}
+	}
+	return low, high
+}
+
 func (a Array) dense() bool { return dense(a.Shape, a.Strides, a.DType.Size()) }
 
 func empty(shape []int) bool { return count(shape) == 0 }

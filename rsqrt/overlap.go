@@ -82,16 +82,9 @@ func overlapsItself(a Array, effort *int) answer {
 // extent is the range of addresses that an array with elements reaches, from its first byte to the
 // one after its last.
 func extent(a Array) (low, high int) {
-	low = int(uintptr(a.Data))
-	high = low + a.DType.Size()
-	for d, length := range a.Shape {
-		if reach := a.Strides[d] * (length - 1); reach < 0 {
-			low += reach
-		} else {
-			high += reach
-		}
-	}
-	return low, high
+	low, high = Reach(a.Shape, a.Strides, a.DType.Size())
+	start := int(uintptr(a.Data))
+	return start + low, start + high
 }
 
 // A sum of strides times indices, each index from 0 to last.

@@ -52,10 +52,10 @@ enum { COLLECT_EVERY = 256 };
 
 /* Functions that answer true have refused, and say why in `refusal`. None needs the GIL. */
 typedef struct {
-    /* The kernels in use by dtype, the plain one of each, and the settings: Go fills in these four at install and whenever
+    /* The plain kernels in use by dtype, all that are in use, and the settings: Go fills in these four at install and whenever
      * a setting changes. */
-    const gorsqrt_kernels *kernels[GORSQRT_COMPUTED];
     gorsqrt_kernel *express[GORSQRT_COMPUTED];
+    const gorsqrt_kernels *kernels[GORSQRT_COMPUTED];
     char tier[16];
     int32_t default_dtype;
     /* Decide how 1/√src is written to dst, or of which strides and dtype a fresh result is. On CUDA devices decide_into
