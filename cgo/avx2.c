@@ -1,4 +1,5 @@
-/* The avx2 tier: f32 in blocks of 6 vectors and f64 of 4, f16 and bf16 in f32 lanes, c64 and c128 by two vectors of re and two of im.
+/* The avx2 tier: f32 in blocks of 6 vectors and f64 of 4, f16 and bf16 in f32 lanes, c64 and c128
+ * by two vectors of re and two of im.
  *
  *     intrinsic                instruction        latency / throughput (Zen 4, cycles)
  *     _mm256_sqrt_ps           vsqrtps ymm        15 / 5
@@ -10,10 +11,11 @@
  *     _mm256_cvtph_ps          vcvtph2ps ymm       6 / 0.7
  *     _mm256_cvtps_ph          vcvtps2ph xmm       6 / 0.7
  *
- * One divider does square roots and divisions, and while it works the multipliers have little to do. So f32 and f64 give it
- * half of a block's vectors and compute the others by fma, to the same bits. The 16-bit dtypes are bound by conversions and
- * fma, complex by fma and addition. x86 gives the contract's nans by itself. Masked lanes neither load nor store, so that tails
- * read nothing beyond the end. */
+ * One divider does square roots and divisions, and while it works the multipliers have little to
+ * do. So f32 and f64 give it half of a block's vectors and compute the others by fma, to the same
+ * bits. The 16-bit dtypes are bound by conversions and fma, complex by fma and addition. x86 gives
+ * the contract's nans by itself. Masked lanes neither load nor store, so that tails read nothing
+ * beyond the end. */
 #ifdef __x86_64__
 #include "kernels.h"
 
@@ -51,20 +53,24 @@ enum {
 static const int32_t lanes_i32[16] = {-1, -1, -1, -1, -1, -1, -1, -1};
 static const int64_t lanes_i64[8] = {-1, -1, -1, -1};
 
-/* y = RN(1 / RN(√x)) for x in [2^-100, inf). The fma way, with g → √x, h → 1/(2√x), s = RN(√x) and y → 1/s:
+/* y = RN(1 / RN(√x)) for x in [2^-100, inf). The fma way, with g → √x, h → 1/(2√x), s = RN(√x) and
+ * y → 1/s:
  *
  *     h = y0/2   g = x·y0   r = 1/2 - g·h   r = r + 1.4375 r²   g = g + g·r   h = h + h·r       y0: 1/√x to 11 bits
  *     s = g + (x - g²)·h
  *     y = 2h   e = 1 - s·y   e = e + 1.0625·2^-48   y = y + y·e
  *
- * 1.5 r² would be exact; a little less keeps g below √x, which matters for the last x before 4. y + y·e is 1/s less e² of it, and
- * that matters in one case: s is the last number before a power of two and y that power, 1/s is just above the middle of two
- * numbers and y + y·e that middle. A larger e lifts it, and no other result over a middle. Tested for all x with this processor's
- * y0; in a search for all x with every y0 that 1.5·2^-12 allow two were wrong, of 9216 for the last x before 4.
+ * 1.5 r² would be exact; a little less keeps g below √x, which matters for the last x before 4. y +
+ * y·e is 1/s less e² of it, and that matters in one case: s is the last number before a power of
+ * two and y that power, 1/s is just above the middle of two numbers and y + y·e that middle. A
+ * larger e lifts it, and no other result over a middle. Tested for all x with this processor's y0;
+ * in a search for all x with every y0 that 1.5·2^-12 allow two were wrong, of 9216 for the last x
+ * before 4.
  *
- * This is y0 and its half, of the vectors behind those that the divider computes, and whether all of their x are in that range.
- * The half says so by its bits: below 2^-100, where the low end of x - g² would be lost, it is larger, and so is zero's inf; the
- * half of infinity's 0 and of a negative's or a nan's nan are larger as unsigned integers. */
+ * This is y0 and its half, of the vectors behind those that the divider computes, and whether all
+ * of their x are in that range. The half says so by its bits: below 2^-100, where the low end of x
+ * - g² would be lost, it is larger, and so is zero's inf; the half of infinity's 0 and of a
+ * negative's or a nan's nan are larger as unsigned integers. */
 AVX2 INLINE bool seed_f32s(__m256 *g, __m256 *h, const __m256 *x_f32x8, int divided, int block) {
     __m256i const exponent_u32x8 = _mm256_set1_epi32(1 << 23), range_u32x8 = _mm256_set1_epi32((127 + 49) << 23 | 1 << 22);
     __m256i most_u32x8 = _mm256_setzero_si256();
@@ -97,8 +103,9 @@ AVX2 INLINE void rsqrt_f32_block(__m256 *y_f32x8, __m256 *g, __m256 *h, const __
     for (int i = divided; i < block; i++) y_f32x8[i] = _mm256_fmadd_ps(h[i], e[i], h[i]);
 }
 
-/* x without the numbers that arithmetic is slow or wrong for, and a factor for the results: subnormals, bits·2^-149, become
- * 2·bits, by a conversion of integers, for a factor of 2^75; other numbers below 2^-100 are multiplied by 2^64, for one of 2^32. */
+/* x without the numbers that arithmetic is slow or wrong for, and a factor for the results:
+ * subnormals, bits·2^-149, become 2·bits, by a conversion of integers, for a factor of 2^75; other
+ * numbers below 2^-100 are multiplied by 2^64, for one of 2^32. */
 AVX2 INLINE __m256 lifted_f32x8(__m256 x_f32x8, __m256 *factor_f32x8) {
     __m256i const x_u32x8 = _mm256_castps_si256(x_f32x8);
     __m256i const magnitude_u32x8 = _mm256_and_si256(x_u32x8, _mm256_set1_epi32(INT32_MAX));
@@ -115,8 +122,9 @@ AVX2 INLINE __m256 lifted_f32x8(__m256 x_f32x8, __m256 *factor_f32x8) {
     return _mm256_castsi256_ps(_mm256_blendv_epi8(scaled_u32x8, converted_u32x8, is_subnormal_u32x8));
 }
 
-/* y where it is a number, and else 2·y0: where zeros and infinities, negatives and nans have made it a nan, that is the result.
- * Elsewhere 2·y0 is about twice the result, so that it is what min does, whose answer beside a nan is its second operand. */
+/* y where it is a number, and else 2·y0: where zeros and infinities, negatives and nans have made
+ * it a nan, that is the result. Elsewhere 2·y0 is about twice the result, so that it is what min
+ * does, whose answer beside a nan is its second operand. */
 AVX2 INLINE __m256 number_or_seed(__m256 y_f32x8, __m256 seed_f32x8) {
     return _mm256_min_ps(y_f32x8, _mm256_add_ps(seed_f32x8, seed_f32x8));
 }
@@ -201,8 +209,8 @@ AVX2 INLINE __m256 near_f32x8(const char *x, int64_t item) {
     return _mm256_permutevar8x32_ps(_mm256_blend_ps(x_f32x8, _mm256_loadu_ps((const float *)(x + 64)), 0x24), thirds);
 }
 
-/* The same with any distance, and nothing more read. Four by four and in a loop: the fewer instructions, and the fewer that load, the more
- * lines are on their way at once. */
+/* The same with any distance, and nothing more read. Four by four and in a loop: the fewer
+ * instructions, and the fewer that load, the more lines are on their way at once. */
 AVX2 INLINE __m256 far_f32x8(const char *x, int64_t item) {
     __m128 x_f32x4[2];
 #pragma GCC unroll 1
@@ -243,8 +251,9 @@ AVX2 INLINE void rsqrt_f32_near(float *y, const char *x, int64_t item, size_t n)
     rsqrt_f32_far(y + i, x + (int64_t)i * item, item, n - i);
 }
 
-/* Contiguous rows of two to four vectors, of which the last ends with the row and so may share items with the one before: they are read
- * before the first is written, and written twice. It answers how many rows are done. */
+/* Contiguous rows of two to four vectors, of which the last ends with the row and so may share
+ * items with the one before: they are read before the first is written, and written twice. It
+ * answers how many rows are done. */
 AVX2 INLINE int64_t rsqrt_f32_short_rows(char *dst, int64_t dst_row, const char *src, int64_t src_row, int64_t rows, int64_t k,
                                          int vectors) {
     int const step = F32_BLOCK / vectors, block = step * vectors;
@@ -294,8 +303,9 @@ AVX2 static void rsqrt_f32_avx2_rows(void *dst, int64_t dst_row, const void *src
     }
 }
 
-/* y0 of two vectors, 1/√x to 11 bits, from the upper halves of x's bits, by vrsqrtps of f in [1/2, 2): x = f·2^(2k - 1022),
- * where k is half of x's biased exponent, and so 1/√x = 1/√f · 2^(511 - k). */
+/* y0 of two vectors, 1/√x to 11 bits, from the upper halves of x's bits, by vrsqrtps of f in [1/2,
+ * 2): x = f·2^(2k - 1022), where k is half of x's biased exponent, and so 1/√x = 1/√f · 2^(511 -
+ * k). */
 AVX2 INLINE void seed_f64s(__m256d *y_f64x4, const __m256d *x_f64x4) {
     __m256 const upper_f32x8 = _mm256_shuffle_ps(_mm256_castpd_ps(x_f64x4[0]), _mm256_castpd_ps(x_f64x4[1]), 0xdd);
     __m256i const upper_u32x8 = _mm256_castps_si256(upper_f32x8);
@@ -440,7 +450,8 @@ AVX2 static void rsqrt_f64_avx2_rows(void *dst, int64_t dst_row, const void *src
     }
 }
 
-/* 1/√x within 2^-22 for positive x that are not subnormal, enough for the 16-bit dtypes: y0 + (1 - x·y0²)·y0/2. */
+/* 1/√x within 2^-22 for positive x that are not subnormal, enough for the 16-bit dtypes: y0 + (1 -
+ * x·y0²)·y0/2. */
 AVX2 INLINE __m256 rsqrt_near_f32x8(__m256 x_f32x8) {
     __m256 const y_f32x8 = _mm256_rsqrt_ps(x_f32x8);
     __m256 const g_f32x8 = _mm256_mul_ps(x_f32x8, y_f32x8);
@@ -506,7 +517,8 @@ AVX2 INLINE __m256 odd_bf16s(__m256i x_u16x16) {
     return _mm256_castsi256_ps(_mm256_and_si256(x_u16x16, _mm256_set1_epi32((int)0xffff0000)));
 }
 
-/* Back again. Half an ulp added and the rest cut off is rounding to nearest: no result is near a tie. */
+/* Back again. Half an ulp added and the rest cut off is rounding to nearest: no result is near a
+ * tie. */
 AVX2 INLINE __m256i bf16s_from(__m256 even_f32x8, __m256 odd_f32x8) {
     __m256i const half_u32x8 = _mm256_set1_epi32(0x8000);
     __m256i const low_u32x8 = _mm256_srli_epi32(_mm256_add_epi32(_mm256_castps_si256(even_f32x8), half_u32x8), 16);

@@ -1,5 +1,5 @@
-/* The avx512 tier: f32 in blocks of 9 vectors and f64 of 8, f16 and bf16 by tables or in f32 lanes, c64 and c128 by two
- * vectors of re and two of im.
+/* The avx512 tier: f32 in blocks of 9 vectors and f64 of 8, f16 and bf16 by tables or in f32 lanes,
+ * c64 and c128 by two vectors of re and two of im.
  *
  *     intrinsic                instruction         latency / throughput (Zen 4, cycles; Zen 5 halves the second but the divider's)
  *     _mm512_sqrt_ps           vsqrtps zmm         15 / 10
@@ -14,11 +14,13 @@
  *     _mm512_cvtph_ps          vcvtph2ps zmm        7 / 1.3
  *     _mm512_cvtps_ph          vcvtps2ph ymm        7 / 1.3
  *
- * One divider does square roots and divisions, and while it works the multipliers have little to do: each root and each division
- * takes the place of two fma. So f32 and f64 give it some vectors of a block and compute the others by fma, to the same bits; then
- * both are busy. The 16-bit dtypes' tables are bound by the number of instructions, bf16's by the second cache, their f32 lanes by
- * conversions and fma, complex by multiplications and how many operations can wait for each other. x86 gives the contract's nans by
- * itself. Masked lanes neither load nor store, so that tails read nothing beyond the end. */
+ * One divider does square roots and divisions, and while it works the multipliers have little to
+ * do: each root and each division takes the place of two fma. So f32 and f64 give it some vectors
+ * of a block and compute the others by fma, to the same bits; then both are busy. The 16-bit
+ * dtypes' tables are bound by the number of instructions, bf16's by the second cache, their f32
+ * lanes by conversions and fma, complex by multiplications and how many operations can wait for
+ * each other. x86 gives the contract's nans by itself. Masked lanes neither load nor store, so that
+ * tails read nothing beyond the end. */
 #ifdef __x86_64__
 #include "kernels.h"
 
@@ -32,9 +34,10 @@
 
 #define AVX512 __attribute__((target("avx512f,avx512bw,avx512vl,avx512dq,prfchw")))
 
-/* Vectors that are computed together, step by step, and how many of them by the divider: it and the multipliers then take nearly the
- * same time, 64 cycles beside 61 in f32 and 75 beside 77 in f64 on Zen 4, where the multipliers also lose some to integers. Intel's
- * multipliers are 3.9 and 4.5 times as fast as its divider, Zen 4's 1.8 and 1.9 times: `python bench limits`. */
+/* Vectors that are computed together, step by step, and how many of them by the divider: it and the
+ * multipliers then take nearly the same time, 64 cycles beside 61 in f32 and 75 beside 77 in f64 on
+ * Zen 4, where the multipliers also lose some to integers. Intel's multipliers are 3.9 and 4.5
+ * times as fast as its divider, Zen 4's 1.8 and 1.9 times: `python bench limits`. */
 enum {
     F32_BLOCK = 9,
     F32_DIVIDED = 4,
@@ -48,8 +51,9 @@ enum {
     AHEAD = 4096, /* bytes: what memory is asked for in advance; outside the arrays that does nothing */
 };
 
-/* By the value's kind, from the lowest digit: nans quieted (2 2), a zero's infinity (6), +1 as computed (0), -inf a nan (3), +inf
- * zero (8), negatives a nan (3), positive numbers as computed (0). */
+/* By the value's kind, from the lowest digit: nans quieted (2 2), a zero's infinity (6), +1 as
+ * computed (0), -inf a nan (3), +inf zero (8), negatives a nan (3), positive numbers as computed
+ * (0). */
 static const int fixup_table = 0x03830622;
 
 #define TIER AVX512
@@ -73,19 +77,22 @@ AVX512 INLINE __mmask8 first_8(size_t items, int j) {
     return left < 8 ? (__mmask8)((1u << left) - 1) : 0xff;
 }
 
-/* y = RN(1 / RN(√x)) for x in [2^-100, inf). The fma way, with g → √x, h → 1/(2√x), s = RN(√x) and y → 1/s:
+/* y = RN(1 / RN(√x)) for x in [2^-100, inf). The fma way, with g → √x, h → 1/(2√x), s = RN(√x) and
+ * y → 1/s:
  *
  *     h = y0/2   g = x·y0   r = 1/2 - g·h   g = g + g·r   h = h + h·r       y0: 1/√x to 14 bits
  *     s = g + (x - g²)·h
  *     y = 2h   e = 1 - s·y   e = e + 2^-60, rounded up   y = y + y·e
  *
- * y + y·e is 1/s less e² of it, so exact e would do but for one case: s is the last number before a power of two and y that power,
- * 1/s is just above the middle of two numbers and y + y·e that middle. A larger e lifts it, and no other result over a middle.
- * Tested for all x with this processor's y0; in a search for all x with every y0 that the 14 bits allow.
+ * y + y·e is 1/s less e² of it, so exact e would do but for one case: s is the last number before a
+ * power of two and y that power, 1/s is just above the middle of two numbers and y + y·e that
+ * middle. A larger e lifts it, and no other result over a middle. Tested for all x with this
+ * processor's y0; in a search for all x with every y0 that the 14 bits allow.
  *
- * This is y0 and its half, of the vectors behind those that the divider computes, and whether all of their x are in that range.
- * The half says so by its bits: below 2^-100, where the low end of x - g² would be lost, it is larger, and so is zero's inf;
- * the half of infinity's 0 and of a negative's or a nan's nan are larger as unsigned integers. */
+ * This is y0 and its half, of the vectors behind those that the divider computes, and whether all
+ * of their x are in that range. The half says so by its bits: below 2^-100, where the low end of x
+ * - g² would be lost, it is larger, and so is zero's inf; the half of infinity's 0 and of a
+ * negative's or a nan's nan are larger as unsigned integers. */
 AVX512 INLINE bool seed_f32s(__m512 *g, __m512 *h, const __m512 *x_f32x16, int divided, int block) {
     __m512i const exponent_u32x16 = _mm512_set1_epi32(1 << 23), range_u32x16 = _mm512_set1_epi32((127 + 49) << 23 | 1 << 22);
     __m512i most_u32x16 = _mm512_setzero_si512();
@@ -117,7 +124,8 @@ AVX512 INLINE void rsqrt_f32_block(__m512 *y_f32x16, __m512 *g, __m512 *h, const
     for (int i = divided; i < block; i++) y_f32x16[i] = _mm512_fmadd_ps(h[i], e[i], h[i]);
 }
 
-/* Both; or false, and y as it was, where an x that goes by fma is not in that range, unless `any` is allowed. */
+/* Both; or false, and y as it was, where an x that goes by fma is not in that range, unless `any`
+ * is allowed. */
 AVX512 INLINE bool rsqrt_f32_vectors(__m512 *y_f32x16, const __m512 *x_f32x16, int divided, int block, bool any) {
     __m512 g[F32_BLOCK], h[F32_BLOCK];
     if (__builtin_expect(!seed_f32s(g, h, x_f32x16, divided, block), 0) && !any) return false;
@@ -131,8 +139,9 @@ AVX512 INLINE bool rsqrt_f32_whole(__m512 *y_f32x16, const __m512 *x_f32x16, boo
     return rsqrt_f32_vectors(y_f32x16, x_f32x16, F32_DIVIDED, F32_BLOCK, any);
 }
 
-/* A block with any values in it: their mantissas, in [1/2, 2) so that the exponents are even, and half of these taken off again.
- * Zeros, infinities, negatives and nans have results from a table. Nothing here is slow for subnormals. */
+/* A block with any values in it: their mantissas, in [1/2, 2) so that the exponents are even, and
+ * half of these taken off again. Zeros, infinities, negatives and nans have results from a table.
+ * Nothing here is slow for subnormals. */
 AVX512 static __attribute__((noinline)) void rsqrt_f32_any_block(float *y, const float *x) {
     __m512 const minus_half_f32x16 = _mm512_set1_ps(-0.5f);
     __m512 m_f32x16[F32_BLOCK], y_f32x16[F32_BLOCK];
@@ -149,8 +158,8 @@ AVX512 static __attribute__((noinline)) void rsqrt_f32_any_block(float *y, const
     }
 }
 
-/* Whether a block's x are all in its range, asked before there is a seed: for processors where that of a subnormal takes an exception's
- * time, and behind a block where some were not. */
+/* Whether a block's x are all in its range, asked before there is a seed: for processors where that
+ * of a subnormal takes an exception's time, and behind a block where some were not. */
 AVX512 INLINE bool are_ordinary_f32s(const __m512 *x_f32x16) {
     __m512i const least_u32x16 = _mm512_set1_epi32((127 - 100) << 23),
                   range_u32x16 = _mm512_set1_epi32((255 - 127 + 100) << 23);
@@ -161,8 +170,9 @@ AVX512 INLINE bool are_ordinary_f32s(const __m512 *x_f32x16) {
     return _mm512_cmpge_epu32_mask(most_u32x16, range_u32x16) == 0;
 }
 
-/* Asks for the line of x or y that a loop needs `ahead` bytes later, or before. Stores past the caches leave y alone, and Intel's
- * other ones wait for their lines. Zen 4's f32 gains nothing by it. */
+/* Asks for the line of x or y that a loop needs `ahead` bytes later, or before. Stores past the
+ * caches leave y alone, and Intel's other ones wait for their lines. Zen 4's f32 gains nothing by
+ * it. */
 AVX512 INLINE void prefetch(const void *y, const void *x, ptrdiff_t ahead, bool streaming) {
     if (streaming) {
         __builtin_prefetch((const char *)x + ahead, 0, 3);
@@ -186,7 +196,8 @@ AVX512 INLINE __m512 load_f32x16(const void *x, size_t i, __mmask16 lanes, enum 
     return _mm512_insertf32x8(_mm512_castps256_ps512(_mm512_cvtepi64_ps(low_i64x8)), _mm512_cvtepi64_ps(high_i64x8), 1);
 }
 
-/* n items, at most those of a block, with ones beyond them; false, and nothing done, where one is out of the block's range. */
+/* n items, at most those of a block, with ones beyond them; false, and nothing done, where one is
+ * out of the block's range. */
 AVX512 INLINE bool rsqrt_f32_part(float *y, const float *x, size_t n, int divided, int block) {
     __m512 x_f32x16[F32_BLOCK], y_f32x16[F32_BLOCK];
     for (int j = 0; j < block; j++) x_f32x16[j] = load_f32x16(x, (size_t)j * F32S, first_16(n, j), FROM_F32);
@@ -195,7 +206,8 @@ AVX512 INLINE bool rsqrt_f32_part(float *y, const float *x, size_t n, int divide
     return true;
 }
 
-/* What is left, less than a block, in the smallest block that holds it; else, and for one vector, by the divider. */
+/* What is left, less than a block, in the smallest block that holds it; else, and for one vector,
+ * by the divider. */
 AVX512 static __attribute__((noinline)) void rsqrt_f32_rest(float *y, const float *x, size_t n) {
     if (n > 7 * F32S) {
         if (rsqrt_f32_part(y, x, n, F32_DIVIDED, F32_BLOCK)) return;
@@ -277,8 +289,9 @@ AVX512 static void rsqrt_f32_avx512_streaming(void *dst, const void *src, size_t
     rsqrt_f32_items((float *)dst + head, (const float *)src + head, n - head, FROM_F32, true);
 }
 
-/* 16 items that lie `item` bytes apart: -4, 8, 12 or 20. Since 3 and 5 are odd, each item has a lane of its own among 16, and the loads
- * of all lines can share a vector. Nothing before the first or beyond the last item is read. */
+/* 16 items that lie `item` bytes apart: -4, 8, 12 or 20. Since 3 and 5 are odd, each item has a
+ * lane of its own among 16, and the loads of all lines can share a vector. Nothing before the first
+ * or beyond the last item is read. */
 AVX512 INLINE __m512 near_f32x16(const char *x, int64_t item) {
     if (item == -4) {
         __m512i const backwards = _mm512_setr_epi32(15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0);
@@ -304,8 +317,8 @@ AVX512 INLINE __m512 near_f32x16(const char *x, int64_t item) {
     return _mm512_permutexvar_ps(fifths, x_f32x16);
 }
 
-/* The same with any distance. Four by four and in a loop: the fewer instructions, and the fewer that load, the more lines are on their
- * way at once. */
+/* The same with any distance. Four by four and in a loop: the fewer instructions, and the fewer
+ * that load, the more lines are on their way at once. */
 AVX512 INLINE __m512 far_f32x16(const char *x, int64_t item) {
     __m128i x_i32x4[4];
 #pragma GCC unroll 1
@@ -348,7 +361,8 @@ AVX512 INLINE void rsqrt_f32_near(float *y, const char *x, int64_t item, size_t 
     rsqrt_f32_far(y + i, x + (int64_t)i * item, item, n - i);
 }
 
-/* Not inlined: contiguous rows, which are short, are computed an eighth slower in a function that holds all of this too. */
+/* Not inlined: contiguous rows, which are short, are computed an eighth slower in a function that
+ * holds all of this too. */
 AVX512 static __attribute__((noinline)) void rsqrt_f32_apart(float *y, const char *x, int64_t item, size_t n) {
     switch (item) {
         case 8: rsqrt_f32_near(y, x, 8, n); break;
@@ -359,9 +373,11 @@ AVX512 static __attribute__((noinline)) void rsqrt_f32_apart(float *y, const cha
     }
 }
 
-/* Contiguous rows of one to four vectors, of which the last ends with the row and so may share items with the one before: they are read
- * before the first is written, and written twice, which costs less than a mask where the line is far. Rows are often a large power of two
- * apart, and then a cache has room for 8 of them, so that no more than 4 vectors are computed together. It answers how many rows are done. */
+/* Contiguous rows of one to four vectors, of which the last ends with the row and so may share
+ * items with the one before: they are read before the first is written, and written twice, which
+ * costs less than a mask where the line is far. Rows are often a large power of two apart, and then
+ * a cache has room for 8 of them, so that no more than 4 vectors are computed together. It answers
+ * how many rows are done. */
 AVX512 INLINE int64_t rsqrt_f32_short_rows(char *dst, int64_t dst_row, const char *src, int64_t src_row, int64_t rows,
                                            int64_t k, int vectors) {
     int const step = 4 / vectors, block = step * vectors;
@@ -396,9 +412,10 @@ AVX512 INLINE int64_t rsqrt_f32_short_rows(char *dst, int64_t dst_row, const cha
 
 AVX512 static void rsqrt_f32_avx512_rows(void *dst, int64_t dst_row, const void *src, int64_t src_row, int64_t src_item,
                                          int64_t rows, int64_t k) {
-    /* Rows in place that all fall into the same sets of the first cache: the next rows' lines would drive out those that a block is
-     * about to write. One by one there are fewer on their way. But Intel's loads wait for earlier stores a multiple of 4096 bytes away,
-     * and the sets of its first cache hold 12 lines, not 8. */
+    /* Rows in place that all fall into the same sets of the first cache: the next rows' lines would
+     * drive out those that a block is about to write. One by one there are fewer on their way. But
+     * Intel's loads wait for earlier stores a multiple of 4096 bytes away, and the sets of its
+     * first cache hold 12 lines, not 8. */
     bool const crowded = !gorsqrt_intel && dst == src && dst_row % 4096 == 0 && k <= 2 * F32S;
     int64_t r = 0;
     if (src_item == 4 && !crowded) {
@@ -469,8 +486,9 @@ AVX512 static void rsqrt_i64_f32_avx512(void *dst, const void *src, size_t n) {
     rsqrt_f32_items(dst, src, n, FROM_I64, false);
 }
 
-/* The same for x in [2^-960, inf), with one more iteration and e = e + e·(e + 2^-70), since the next e would lift some results over a
- * middle where the seed is not this processor's. No proof: the hard cases are enumerated and tested. */
+/* The same for x in [2^-960, inf), with one more iteration and e = e + e·(e + 2^-70), since the
+ * next e would lift some results over a middle where the seed is not this processor's. No proof:
+ * the hard cases are enumerated and tested. */
 AVX512 INLINE bool seed_f64s(__m512d *g, __m512d *h, const __m512d *x_f64x8, int divided, int block) {
     __m512i const exponent_u64x8 = _mm512_set1_epi64(1ll << 52), range_u32x16 = _mm512_set1_epi32((1023 + 479) << 20 | 1 << 19);
     __m512i most_u32x16 = _mm512_setzero_si512();
@@ -666,8 +684,9 @@ AVX512 static void rsqrt_f64_avx512_rows(void *dst, int64_t dst_row, const void 
     }
 }
 
-/* 1/√x within 2^-26, enough for the 16-bit dtypes: y0 + (1 - x·y0²)·y0/2. For zeros, infinities, negatives and nans that is a nan;
- * then min takes its second operand, and 2·y0 is the result. Else it is about twice the result. */
+/* 1/√x within 2^-26, enough for the 16-bit dtypes: y0 + (1 - x·y0²)·y0/2. For zeros, infinities,
+ * negatives and nans that is a nan; then min takes its second operand, and 2·y0 is the result. Else
+ * it is about twice the result. */
 AVX512 INLINE __m512 rsqrt_near_f32x16(__m512 x_f32x16) {
     __m512 const y_f32x16 = _mm512_rsqrt14_ps(x_f32x16);
     __m512 const g_f32x16 = _mm512_mul_ps(x_f32x16, y_f32x16);
@@ -709,7 +728,8 @@ AVX512 INLINE __m512 odd_bf16s(__m512i x_u16x32) {
     return _mm512_castsi512_ps(_mm512_and_si512(x_u16x32, _mm512_set1_epi32((int)0xffff0000)));
 }
 
-/* Back again. Half an ulp added and the rest cut off is rounding to nearest: no result is near a tie. */
+/* Back again. Half an ulp added and the rest cut off is rounding to nearest: no result is near a
+ * tie. */
 AVX512 INLINE __m512i bf16s_from(__m512 even_f32x16, __m512 odd_f32x16) {
     __m512i const half_u32x16 = _mm512_set1_epi32(0x8000);
     __m512i const low_u32x16 = _mm512_srli_epi32(_mm512_add_epi32(_mm512_castps_si512(even_f32x16), half_u32x16), 16);
@@ -740,9 +760,10 @@ AVX512 static void rsqrt_bf16_avx512(void *dst, const void *src, size_t n) {
 
 #define AVX512_VBMI __attribute__((target("avx512f,avx512bw,avx512vl,avx512dq,prfchw,avx512vbmi,avx512vbmi2")))
 
-/* The 16-bit dtypes by tables. With u = a constant - x, the bits of 1/√x are (u + c + 1)/2, rounded down, which is one instruction: a
- * small c makes up for 1/√x being no straight line, and is the same for 4x. The constant is the greatest x that goes by the table, so
- * that all others, infinity, nans, negative numbers, zeros and subnormals, have a greater u than the least such x. */
+/* The 16-bit dtypes by tables. With u = a constant - x, the bits of 1/√x are (u + c + 1)/2, rounded
+ * down, which is one instruction: a small c makes up for 1/√x being no straight line, and is the
+ * same for 4x. The constant is the greatest x that goes by the table, so that all others, infinity,
+ * nans, negative numbers, zeros and subnormals, have a greater u than the least such x. */
 enum {
     TABLE_BLOCK = 4, /* vectors that are computed together */
     U16S = 32,
@@ -755,9 +776,10 @@ AVX512 INLINE __mmask32 first_32(size_t items, int j) {
     return left < U16S ? ((__mmask32)1 << left) - 1 : 0xffffffff;
 }
 
-/* f16's c is c0 + t·(c1 + t·c2)/2^15, rounded to nearest, in each of 64 pieces of 32 numbers; t is 64 and u's last 5 bits, and the sum
- * in brackets a signed number modulo 2^16. Since t begins at 64, c1 and c2 make up for c0's lack of a fraction: they were searched
- * for so that all 32 results are right; tests compute them all. */
+/* f16's c is c0 + t·(c1 + t·c2)/2^15, rounded to nearest, in each of 64 pieces of 32 numbers; t is
+ * 64 and u's last 5 bits, and the sum in brackets a signed number modulo 2^16. Since t begins at
+ * 64, c1 and c2 make up for c0's lack of a fraction: they were searched for so that all 32 results
+ * are right; tests compute them all. */
 static const uint16_t rsqrt_f16_table[3][64] = {
     {14368, 14352, 14335, 14319, 14309, 14295, 14274, 14260, 14247, 14233, 14220, 14209, 14197, 14189, 14180, 14165,
      14167, 14147, 14139, 14138, 14126, 14121, 14116, 14111, 14122, 14110, 14108, 14108, 14111, 14117, 14133, 14126,
@@ -796,7 +818,8 @@ static const uint8_t rsqrt_bf16_table[128] = {
     2,  2,  3,  3,  3,  4,  4,  4,  4,  5,  6,  6,  6,  7,  8,  8,  10, 10, 11, 12, 13, 14, 15, 16, 18, 19,
     20, 22, 24, 24, 26, 28, 30, 32, 32, 31, 30, 29, 28, 27, 26, 25, 24, 23, 23, 21, 21, 20, 19, 19};
 
-/* Two vectors' bytes are looked up at once: those of the first at even places, of the second at odd ones. */
+/* Two vectors' bytes are looked up at once: those of the first at even places, of the second at odd
+ * ones. */
 AVX512_VBMI INLINE void rsqrt_bf16_block(__m512i *y_u16x32, const __m512i *u_u16x32) {
     __mmask64 const odd = 0xaaaaaaaaaaaaaaaa;
     __m512i const places_u8x64 = _mm512_set1_epi64(0x3100210011000100); /* for odd bytes: where bits 1 to 8 of 4 items are */
@@ -845,8 +868,9 @@ AVX512_VBMI INLINE void rsqrt_half_block(uint16_t *y, const uint16_t *x, size_t 
     for (int j = 0; j < TABLE_BLOCK; j++) _mm512_mask_storeu_epi16(y + j * U16S, first_32(items, j), y_u16x32[j]);
 }
 
-/* Blocks with any x that is not between `least` and `most` are computed in f32 lanes, and so is a short tail. bf16's 32 greatest
- * numbers are such: with a greater constant, c would not always be 0x3f00 and a byte. */
+/* Blocks with any x that is not between `least` and `most` are computed in f32 lanes, and so is a
+ * short tail. bf16's 32 greatest numbers are such: with a greater constant, c would not always be
+ * 0x3f00 and a byte. */
 AVX512_VBMI INLINE void rsqrt_half_items(uint16_t *y, const uint16_t *x, size_t n, enum half of) {
     int const least = of == F16 ? 0x0400 : 0x0080, most = of == F16 ? 0x7bff : 0x7f5f;
     __m512i most_u16x32 = _mm512_set1_epi16((short)most), limit_u16x32 = _mm512_set1_epi16((short)(most - least));
@@ -1081,7 +1105,8 @@ AVX512 INLINE __m512 unpack_high(__m512 a, __m512 b) {
     return _mm512_castpd_ps(_mm512_unpackhi_pd(_mm512_castps_pd(a), _mm512_castps_pd(b)));
 }
 
-/* 16 rows of 16 columns, every column's line loaded at once: of 16 lines that are a power of two apart the first cache holds 8. */
+/* 16 rows of 16 columns, every column's line loaded at once: of 16 lines that are a power of two
+ * apart the first cache holds 8. */
 AVX512 INLINE void square_u32x16(char *to, int64_t to_row, const char *from, int64_t from_column) {
     __m512 a[16], b[16];
     for (int i = 0; i < 16; i++) a[i] = _mm512_loadu_ps(from + i * from_column);
@@ -1117,8 +1142,9 @@ AVX512 INLINE void square_u64x8(char *to, int64_t to_row, const char *from, int6
 
 MOVER(avx512, 64, square_u32x16, 16, square_u64x8)
 
-/* Items that follow each other, to every second place, half a line of them at most: by one masked store, which leaves the places between
- * alone. It takes two cycles, where each item's own store takes one. */
+/* Items that follow each other, to every second place, half a line of them at most: by one masked
+ * store, which leaves the places between alone. It takes two cycles, where each item's own store
+ * takes one. */
 AVX512 INLINE void spread_line(char *to, const char *from, int64_t items, int64_t size) {
     uint32_t const all = UINT32_MAX;
     if (size == 2) {
@@ -1132,7 +1158,8 @@ AVX512 INLINE void spread_line(char *to, const char *from, int64_t items, int64_
     }
 }
 
-/* The first store of a row ends with a line, so that the next take whole ones if items are aligned. */
+/* The first store of a row ends with a line, so that the next take whole ones if items are
+ * aligned. */
 AVX512 INLINE void spread_rows(char *to, int64_t to_row, const char *from, int64_t from_row, int64_t rows, int64_t k,
                                int64_t size) {
     int64_t const line = LINE / 2 / size;

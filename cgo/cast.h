@@ -1,9 +1,10 @@
-/* Casts between dtypes, (dst, src, n) over contiguous items that share no byte. One step each: Go chains them (rsqrt/dtype.go).
- * Rounded to nearest even; nans keep their sign and are quieted. They run under the default floating-point mode, which
- * gorsqrt_execute sees to.
+/* Casts between dtypes, (dst, src, n) over contiguous items that share no byte. One step each: Go
+ * chains them (rsqrt/dtype.go). Rounded to nearest even; nans keep their sign and are quieted. They
+ * run under the default floating-point mode, which gorsqrt_execute sees to.
  *
- * A tier whose vectors are to cast includes this file, has CASTS make the functions, with the attributes that TIER names, and puts
- * CASTS_OF into its table: they have the same source in every tier, from which the compiler makes vectors, and give the same bits. */
+ * A tier whose vectors are to cast includes this file, has CASTS make the functions, with the
+ * attributes that TIER names, and puts CASTS_OF into its table: they have the same source in every
+ * tier, from which the compiler makes vectors, and give the same bits. */
 #ifndef GORSQRT_CAST_H
 #define GORSQRT_CAST_H
 
@@ -20,7 +21,8 @@ typedef struct {
     double re, im;
 } c128;
 
-/* cast_<from>_<to>_<tier>: each item read as `source`, written as `target`; memcpy, since neither side need be aligned. */
+/* cast_<from>_<to>_<tier>: each item read as `source`, written as `target`; memcpy, since neither
+ * side need be aligned. */
 #define CAST(tier, from, to, source, target, value)                                                                            \
     TIER static void cast_##from##_##to##_##tier(void *restrict dst, const void *restrict src, size_t n) {                     \
         for (size_t i = 0; i < n; i++) {                                                                                       \

@@ -1,5 +1,6 @@
-// Package cgo holds the arithmetic of gorsqrt in C, one file per instruction set, and these one-line wrappers around it.
-// It decides nothing: which kernel runs on which memory is package rsqrt's choice.
+// Package cgo holds the arithmetic of gorsqrt in C, one file per instruction set, and these
+// one-line wrappers around it. It decides nothing: which kernel runs on which memory is package
+// rsqrt's choice.
 package cgo
 
 /*
@@ -47,17 +48,18 @@ func Size(dtype int) int { return int(C.gorsqrt_item_size[dtype]) }
 // IsIntel says whether this is a processor of Intel's.
 func IsIntel() bool { return bool(C.gorsqrt_is_intel()) }
 
-// SetIntel says whether AVX-512's kernels shall be as Intel's processors like them, which changes no bit; call it before the first
-// kernel.
+// SetIntel says whether AVX-512's kernels shall be as Intel's processors like them, which changes
+// no bit; call it before the first kernel.
 func SetIntel(intel bool) { C.gorsqrt_intel = C.bool(intel) }
 
-// Call runs a kernel over n items. dst and src are n items of its dtype, the same block or disjoint.
+// Call runs a kernel over n items. dst and src are n items of its dtype, the same block or
+// disjoint.
 func Call(kernel Kernel, dst, src unsafe.Pointer, n int) {
 	C.call(C.uintptr_t(kernel), dst, src, C.size_t(n))
 }
 
-// Plan mirrors gorsqrt_plan, which plan.h documents. It holds no address of an array, only of C's functions and tables, so it may lie
-// in Go's memory or in C's.
+// Plan mirrors gorsqrt_plan, which plan.h documents. It holds no address of an array, only of C's
+// functions and tables, so it may lie in Go's memory or in C's.
 type Plan struct {
 	N                             int
 	SrcSize, DstSize              int
@@ -99,12 +101,13 @@ func Execute(plan *Plan, dst, src unsafe.Pointer) error {
 // MostThreads is the largest number that SetThreads sets.
 const MostThreads = int(C.WORKERS_MOST)
 
-// SetThreads says how many threads may work on one plan, the caller's among them: at least 1, at most MostThreads.
+// SetThreads says how many threads may work on one plan, the caller's among them: at least 1, at
+// most MostThreads.
 func SetThreads(n int) { C.gorsqrt_set_threads(C.int(max(1, min(n, MostThreads)))) }
 
 // Threads is the number that SetThreads has set, 1 before.
 func Threads() int { return int(C.gorsqrt_threads()) }
 
-// SetStreaming says from how many bytes read and written on a plan's results are stored past the caches; call it before the
-// first plan.
+// SetStreaming says from how many bytes read and written on a plan's results are stored past the
+// caches; call it before the first plan.
 func SetStreaming(bytes int) { C.gorsqrt_streaming_from = C.int64_t(bytes) }

@@ -88,8 +88,9 @@ func guarded(t *testing.T, bytes int) []byte {
 	return memory[page : len(memory)-page]
 }
 
-// wipe fills memory so that written tells what is written since. Both pass over it as a whole: where every access of Go's is
-// checked, by a sanitizer, or emulated, loops over bytes would cost more than all that is tested.
+// wipe fills memory so that written tells what is written since. Both pass over it as a whole:
+// where every access of Go's is checked, by a sanitizer, or emulated, loops over bytes would cost
+// more than all that is tested.
 func wipe(memory []byte) {
 	for n := copy(memory, []byte{0xa5}); n < len(memory); n *= 2 {
 		copy(memory[n:], memory[:n])

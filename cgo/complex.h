@@ -1,17 +1,19 @@
-/* The complex reciprocal square root, written once, for parts of 32 bits and of 64: every tier includes this file for both, and so
- * all give the same bits. For finite z = re + i·im other than 0, with m = |z|,
+/* The complex reciprocal square root, written once, for parts of 32 bits and of 64: every tier
+ * includes this file for both, and so all give the same bits. For finite z = re + i·im other than
+ * 0, with m = |z|,
  *
  *     w = m + |re|    r = 1/√(2·w·m²)    A = w·r    B = |im|·r
  *
  *     1/√z = conj(√z) / m = (A, -copysign(B, im)) where re >= 0,  (B, -copysign(A, im)) where re < 0
  *
- * in which nothing cancels. Every rounded quantity x has a correction xl, so that each part is within 0.5 + 2^-15 ulp in c64, and
- * within 0.5 + 2^-40 in c128. Only + - · and fma of floats, in the order written, and integers: no processor's own estimates and
- * no processor's own nans. A compiler that contracts a·b + c changes the bits.
+ * in which nothing cancels. Every rounded quantity x has a correction xl, so that each part is
+ * within 0.5 + 2^-15 ulp in c64, and within 0.5 + 2^-40 in c128. Only + - · and fma of floats, in
+ * the order written, and integers: no processor's own estimates and no processor's own nans. A
+ * compiler that contracts a·b + c changes the bits.
  *
- * A tier defines TIER, its functions' attributes, and then, before each time it includes this file, BITS, those of a part,
- * LANES, how many parts a vector holds, and VECTORS, how many vectors are computed together, step by step; and somewhere
- * the functions that are declared first here. */
+ * A tier defines TIER, its functions' attributes, and then, before each time it includes this file,
+ * BITS, those of a part, LANES, how many parts a vector holds, and VECTORS, how many vectors are
+ * computed together, step by step; and somewhere the functions that are declared first here. */
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -71,7 +73,8 @@ INLINE_TIER INTS OF(select)(INTS where, INTS a, INTS b) {
     return (a & where) | (b & ~where);
 }
 
-/* Masks of whole lanes, for numbers that are not negative. By arithmetic: gcc 12 compares vectors of one lane wrongly on aarch64. */
+/* Masks of whole lanes, for numbers that are not negative. By arithmetic: gcc 12 compares vectors
+ * of one lane wrongly on aarch64. */
 INLINE_TIER INTS OF(less)(INTS a, INTS b) {
     return (a - b) >> (BITS - 1);
 }
@@ -80,8 +83,9 @@ INLINE_TIER INTS OF(equal)(INTS a, INTS b) {
     return ((a ^ b) - 1) >> (BITS - 1);
 }
 
-/* y ≈ 1/√(2x) for n vectors of x > 0, up to 2·VECTORS, within 2^-21, or 2^-50. First half of the exponent and straight lines for the mantissa, within 7 %; then
- * y·p(x·y²), where p of degree 4 is near 1/√(2v), for the v that come up within 2^-26, and has two factors with a leading 1. */
+/* y ≈ 1/√(2x) for n vectors of x > 0, up to 2·VECTORS, within 2^-21, or 2^-50. First half of the
+ * exponent and straight lines for the mantissa, within 7 %; then y·p(x·y²), where p of degree 4 is
+ * near 1/√(2v), for the v that come up within 2^-26, and has two factors with a leading 1. */
 INLINE_TIER void OF(near)(REALS *y, const REALS *x, int n) {
     REALS const none = {0};
     REALS v[2 * VECTORS], p[2 * VECTORS], q[2 * VECTORS];
@@ -118,8 +122,9 @@ INLINE_TIER PARTS OF(result)(PARTS z, INTS left, INTS sign, INTS a, INTS b, bool
     };
 }
 
-/* VECTORS vectors on their way to the result, in the formula's names: z without its signs, a and k its parts as they are computed
- * with, even and s their scaling, x = 2·m² and g = 1/m, or half of it. */
+/* VECTORS vectors on their way to the result, in the formula's names: z without its signs, a and k
+ * its parts as they are computed with, even and s their scaling, x = 2·m² and g = 1/m, or half of
+ * it. */
 typedef struct {
     PARTS z[VECTORS];
     UINTS even[VECTORS];
@@ -127,8 +132,8 @@ typedef struct {
         r[VECTORS];
 } MIDWAY;
 
-/* The first of three parts, to x, of which near then makes g. `ordinary`, where all parts are between 1/FAR and FAR or one of an
- * item is 0, leaves out what changes no bit of these. */
+/* The first of three parts, to x, of which near then makes g. `ordinary`, where all parts are
+ * between 1/FAR and FAR or one of an item is 0, leaves out what changes no bit of these. */
 INLINE_TIER void OF(begin)(MIDWAY *of, const PARTS *item, bool ordinary) {
     REALS hi[VECTORS], lo[VECTORS], q[VECTORS];
     EACH of->z[i] = (PARTS){item[i].re & (INT)(SIGN - 1), item[i].im & (INT)(SIGN - 1)};
@@ -138,8 +143,9 @@ INLINE_TIER void OF(begin)(MIDWAY *of, const PARTS *item, bool ordinary) {
         EACH hi[i] = OF(max)(of->a[i], of->k[i]);
         EACH lo[i] = OF(min)(of->a[i], of->k[i]);
     } else {
-        /* s = 2^-e brings the greater part to [1, 4), subnormals to not much less: 1/√z = s·(1/√(s²·z)). What underflows on the way
-         * is too small to matter, but for |im|, which therefore goes on as k, with a factor of 2^LIFT. */
+        /* s = 2^-e brings the greater part to [1, 4), subnormals to not much less: 1/√z =
+         * s·(1/√(s²·z)). What underflows on the way is too small to matter, but for |im|, which
+         * therefore goes on as k, with a factor of 2^LIFT. */
         EACH of->even[i] = ((UINTS)OF(max)((REALS)of->z[i].re, (REALS)of->z[i].im) + ONE) & -(2 * ONE);
         EACH of->s[i] = (REALS)((BIAS + (BIAS + 1) / 2) * ONE - (of->even[i] >> 1));
         EACH of->a[i] = (REALS)of->z[i].re * of->s[i] * of->s[i];
@@ -156,8 +162,8 @@ INLINE_TIER void OF(begin)(MIDWAY *of, const PARTS *item, bool ordinary) {
     EACH of->x[i] = of->h[i] + of->h[i];
 }
 
-/* The second, to w, of which near then makes r. m + (h + hl - m²)·g is √(h + hl), with g = 1/(2m), and w + wl that and a. m is at
- * least a, so that a - (w - m) is exact. */
+/* The second, to w, of which near then makes r. m + (h + hl - m²)·g is √(h + hl), with g = 1/(2m),
+ * and w + wl that and a. m is at least a, so that a - (w - m) is exact. */
 INLINE_TIER void OF(go_on)(MIDWAY *of) {
     REALS m[VECTORS];
     EACH m[i] = OF(max)(of->x[i] * of->g[i], of->a[i]);
@@ -170,7 +176,8 @@ INLINE_TIER void OF(go_on)(MIDWAY *of) {
 /* The third, to the result. */
 INLINE_TIER void OF(end)(PARTS *item, const MIDWAY *of, bool ordinary) {
     REALS const none = {0};
-    /* r + rl = r + r·e is 1/√(2·w·h), with e = 1/2 - r²·w·h, where d + dl is w·h and v + vl is r² */
+    /* r + rl = r + r·e is 1/√(2·w·h), with e = 1/2 - r²·w·h, where d + dl is w·h and v + vl is
+     * r² */
     REALS x[VECTORS], r[VECTORS], rl[VECTORS], d[VECTORS], dl[VECTORS], e[VECTORS], v[VECTORS];
     EACH r[i] = of->r[i] * of->g[i];
     EACH d[i] = of->w[i] * of->h[i];
@@ -188,8 +195,8 @@ INLINE_TIER void OF(end)(PARTS *item, const MIDWAY *of, bool ordinary) {
     EACH e[i] = of->k[i] * rl[i];
     EACH x[i] = OF(fma)(of->k[i], r[i], e[i]);
     if (!ordinary) {
-        /* Where B is subnormal, x has more digits than it, and is rounded again from x + xl: to the last digit of `least`, the
-         * least number that x may be where B is normal. */
+        /* Where B is subnormal, x has more digits than it, and is rounded again from x + xl: to the
+         * last digit of `least`, the least number that x may be where B is normal. */
         UINTS least[VECTORS];
         INTS subnormal[VECTORS];
         EACH e[i] = e[i] - OF(fnma)(of->k[i], r[i], x[i]);
@@ -272,7 +279,8 @@ INLINE_TIER void OF(finish)(PARTS *item, MIDWAY *of) {
     OF(end)(item, of, true);
 }
 
-/* finish(item, of) and start(of_next, next) at once: near's steps, of which each waits for the one before, go side by side. */
+/* finish(item, of) and start(of_next, next) at once: near's steps, of which each waits for the one
+ * before, go side by side. */
 INLINE_TIER void OF(finish_and_start)(PARTS *item, const MIDWAY *of, MIDWAY *of_next, const PARTS *next) {
     REALS x[2 * VECTORS], y[2 * VECTORS];
     MIDWAY last = *of;

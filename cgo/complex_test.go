@@ -37,7 +37,8 @@ func computed[F float](kernel Kernel, z []F) []F {
 	return y
 }
 
-// format is what tells float32 from float64: digits, and the exponents of the least and the greatest normal number.
+// format is what tells float32 from float64: digits, and the exponents of the least and the
+// greatest normal number.
 func format[F float]() (precision, least, greatest int) {
 	if unsafe.Sizeof(F(0)) == 4 {
 		return 24, -126, 127
@@ -95,7 +96,8 @@ func complexKinds[F float](random *rand.Rand) map[string]func() (re, im F) {
 			return power(), power()
 		},
 		"small integers": func() (F, F) { return F(between(-200, 200)), F(between(-200, 200)) },
-		// The result's small part, im·|re|^-1.5 / 2, is subnormal, or half of the least subnormal number.
+		// The result's small part, im·|re|^-1.5 / 2, is subnormal, or half of the least subnormal
+		// number.
 		"vanishing": func() (F, F) {
 			e := between(-20, 2*greatest/3)
 			return of(e), of(max(e*3/2+bottom+between(-2, precision+2), bottom))
@@ -112,13 +114,15 @@ func draw[F float](kind func() (re, im F), n int) []F {
 	return z
 }
 
-// TestComplexSpecials holds every tier to the whole table of special values. The conjugates' lines follow from the table's.
+// TestComplexSpecials holds every tier to the whole table of special values. The conjugates' lines
+// follow from the table's.
 func TestComplexSpecials(t *testing.T) {
 	forComplexKernels(t, testComplexSpecials[float32], testComplexSpecials[float64])
 }
 
-// Each line: re, im | the result in c64 | in c128, correctly rounded from exact arithmetic. torch.rsqrt gives (nan, nan)
-// where im is infinite and for (±inf, nan); it has other last digits in many finite lines.
+// Each line: re, im | the result in c64 | in c128, correctly rounded from exact arithmetic.
+// torch.rsqrt gives (nan, nan) where im is infinite and for (±inf, nan); it has other last digits
+// in many finite lines.
 const complexSpecials = `
 0    0   | inf            nan             | inf                     nan
 0    1   | 0x1.6a09e6p-1  -0x1.6a09e6p-1  | 0x1.6a09e667f3bcdp-1    -0x1.6a09e667f3bcdp-1
@@ -299,8 +303,8 @@ func nans[F float]() (values []F) {
 	return values
 }
 
-// TestComplexKernels computes every length around the vectors' widths at both ends of guarded memory, aligned and not, in place
-// and not, and looks at every byte around the result.
+// TestComplexKernels computes every length around the vectors' widths at both ends of guarded
+// memory, aligned and not, in place and not, and looks at every byte around the result.
 func TestComplexKernels(t *testing.T) {
 	forComplexKernels(t, testComplexKernel[float32], testComplexKernel[float64])
 }
@@ -379,8 +383,8 @@ func testComplexAgree[F float](t *testing.T, kernel Kernel) {
 	}
 }
 
-// TestComplexAccuracy measures the scalar tier, whose bits are all tiers', against exact arithmetic, and looks for the symmetry
-// rsqrt(conj(z)) = conj(rsqrt(z)).
+// TestComplexAccuracy measures the scalar tier, whose bits are all tiers', against exact
+// arithmetic, and looks for the symmetry rsqrt(conj(z)) = conj(rsqrt(z)).
 func TestComplexAccuracy(t *testing.T) {
 	t.Run("c64", func(t *testing.T) { testComplexAccuracy[float32](t, 0.5+0x1p-15, 0.5+0x1p-15) })
 	t.Run("c128", func(t *testing.T) { testComplexAccuracy[float64](t, 0.5+0x1p-40, 0.5+0x1p-40) })

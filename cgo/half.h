@@ -1,5 +1,6 @@
-/* The 16-bit floats by integer arithmetic, for where no instruction has them. Rounded to nearest even; nans keep their sign
- * and the top of their payload and are quieted, as the x86 conversions do. */
+/* The 16-bit floats by integer arithmetic, for where no instruction has them. Rounded to nearest
+ * even; nans keep their sign and the top of their payload and are quieted, as the x86 conversions
+ * do. */
 #ifndef GORSQRT_HALF_H
 #define GORSQRT_HALF_H
 

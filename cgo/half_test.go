@@ -33,7 +33,8 @@ func (h half) value(bits uint16) float64 {
 	return sign * math.Ldexp(float64(mantissa+1<<h.mantissa), exponent-1+h.smallest-h.mantissa)
 }
 
-// nearest is the 16-bit float next to x, a tie to the even one; the nan for a nan is left to the caller.
+// nearest is the 16-bit float next to x, a tie to the even one; the nan for a nan is left to the
+// caller.
 func (h half) nearest(x float64) uint16 {
 	sign := uint16(0)
 	if math.Signbit(x) {
@@ -51,8 +52,9 @@ func (h half) nearest(x float64) uint16 {
 	return sign + uint16((unit+h.mantissa-h.smallest)<<h.mantissa) + uint16(rounded)
 }
 
-// TestHalfKernels computes all 65,536 values on every tier in shuffled orders and pieces: all mixed, which kernels that have
-// another way for special values take by that, and the ordinary ones before the others.
+// TestHalfKernels computes all 65,536 values on every tier in shuffled orders and pieces: all
+// mixed, which kernels that have another way for special values take by that, and the ordinary ones
+// before the others.
 func TestHalfKernels(t *testing.T) {
 	random := rand.New(rand.NewPCG(13, 14))
 	for dtype, h := range halves {
@@ -122,7 +124,8 @@ func TestHalfKernelsStayWithin(t *testing.T) {
 	}
 }
 
-// TestHalfCasts compares the 16-bit casts with exact arithmetic: all values up, and down all neighbourhoods of ties.
+// TestHalfCasts compares the 16-bit casts with exact arithmetic: all values up, and down all
+// neighbourhoods of ties.
 func TestHalfCasts(t *testing.T) {
 	for dtype, h := range halves {
 		for bits := range 1 << 16 {

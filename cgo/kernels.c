@@ -27,7 +27,8 @@ void gorsqrt_streamed(void) {
 #endif
 }
 
-/* Through a pointer and from another file, so that no arithmetic can be moved across the change of mode. */
+/* Through a pointer and from another file, so that no arithmetic can be moved across the change of
+ * mode. */
 void gorsqrt_run_in_default_mode(gorsqrt_kernel *kernel, void *dst, const void *src, size_t n) {
     fp_mode const callers = mode_get();
     mode_set(FP_MODE_DEFAULT);

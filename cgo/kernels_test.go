@@ -20,7 +20,8 @@ func TestKernels(t *testing.T) {
 	}
 }
 
-// ordinary is a positive number of middling size, of which kernels compute whole blocks in their fastest way.
+// ordinary is a positive number of middling size, of which kernels compute whole blocks in their
+// fastest way.
 func ordinary[F float](random *rand.Rand) F {
 	return F(math.Ldexp(1+random.Float64(), random.IntN(120)-60))
 }
@@ -41,8 +42,8 @@ func fills[F float](random *rand.Rand, n int) map[string][]F {
 	return map[string][]F{"ordinary": most, "one special": one, "any": any}
 }
 
-// testKernel computes every length around the vectors' and the blocks' widths at both ends of guarded memory, aligned and not, in
-// place and not, and looks at every byte around the result.
+// testKernel computes every length around the vectors' and the blocks' widths at both ends of
+// guarded memory, aligned and not, in place and not, and looks at every byte around the result.
 func testKernel[F float](t *testing.T, kernel Kernel) {
 	random := rand.New(rand.NewPCG(1, 2))
 	size := int(unsafe.Sizeof(F(0)))
@@ -81,8 +82,8 @@ func testKernel[F float](t *testing.T, kernel Kernel) {
 	}
 }
 
-// TestHardDivisions computes those float64 whose root's inverse is next to the middle of two, which tests/hard_cases.py explains,
-// each in every place of a block.
+// TestHardDivisions computes those float64 whose root's inverse is next to the middle of two, which
+// tests/hard_cases.py explains, each in every place of a block.
 func TestHardDivisions(t *testing.T) {
 	text, err := os.ReadFile("../tests/f64_hard_divisions.txt")
 	if err != nil {
@@ -137,8 +138,9 @@ func TestTiersAgree(t *testing.T) {
 	}
 }
 
-// TestCastingKernels compares the kernels that cast as they load with the cast and the kernel one after the other, over every
-// length around a block's, with integers of all sizes, zeros and negatives, at both ends of guarded memory.
+// TestCastingKernels compares the kernels that cast as they load with the cast and the kernel one
+// after the other, over every length around a block's, with integers of all sizes, zeros and
+// negatives, at both ends of guarded memory.
 func TestCastingKernels(t *testing.T) {
 	random := rand.New(rand.NewPCG(7, 8))
 	src, dst := guarded(t, 1<<12), guarded(t, 1<<12)

@@ -1,12 +1,14 @@
-/* The floating-point mode of the calling thread. Kernels assume round-to-nearest without flush-to-zero; a caller may have
- * set another (torch.set_flush_denormal, -ffast-math libraries). A kernel opens with
+/* The floating-point mode of the calling thread. Kernels assume round-to-nearest without
+ * flush-to-zero; a caller may have set another (torch.set_flush_denormal, -ffast-math libraries). A
+ * kernel opens with
  *
  *     if (mode_is_foreign()) {
  *         gorsqrt_run_in_default_mode(rsqrt_f32_avx2, dst, src, n);
  *         return;
  *     }
  *
- * which costs one read of the control register and calls the kernel again under the default mode where it must. */
+ * which costs one read of the control register and calls the kernel again under the default mode
+ * where it must. */
 #ifndef GORSQRT_MODE_H
 #define GORSQRT_MODE_H
 
@@ -45,8 +47,8 @@ static inline bool mode_is_foreign(void) {
     return __builtin_expect((mode_get() & FP_MODE_MASK) != FP_MODE_DEFAULT, 0);
 }
 
-/* Runs the kernel under the default mode and gives the caller's back; on x86-64 with the sticky flags, which share
- * its register. */
+/* Runs the kernel under the default mode and gives the caller's back; on x86-64 with the sticky
+ * flags, which share its register. */
 void gorsqrt_run_in_default_mode(gorsqrt_kernel *kernel, void *dst, const void *src, size_t n);
 
 #endif

@@ -1,5 +1,5 @@
-/* The neon tier, on every aarch64: f32 and f64 in blocks of 4 vectors, f16 and bf16 in f32 lanes, c64 and c128 by two vectors of re
- * and two of im.
+/* The neon tier, on every aarch64: f32 and f64 in blocks of 4 vectors, f16 and bf16 in f32 lanes,
+ * c64 and c128 by two vectors of re and two of im.
  *
  *     intrinsic            instruction        latency / throughput (Neoverse V2, cycles)
  *     vsqrtq_f32           fsqrt 4s           7-10 / 3.5-4.5
@@ -11,12 +11,14 @@
  *     vcvt_f32_f16         fcvtl 4s           4 / 2
  *     vcvt_f16_f32         fcvtn 4h           4 / 2
  *
- * Square roots and divisions share their pipes, and while these work the multipliers have nothing to do. So f32 and f64 give them
- * half of a block's vectors and compute the others by fma, to the same bits; counted, not measured (bench/neon.py): 15 operations a
- * vector on two pipes or four, beside the divider's 7 to 9 cycles. The 16-bit dtypes go by Newton's steps alone, 7 operations a
- * vector. A nan goes through quieted by itself; but the nan that arm makes of a negative is the positive one, so the contract's is
- * blended in as an integer. There are no masked loads: the tail loads and stores lane by lane, so that it reads nothing beyond the
- * end; its arithmetic is the body's. */
+ * Square roots and divisions share their pipes, and while these work the multipliers have nothing
+ * to do. So f32 and f64 give them half of a block's vectors and compute the others by fma, to the
+ * same bits; counted, not measured (bench/neon.py): 15 operations a vector on two pipes or four,
+ * beside the divider's 7 to 9 cycles. The 16-bit dtypes go by Newton's steps alone, 7 operations a
+ * vector. A nan goes through quieted by itself; but the nan that arm makes of a negative is the
+ * positive one, so the contract's is blended in as an integer. There are no masked loads: the tail
+ * loads and stores lane by lane, so that it reads nothing beyond the end; its arithmetic is the
+ * body's. */
 #ifdef __aarch64__
 #include "kernels.h"
 
@@ -54,15 +56,17 @@ enum {
     DIVIDED = 2, /* of them by the divider */
 };
 
-/* y = RN(1 / RN(√x)) for x in [2^-100, inf). The fma way, with g → √x, h → 1/(2√x), s = RN(√x) and y → 1/s:
+/* y = RN(1 / RN(√x)) for x in [2^-100, inf). The fma way, with g → √x, h → 1/(2√x), s = RN(√x) and
+ * y → 1/s:
  *
  *     g = x·y0   h = y0/2   twice: r = 1/2 - g·h   g = g + g·r   h = h + h·r       y0: 1/√x to 8 bits
  *     s = g + (x - g²)·h
  *     y = 2h   e = 1 - s·y   e = e + 1.0625·2^-48   y = y + y·e
  *
- * y + y·e is 1/s less e² of it, and that matters in one case: s is the last number before a power of two and y that power, 1/s is
- * just above the middle of two numbers and y + y·e that middle. A larger e lifts it, and no other result over a middle. Below 2^-100
- * the low end of x - g² would be lost. */
+ * y + y·e is 1/s less e² of it, and that matters in one case: s is the last number before a power
+ * of two and y that power, 1/s is just above the middle of two numbers and y + y·e that middle. A
+ * larger e lifts it, and no other result over a middle. Below 2^-100 the low end of x - g² would be
+ * lost. */
 static inline void rsqrt_f32_block(float32x4_t *y_f32x4, const float32x4_t *x_f32x4) {
     float32x4_t const half_f32x4 = vdupq_n_f32(0.5f), one_f32x4 = vdupq_n_f32(1.0f), more_f32x4 = vdupq_n_f32(0x1.1p-48f);
     float32x4_t g[BLOCK], h[BLOCK], r[BLOCK], s[BLOCK], e[BLOCK];
@@ -94,8 +98,8 @@ static inline bool are_ordinary_f32s(const float32x4_t *x_f32x4) {
     return vmaxvq_u32(most_u32x4) < (255u - 127 + 100) << 23;
 }
 
-/* As rsqrt_f32_block, for x in [2^-960, inf), with one more iteration and 2^-106. No proof: the hard cases are enumerated and
- * tested, and y0 is the same, to the bit, on every aarch64. */
+/* As rsqrt_f32_block, for x in [2^-960, inf), with one more iteration and 2^-106. No proof: the
+ * hard cases are enumerated and tested, and y0 is the same, to the bit, on every aarch64. */
 static inline void rsqrt_f64_block(float64x2_t *y_f64x2, const float64x2_t *x_f64x2) {
     float64x2_t const half_f64x2 = vdupq_n_f64(0.5), one_f64x2 = vdupq_n_f64(1.0), more_f64x2 = vdupq_n_f64(0x1.1p-106);
     float64x2_t g[BLOCK], h[BLOCK], r[BLOCK], s[BLOCK], e[BLOCK];
@@ -128,8 +132,9 @@ static inline bool are_ordinary_f64s(const float64x2_t *x_f64x2) {
     return vmaxvq_u32(most_u32x4) < (2047u - 1023 + 960) << 20;
 }
 
-/* 1/√x for the 16-bit dtypes, for any x that is not subnormal: y0, to 8 bits, and twice y = y·(3 - y²·x)/2. Where one of y² and x
- * is zero and the other infinite frsqrts answers 3/2, and so they stay what y0 makes of them. */
+/* 1/√x for the 16-bit dtypes, for any x that is not subnormal: y0, to 8 bits, and twice y = y·(3 -
+ * y²·x)/2. Where one of y² and x is zero and the other infinite frsqrts answers 3/2, and so they
+ * stay what y0 makes of them. */
 static inline float32x4_t rsqrt_near_f32x4(float32x4_t x_f32x4) {
     float32x4_t y_f32x4 = vrsqrteq_f32(x_f32x4);
     y_f32x4 = vmulq_f32(y_f32x4, vrsqrtsq_f32(vmulq_f32(y_f32x4, y_f32x4), x_f32x4));
@@ -146,7 +151,8 @@ static inline uint16x8_t rsqrt_f16x8(uint16x8_t x_u16x8) {
     return vreinterpretq_u16_f16(vcvt_high_f16_f32(vcvt_f16_f32(low_f32x4), high_f32x4));
 }
 
-/* f32s of bf16s, and back. Half an ulp added and the rest cut off is rounding to nearest: no result is near a tie. */
+/* f32s of bf16s, and back. Half an ulp added and the rest cut off is rounding to nearest: no result
+ * is near a tie. */
 static inline float32x4_t low_bf16s(uint16x8_t x_u16x8) {
     return vreinterpretq_f32_u32(vshll_n_u16(vget_low_u16(x_u16x8), 16));
 }

@@ -16,9 +16,9 @@ enum {
     CHUNK = 1 << 16, /* items between two looks at `interrupted`, and that one thread takes at a time: 10 µs to 2 ms */
     REPEATED = 4,    /* how often each item must be asked for, for it to be computed once and copied */
 
-    /* What is turned at once: rows of dst, columns next to each other in src. A cache has room for 8 lines that are a large power of
-     * two apart, and where rows are, the lines of a column are. So src is read in runs of some lines, and dst written in
-     * long ones. */
+    /* What is turned at once: rows of dst, columns next to each other in src. A cache has room for
+     * 8 lines that are a large power of two apart, and where rows are, the lines of a column are.
+     * So src is read in runs of some lines, and dst written in long ones. */
     BLOCK_ROWS = 64,
     BLOCK_ROW = 1152, /* bytes of src's items in one */
 
@@ -61,8 +61,8 @@ static void cursor_advance(cursor *at, int d, int64_t k) {
     }
 }
 
-/* The next rows of k items from where the cursor stands, together at most n: as many whole ones as there are, or one, of which this
- * is a part. *d is the dimension to advance in, by *step. */
+/* The next rows of k items from where the cursor stands, together at most n: as many whole ones as
+ * there are, or one, of which this is a part. *d is the dimension to advance in, by *step. */
 typedef struct {
     int64_t rows, k;
     int d;
@@ -117,7 +117,8 @@ typedef struct {
 
 /* A plan under way. Its units are what it may be cut into: items, or where src is turned, blocks.
  *
- * Each thread brings scratch memory of its own: two tiles, and after them the block, if src is turned. */
+ * Each thread brings scratch memory of its own: two tiles, and after them the block, if src is
+ * turned. */
 typedef struct {
     const gorsqrt_plan *plan;
     char *dst;
@@ -146,7 +147,8 @@ static void compute_rows(const job *j, cursor *from, char *tile, int64_t n) {
     }
 }
 
-/* Without tiles: copies items, where there is no stage, which may be the same one many times; or computes them over rows. */
+/* Without tiles: copies items, where there is no stage, which may be the same one many times; or
+ * computes them over rows. */
 static void run_rows(const job *j, int64_t begin, int64_t end) {
     const gorsqrt_plan *const plan = j->plan;
     cursor from, to;
@@ -170,8 +172,8 @@ static void run_rows(const job *j, int64_t begin, int64_t end) {
     }
 }
 
-/* Applies the stages to n contiguous items at `in`, of which the last goes to `out`, or to a tile where that is NULL. It answers
- * where the result is. `in` may be the first tile. */
+/* Applies the stages to n contiguous items at `in`, of which the last goes to `out`, or to a tile
+ * where that is NULL. It answers where the result is. `in` may be the first tile. */
 static const char *compute(const job *j, char *out, const char *in, int64_t n, char *tiles) {
     const gorsqrt_plan *const plan = j->plan;
     int spare = in == tiles;
@@ -194,7 +196,8 @@ static void run_items(const job *j, int64_t begin, int64_t end, char *tiles) {
     bool const src_direct = j->from.direct, dst_direct = j->to.direct;
     int64_t const src_run = j->from.run, dst_run = j->to.run;
 
-    /* A direct side's cursor stays at the start of a run, and the items into it are counted apart. */
+    /* A direct side's cursor stays at the start of a run, and the items into it are counted
+     * apart. */
     int64_t src_in = src_direct ? begin % src_run : 0, dst_in = dst_direct ? begin % dst_run : 0;
     cursor from, to;
     cursor_place(&from, plan, plan->src_strides, plan->src_offset, begin - src_in);
@@ -234,14 +237,15 @@ static void run_items(const job *j, int64_t begin, int64_t end, char *tiles) {
     }
 }
 
-/* The most columns of a block: of 4 bytes two blocks of the avx512 f32 kernel, six of the avx2 one, and else a power of two, as other kernels'. */
+/* The most columns of a block: of 4 bytes two blocks of the avx512 f32 kernel, six of the avx2 one,
+ * and else a power of two, as other kernels'. */
 static int64_t block_columns(const gorsqrt_plan *plan) {
     if (plan->src_size == 4) return BLOCK_ROW / 4;
     return plan->src_size < 4 ? 256 : 1024 / plan->src_size;
 }
 
-/* How blocks of at most `most` cut a dimension, so that they begin and end with cache lines where the first item lies `before` items,
- * fewer than `most`, behind the beginning of one. */
+/* How blocks of at most `most` cut a dimension, so that they begin and end with cache lines where
+ * the first item lies `before` items, fewer than `most`, behind the beginning of one. */
 typedef struct {
     int64_t length, most, before;
 } cut;
@@ -285,8 +289,9 @@ static void prefetch_columns(const char *from, int64_t from_column, int64_t colu
     }
 }
 
-/* Walks blocks along the dimension j->rows, which src's neighbours lie along: a block is turned on its way into a tile, then its rows are
- * computed, and while they are, the lines of the next block come. */
+/* Walks blocks along the dimension j->rows, which src's neighbours lie along: a block is turned on
+ * its way into a tile, then its rows are computed, and while they are, the lines of the next block
+ * come. */
 static void run_blocks(const job *j, int64_t begin, int64_t end, char *tiles) {
     const gorsqrt_plan *const plan = j->plan;
     int const last = plan->ndim - 1;
@@ -318,7 +323,8 @@ static void run_blocks(const job *j, int64_t begin, int64_t end, char *tiles) {
         } else {
             mover->rows(block, src_size, columns * src_size, in, src_column, src_row, columns, rows, src_size);
         }
-        /* Into dst itself where its rows are long enough for a call each, or follow each other; else as many as fit into a tile. */
+        /* Into dst itself where its rows are long enough for a call each, or follow each other;
+         * else as many as fit into a tile. */
         bool const dense = dst_column == dst_size && dst_row == columns * dst_size;
         bool const single = dst_column == dst_size && columns > most_columns / 2;
         bool const direct = plan->stages > 0 && (dense || single || j->streaming);
@@ -359,8 +365,8 @@ static void size_scratch(job *j, int tiles, int64_t most, int64_t block) {
     j->scratch = (tiles > 1 ? 2 : 1) * j->tile + block;
 }
 
-/* The tiles of a plan without blocks: if every item of src comes from a line of its own they are small, so that the next lines come
- * while one is computed. */
+/* The tiles of a plan without blocks: if every item of src comes from a line of its own they are
+ * small, so that the next lines come while one is computed. */
 static void size_tiles(job *j) {
     const gorsqrt_plan *const plan = j->plan;
     j->from = look_at_runs(plan, plan->src_strides, plan->src_size);
@@ -375,8 +381,9 @@ static void size_tiles(job *j) {
     size_scratch(j, tiles, far && plan->n > FAR_TILE ? FAR_TILE : plan->n, 0);
 }
 
-/* By blocks where some dimension's neighbours are nearer to each other in src than the last one's, and both are long enough. The job is
- * filled in where it stays, since to copy fields that were just written takes as long as some items. */
+/* By blocks where some dimension's neighbours are nearer to each other in src than the last one's,
+ * and both are long enough. The job is filled in where it stays, since to copy fields that were
+ * just written takes as long as some items. */
 static void prepare(job *j, const gorsqrt_plan *plan, void *dst, const void *src) {
     *j = (job){.plan = plan, .dst = dst, .src = src, .units = plan->n, .unit_items = 1, .rows = -1};
     int const last = plan->ndim - 1;
@@ -403,8 +410,8 @@ static void prepare(job *j, const gorsqrt_plan *plan, void *dst, const void *src
     bool const in_place = (char *)dst + plan->dst_offset == (const char *)src + plan->src_offset;
     j->streaming = plan->stages == 1 && in_rows && runs && aligned && !in_place &&
                    plan->n * (plan->src_size + plan->dst_size) >= gorsqrt_streaming_from;
-    /* Rows whose items lie apart, and contiguous ones that are not worth a stage's call each, but long enough for vectors: into dst,
-     * or where its items lie apart, into a tile. */
+    /* Rows whose items lie apart, and contiguous ones that are not worth a stage's call each, but
+     * long enough for vectors: into dst, or where its items lie apart, into a tile. */
     bool const apart = src_item != plan->src_size;
     bool const by_rows = last >= 0 && j->rows < 0 && plan->stages == 1 && src_item != 0 &&
                          (apart ? length >= SHORT_RUN : last > 0 && length >= SHORT_ROW && length < LONG_RUN);

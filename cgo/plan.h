@@ -4,8 +4,9 @@
  *         y = stages applied to the item at src + Σ index·src_strides
  *         the item at dst + Σ index·dst_strides = y
  *
- * Strides and offsets are in bytes and may be negative or zero; items need not be aligned. Unless `temporary` is set, the
- * two sides are the same items or share no byte. Go has collapsed the dimensions and put the smallest stride last. */
+ * Strides and offsets are in bytes and may be negative or zero; items need not be aligned. Unless
+ * `temporary` is set, the two sides are the same items or share no byte. Go has collapsed the
+ * dimensions and put the smallest stride last. */
 #ifndef GORSQRT_PLAN_H
 #define GORSQRT_PLAN_H
 
@@ -32,8 +33,9 @@ enum gorsqrt_outcome { GORSQRT_DONE, GORSQRT_INTERRUPTED, GORSQRT_NO_MEMORY };
 /* Bytes read and written from which results go past the caches; set once, before the first plan. */
 extern int64_t gorsqrt_streaming_from;
 
-/* Carries out the whole plan, on the workers too where that pays, in pieces of some milliseconds. Between two of its own it asks `interrupted` (may be NULL), and
- * stops where that answers true: dst is then partly written. */
+/* Carries out the whole plan, on the workers too where that pays, in pieces of some milliseconds.
+ * Between two of its own it asks `interrupted` (may be NULL), and stops where that answers true:
+ * dst is then partly written. */
 enum gorsqrt_outcome gorsqrt_execute(const gorsqrt_plan *plan, void *dst, const void *src, bool (*interrupted)(void *),
                                      void *context);
 

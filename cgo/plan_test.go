@@ -10,9 +10,10 @@ import (
 	"unsafe"
 )
 
-// planned carries out a plan of one stage, or of none, on items with these strides, in dimensions from the largest of dst's strides to the
-// smallest, and compares every item. Strides are in units of 4 bytes for float32, of 8 for float64. Both sides end where memory
-// ends. Where the strides are the same it goes in place, too.
+// planned carries out a plan of one stage, or of none, on items with these strides, in dimensions
+// from the largest of dst's strides to the smallest, and compares every item. Strides are in units
+// of 4 bytes for float32, of 8 for float64. Both sides end where memory ends. Where the strides are
+// the same it goes in place, too.
 func planned[F float](t *testing.T, tier Tier, kernels Kernels, shape, dstStrides, srcStrides []int, x func(i int) F) {
 	t.Helper()
 	size := int(unsafe.Sizeof(F(0)))

@@ -4,9 +4,9 @@
  *     _mm_sqrt_ss / _mm_sqrt_sd           15 / 21 cycles     the one divider: sqrt + div, 8 / 14 cycles an element
  *     divss / divsd                       11 / 13 cycles
  *
- * sqrtf and sqrt would ask for libm (they may set errno); the instruction is named instead. Negatives and nans are made
- * with integers, since processors differ in the nan that their square root gives. fma is libm's where the architecture
- * does not promise one. */
+ * sqrtf and sqrt would ask for libm (they may set errno); the instruction is named instead.
+ * Negatives and nans are made with integers, since processors differ in the nan that their square
+ * root gives. fma is libm's where the architecture does not promise one. */
 #include "kernels.h"
 
 #include "cast.h"

@@ -19,8 +19,9 @@ func listedFeatures() []string {
 	return nil
 }
 
-// RunningTiers yields all tiers that this machine runs, by names that tell them apart. GORSQRT_REQUIRE_TIERS names those that run here
-// although the kernel does not list what they need, since a processor is emulated.
+// RunningTiers yields all tiers that this machine runs, by names that tell them apart.
+// GORSQRT_REQUIRE_TIERS names those that run here although the kernel does not list what they need,
+// since a processor is emulated.
 func RunningTiers(yield func(string, Tier) bool) {
 	listed, required := listedFeatures(), strings.Fields(os.Getenv("GORSQRT_REQUIRE_TIERS"))
 	all := Tiers()
@@ -39,7 +40,8 @@ func RunningTiers(yield func(string, Tier) bool) {
 	}
 }
 
-// runningWays yields the same, first as on AMD's processors and AVX-512 once more as on Intel's, for tests of what depends on that.
+// runningWays yields the same, first as on AMD's processors and AVX-512 once more as on Intel's,
+// for tests of what depends on that.
 func runningWays(yield func(string, Tier) bool) {
 	defer SetIntel(IsIntel())
 	for _, intel := range []bool{false, true} {

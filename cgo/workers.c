@@ -24,7 +24,8 @@ enum {
     OPEN = 1 << 30,         /* of `state`: helpers may come in; below it, how many are in */
 };
 
-/* A call's work, on its stack. The chunks not yet taken are front … back-1, in one word: back in its upper half. */
+/* A call's work, on its stack. The chunks not yet taken are front … back-1, in one word: back in
+ * its upper half. */
 typedef struct {
     workers_task *task;
     const void *work;
@@ -32,8 +33,8 @@ typedef struct {
     _Atomic uint64_t left;
 } call;
 
-/* All that the threads share. A helper reads `current` only while it is counted in `state`, and the call it belongs to closes
- * `state` and waits for the count to fall to 0 before it returns. */
+/* All that the threads share. A helper reads `current` only while it is counted in `state`, and the
+ * call it belongs to closes `state` and waits for the count to fall to 0 before it returns. */
 static struct {
     _Atomic(const call *) current;
     _Atomic uint32_t state;
@@ -48,7 +49,8 @@ static struct {
     int forks;                /* from which this process has come, counted in the child */
 } shared = {.threads = 1};
 
-/* The helpers as the kernel knows them, and where it may run them: not where the caller does, which has woken them last. */
+/* The helpers as the kernel knows them, and where it may run them: not where the caller does, which
+ * has woken them last. */
 static struct {
     _Atomic pid_t thread; /* 0 until it runs */
     void *scratch;        /* allocated when it is first started, and never freed */
@@ -99,8 +101,8 @@ static int room(void) {
     return (int)atomic_load(&shared.threads) - 1;
 }
 
-/* Works on the current call, if one is open and the setting has room for this helper. True where it has left some, as it was to
- * stop at this time. */
+/* Works on the current call, if one is open and the setting has room for this helper. True where it
+ * has left some, as it was to stop at this time. */
 static bool help(int number, int64_t until_us) {
     if (number >= room()) return false;
     uint32_t seen = atomic_load(&shared.state);
@@ -121,8 +123,9 @@ static int helpers_in_use(void) {
     return shared.helpers < most ? shared.helpers : most;
 }
 
-/* The kernel likes to wake a thread where its waker runs, and lets it wait there for milliseconds while other processors are
- * idle. So the caller's is taken from those that helpers may run on; two microseconds for each, when the caller has moved. */
+/* The kernel likes to wake a thread where its waker runs, and lets it wait there for milliseconds
+ * while other processors are idle. So the caller's is taken from those that helpers may run on; two
+ * microseconds for each, when the caller has moved. */
 static void keep_away(int processor) {
     for (int i = 0; i < helpers_in_use(); i++) {
         pid_t const thread = atomic_load(&helpers[i].thread);
@@ -265,13 +268,15 @@ bool gorsqrt_workers_run(workers_task *task, const void *work, void *scratch, in
     if (stopped) atomic_store(&c.left, 0);
     if (helped) dismiss_helpers();
     if (worth && forks == shared.forks) atomic_fetch_sub_explicit(&shared.callers, 1, memory_order_relaxed);
-    /* Where `interrupted` has forked, the child has what its parent's helpers had done by then, and no more. */
+    /* Where `interrupted` has forked, the child has what its parent's helpers had done by then, and
+     * no more. */
     return !stopped && !(helped && forks != shared.forks);
 }
 
 void gorsqrt_set_threads(int threads) {
     atomic_store(&shared.threads, (uint32_t)(threads < 1 ? 1 : threads > WORKERS_MOST ? WORKERS_MOST : threads));
-    /* All look at the setting anew, those that are on their way to sleep too: their count of calls has passed. */
+    /* All look at the setting anew, those that are on their way to sleep too: their count of calls
+     * has passed. */
     atomic_fetch_add(&shared.calls, 1);
     futex_wake(&shared.calls, INT_MAX);
     futex_wake(&shared.threads, INT_MAX);

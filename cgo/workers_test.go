@@ -7,7 +7,8 @@ import (
 	"unsafe"
 )
 
-// TestManyCallersAtOnce: the helpers serve one call at a time, and every other is computed all the same.
+// TestManyCallersAtOnce: the helpers serve one call at a time, and every other is computed all the
+// same.
 func TestManyCallersAtOnce(t *testing.T) {
 	defer SetThreads(Threads())
 	SetThreads(4)

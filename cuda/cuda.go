@@ -28,7 +28,8 @@ import (
 	"gorgonia.org/cu"
 )
 
-// The handles of the default streams, CU_STREAM_LEGACY and CU_STREAM_PER_THREAD of the driver; 0 stands for the first one too.
+// The handles of the default streams, CU_STREAM_LEGACY and CU_STREAM_PER_THREAD of the driver; 0
+// stands for the first one too.
 const (
 	LegacyStream    uintptr = 1
 	PerThreadStream uintptr = 2
@@ -58,8 +59,8 @@ func ApplyIn(dst, src rsqrt.Array, integers rsqrt.DType, stream uintptr, beside 
 	return Launch(&plan, compute, dst, src, stream, beside...)
 }
 
-// Launch enqueues what [rsqrt.DecideInto] or [rsqrt.DecideFresh] has decided of these arrays: the plan, and the dtype that is
-// computed in.
+// Launch enqueues what [rsqrt.DecideInto] or [rsqrt.DecideFresh] has decided of these arrays: the
+// plan, and the dtype that is computed in.
 func Launch(plan *cgo.Plan, compute rsqrt.DType, dst, src rsqrt.Array, stream uintptr, beside ...uintptr) error {
 	if plan.N == 0 {
 		return nil
@@ -304,7 +305,8 @@ func (d *device) launch(plan *cgo.Plan, compute rsqrt.DType, dst, src rsqrt.Arra
 	}
 	to, from := uintptr(dst.Data)+uintptr(plan.DstOffset), uintptr(src.Data)+uintptr(plan.SrcOffset)
 	if plan.Temporary != 0 {
-		// All bytes that src reaches over, copied as they lie. The address's place in a vector is kept.
+		// All bytes that src reaches over, copied as they lie. The address's place in a vector is
+		// kept.
 		low, high := rsqrt.Reach(plan.Shape[:plan.NDim], plan.SrcStrides[:], plan.SrcSize)
 		shift := (from + uintptr(low)) % vector
 		memory, err := allocate(high-low+int(shift), stream)

@@ -100,8 +100,8 @@ func SetDefaultDType(name string) error {
 	return errorf(TypeError, Neither, "invalid dtype object: only floating-point types are supported as the default type")
 }
 
-// casts returns a tier's steps from one dtype to another, or false where torch has no such cast of a result: complex to real, and
-// anything to a boolean or an integer.
+// casts returns a tier's steps from one dtype to another, or false where torch has no such cast of
+// a result: complex to real, and anything to a boolean or an integer.
 func casts(steps []cgo.Kernel, tier cgo.Tier, from, to DType) ([]cgo.Kernel, bool) {
 	switch {
 	case from == to:

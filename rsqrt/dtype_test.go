@@ -24,7 +24,8 @@ func TestSetDefaultDType(t *testing.T) {
 	}
 }
 
-// TestCasts: every dtype but complex ones goes to every real one, all to complex ones, and none to an integer.
+// TestCasts: every dtype but complex ones goes to every real one, all to complex ones, and none to
+// an integer.
 func TestCasts(t *testing.T) {
 	for _, tier := range tiers {
 		for from := range DType(len(names)) {

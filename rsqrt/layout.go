@@ -117,8 +117,8 @@ func byStride(order, shape, strides []int) []int {
 	return order
 }
 
-// Reach is the range of bytes that elements of these strides and this size lie in, counted from the first element: from the lowest byte
-// to the one after the highest. There is at least one element.
+// Reach is the range of bytes that elements of these strides and this size lie in, counted from the
+// first element: from the lowest byte to the one after the highest. There is at least one element.
 func Reach(shape, strides []int, size int) (low, high int) {
 	high = size
 	for d, length := range shape {

@@ -6,7 +6,8 @@ import (
 	"unsafe"
 )
 
-// A pair of layouts of the same shape, in elements, large enough for panels, streaming stores and helpers.
+// A pair of layouts of the same shape, in elements, large enough for panels, streaming stores and
+// helpers.
 var largeLayouts = map[string]struct{ shape, dst, src []int }{
 	"flat":                 {[]int{3_000_017}, []int{1}, []int{1}},
 	"reversed":             {[]int{1_500_001}, []int{1}, []int{-1}},
@@ -32,8 +33,8 @@ func extentOf(shape, strides []int) (low, high int) {
 	return low, high + 1
 }
 
-// TestLargeLayoutsOnAnyNumberOfThreads compares each with what the kernel gives for a gathered copy, and looks at what lies
-// between the elements.
+// TestLargeLayoutsOnAnyNumberOfThreads compares each with what the kernel gives for a gathered
+// copy, and looks at what lies between the elements.
 func TestLargeLayoutsOnAnyNumberOfThreads(t *testing.T) {
 	defer func(n int) { must(SetNumThreads(n)) }(NumThreads())
 	defer func(name string) { must(SetTier(name)) }(Tier())

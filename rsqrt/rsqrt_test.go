@@ -90,7 +90,8 @@ func ExampleApply_overlap() {
 	// Output: [1 4 16] true
 }
 
-// reference computes one element by the scalar tier's stages, one at a time: what Apply must do to every element in its loops and tiles.
+// reference computes one element by the scalar tier's stages, one at a time: what Apply must do to
+// every element in its loops and tiles.
 func reference(dst, src []byte, to, from DType) {
 	item, next := make([]byte, 16), make([]byte, 16)
 	copy(item, src[:from.Size()])

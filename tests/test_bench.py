@@ -72,7 +72,8 @@ def test_every_result_names_its_machine_and_versions(report):
             assert all(row["machine"] and row["versions"].startswith("gorsqrt ") for row in rows)
 
 
-# The C programs beside neon.c, which is for aarch64 alone, and the options that they want: moves.c calls the kernels.
+# The C programs beside neon.c, which is for aarch64 alone, and the options that they want: moves.c
+# calls the kernels.
 PROGRAMS = {"complex.c": ["-DSIDE_BY_SIDE=2"], "limits.c": [], "moves.c": None, "streaming_copy.c": []}
 
 

@@ -1,4 +1,5 @@
-"""Instruction sets: those that are tested are those that are offered, and a new one takes what CONTRIBUTING.md says."""
+"""Instruction sets: the tested ones are the offered ones, and a new one takes what CONTRIBUTING.md
+says."""
 
 import os
 import re
@@ -10,8 +11,8 @@ from conftest import MACHINE_TIERS, ROOT
 
 import gorsqrt
 
-# A tier by the recipe of CONTRIBUTING.md: its file, and its rows. With GORSQRT_TOY in the environment it
-# writes 42 everywhere.
+# A tier by the recipe of CONTRIBUTING.md: its file, and its rows. With GORSQRT_TOY in the
+# environment it writes 42 everywhere.
 TOY = """
 #include "kernels.h"
 
@@ -41,7 +42,7 @@ ROWS = {
 
 
 def test_every_tier_is_tested():
-    """The kernel's list of the processor's features, and gorsqrt's own dispatch, which asks the processor."""
+    """By the kernel's list of features, and by gorsqrt's dispatch, which asks the processor."""
     assert gorsqrt.show_config("dicts")["tiers"] == MACHINE_TIERS
 
 

@@ -1,5 +1,6 @@
-// Package binding is what gopy wraps for Python: the management surface (exported functions of plain types) in Go, and in C
-// the functions rsqrt and rsqrt_, which Install adds to gopy's module because a call through gopy costs ten times as much.
+// Package binding is what gopy wraps for Python: the management surface (exported functions of
+// plain types) in Go, and in C the functions rsqrt and rsqrt_, which Install adds to gopy's module
+// because a call through gopy costs ten times as much.
 package binding
 
 /*
@@ -25,7 +26,8 @@ import (
 	"github.com/gorsqrt/gorsqrt/rsqrt"
 )
 
-// The management surface, wrapped by gopy: no panic may leave these, since it would end the interpreter.
+// The management surface, wrapped by gopy: no panic may leave these, since it would end the
+// interpreter.
 
 //go:embed rsqrt.txt
 var rsqrtDoc string
@@ -33,16 +35,17 @@ var rsqrtDoc string
 //go:embed rsqrt_.txt
 var rsqrtInplaceDoc string
 
-// variable is a variable of C's environment, empty if it is not set. Go's own environment is the process's at its start, before Python
-// changed any of it.
+// variable is a variable of C's environment, empty if it is not set. Go's own environment is the
+// process's at its start, before Python changed any of it.
 func variable(name string) string {
 	cName := C.CString(name)
 	defer C.free(unsafe.Pointer(cName))
 	return C.GoString(C.getenv(cName))
 }
 
-// cacheLimit is how many bytes of large results' memory are kept for the next ones: GORSQRT_CACHE_LIMIT, or a sixteenth of the
-// memory that the process may expect to have, at most 1 GiB.
+// cacheLimit is how many bytes of large results' memory are kept for the next ones:
+// GORSQRT_CACHE_LIMIT, or a sixteenth of the memory that the process may expect to have, at most 1
+// GiB.
 func cacheLimit() (int, error) {
 	text := variable("GORSQRT_CACHE_LIMIT")
 	if text == "" {
@@ -55,8 +58,8 @@ func cacheLimit() (int, error) {
 	return limit, nil
 }
 
-// Install adds rsqrt and rsqrt_ to the Python module of this name and chooses the instruction set: GORSQRT_ISA, or the best.
-// It returns gorsqrt's version.
+// Install adds rsqrt and rsqrt_ to the Python module of this name and chooses the instruction set:
+// GORSQRT_ISA, or the best. It returns gorsqrt's version.
 func Install(module string) (version string, err error) {
 	defer recovered(&err)
 	if isa := variable("GORSQRT_ISA"); isa != "" {
@@ -89,7 +92,8 @@ func Install(module string) (version string, err error) {
 	return rsqrt.Version, nil
 }
 
-// SetTier chooses the instruction set for all calls from now on and returns its name; for tests and benchmarks.
+// SetTier chooses the instruction set for all calls from now on and returns its name; for tests and
+// benchmarks.
 func SetTier(name string) (tier string, err error) {
 	defer recovered(&err)
 	if err := rsqrt.SetTier(name); err != nil {
@@ -99,7 +103,8 @@ func SetTier(name string) (tier string, err error) {
 	return rsqrt.Tier(), nil
 }
 
-// SetDefaultDType sets the dtype that booleans and integers are cast to, by its name, and returns the name.
+// SetDefaultDType sets the dtype that booleans and integers are cast to, by its name, and returns
+// the name.
 func SetDefaultDType(name string) (dtype string, err error) {
 	defer recovered(&err)
 	var refused *rsqrt.Error
@@ -116,8 +121,8 @@ func GetDefaultDType() (dtype string, err error) {
 	return rsqrt.DefaultDType().String(), nil
 }
 
-// SetNumThreads sets how many threads may work on one call, the caller's among them, and returns the number that was set: as a string,
-// since gopy wraps no other type beside an error.
+// SetNumThreads sets how many threads may work on one call, the caller's among them, and returns
+// the number that was set: as a string, since gopy wraps no other type beside an error.
 func SetNumThreads(n int) (threads string, err error) {
 	defer recovered(&err)
 	var refused *rsqrt.Error
@@ -183,8 +188,8 @@ func cudaDriver() *string {
 
 // Decisions, called by decide.c through the table in go.c.
 
-// gorsqrtDecideInto plans 1/√src into dst. On CUDA devices it fills in the index of the device. It answers whether it
-// refuses, and then why. It needs no GIL.
+// gorsqrtDecideInto plans 1/√src into dst. On CUDA devices it fills in the index of the device. It
+// answers whether it refuses, and then why. It needs no GIL.
 //
 //export gorsqrtDecideInto
 func gorsqrtDecideInto(plan *C.gorsqrt_plan, dst, src *C.gorsqrt_array, refusal *C.gorsqrt_refusal) C.bool {
@@ -207,7 +212,8 @@ func gorsqrtDecideInto(plan *C.gorsqrt_plan, dst, src *C.gorsqrt_array, refusal 
 	})
 }
 
-// gorsqrtDecideFresh plans 1/√src into fresh memory and says of which dtype and strides (64 places) that must be.
+// gorsqrtDecideFresh plans 1/√src into fresh memory and says of which dtype and strides (64 places)
+// that must be.
 //
 //export gorsqrtDecideFresh
 func gorsqrtDecideFresh(plan *C.gorsqrt_plan, strides *C.int64_t, dtype *C.int32_t, src *C.gorsqrt_array, refusal *C.gorsqrt_refusal) C.bool {
@@ -228,9 +234,9 @@ func gorsqrtDecideFresh(plan *C.gorsqrt_plan, strides *C.int64_t, dtype *C.int32
 	})
 }
 
-// gorsqrtLaunch enqueues a plan of 1/√src into dst on their CUDA device, and marks the end of it if C asks for that. It answers
-// whether it refuses, and then why. It needs no GIL, and may take long: the driver compiles what it is given first, and waits if
-// a stream is full.
+// gorsqrtLaunch enqueues a plan of 1/√src into dst on their CUDA device, and marks the end of it if
+// C asks for that. It answers whether it refuses, and then why. It needs no GIL, and may take long:
+// the driver compiles what it is given first, and waits if a stream is full.
 //
 //export gorsqrtLaunch
 func gorsqrtLaunch(plan *C.gorsqrt_plan, dst, src *C.gorsqrt_array, mark *C.gorsqrt_mark, refusal *C.gorsqrt_refusal) C.bool {
@@ -267,8 +273,9 @@ func gorsqrtHasPassed(mark C.gorsqrt_mark) C.bool {
 	return C.bool(passed)
 }
 
-// gorsqrtAllocate gets memory on a CUDA device, for the legacy default stream: on this device, or if that is negative on the one
-// that other memory is on, which it says then. It answers whether it refuses, and then why. It needs no GIL.
+// gorsqrtAllocate gets memory on a CUDA device, for the legacy default stream: on this device, or
+// if that is negative on the one that other memory is on, which it says then. It answers whether it
+// refuses, and then why. It needs no GIL.
 //
 //export gorsqrtAllocate
 func gorsqrtAllocate(device *C.int32_t, other unsafe.Pointer, bytes C.size_t, memory *C.uintptr_t, refusal *C.gorsqrt_refusal) C.bool {
@@ -297,20 +304,22 @@ func gorsqrtFree(device C.int32_t, memory C.uintptr_t) {
 	})
 }
 
-// gorsqrtOrder lets a stream of a CUDA device wait for its legacy default one. It answers whether it refuses, and then why.
+// gorsqrtOrder lets a stream of a CUDA device wait for its legacy default one. It answers whether
+// it refuses, and then why.
 //
 //export gorsqrtOrder
 func gorsqrtOrder(device C.int32_t, stream C.uintptr_t, refusal *C.gorsqrt_refusal) C.bool {
 	return refused(refusal, func() error { return cuda.Order(int(device), cuda.LegacyStream, uintptr(stream)) })
 }
 
-// gorsqrtCollect collects what calls have left, if that is much. C calls it now and then, with the GIL or without.
+// gorsqrtCollect collects what calls have left, if that is much. C calls it now and then, with the
+// GIL or without.
 //
 //export gorsqrtCollect
 func gorsqrtCollect() { collect() }
 
-// locate asks the driver for the devices of arrays that don't say theirs. An array without items, and one that the driver does
-// not know, is taken to be where the other one is.
+// locate asks the driver for the devices of arrays that don't say theirs. An array without items,
+// and one that the driver does not know, is taken to be where the other one is.
 func locate(dst, src *rsqrt.Array) (err error) {
 	unknown := []*rsqrt.Array{}
 	index := 0
@@ -338,7 +347,8 @@ func locate(dst, src *rsqrt.Array) (err error) {
 	return err
 }
 
-// streams is where to launch, and what stream that is to be ordered with. Zero: the array may be used on any.
+// streams is where to launch, and what stream that is to be ordered with. Zero: the array may be
+// used on any.
 func streams(dst, src uintptr) (stream uintptr, beside []uintptr) {
 	switch {
 	case dst == 0 && src == 0:
@@ -351,7 +361,8 @@ func streams(dst, src uintptr) (stream uintptr, beside []uintptr) {
 	return dst, []uintptr{src}
 }
 
-// gorsqrtTakeOver sets a copy of the library up as the original was, of which it takes the place. It needs no GIL.
+// gorsqrtTakeOver sets a copy of the library up as the original was, of which it takes the place.
+// It needs no GIL.
 //
 //export gorsqrtTakeOver
 func gorsqrtTakeOver(tier *C.char, defaultDType, threads C.int32_t, refusal *C.gorsqrt_refusal) C.bool {
@@ -375,7 +386,8 @@ func arrays(dst, src *C.gorsqrt_array) (y, x rsqrt.Array, err error) {
 	return y, x, err
 }
 
-// array is C's array in Go's terms, without a copy: it is used only during the call in which C holds the argument.
+// array is C's array in Go's terms, without a copy: it is used only during the call in which C
+// holds the argument.
 func array(operand rsqrt.Operand, a *C.gorsqrt_array) (rsqrt.Array, error) {
 	if a.device != C.CPU && a.is_open == 0 {
 		return rsqrt.Array{Device: rsqrt.Device(a.device), Index: int(a.index)}, nil

@@ -1,18 +1,19 @@
-/* The buffer protocol, array.array and numpy's array interface. Fresh results are array.arrays if the
- * type has a code for the dtype, and else memoryviews of memory.c. */
+/* The buffer protocol, array.array and numpy's array interface. Fresh results are array.arrays if
+ * the type has a code for the dtype, and else memoryviews of memory.c. */
 #include "buffer.h"
 #include "memory.h"
 
 PyTypeObject *array_array_type;
 
-/* Whether a type is array.array or a subclass: 1 or 0; -1 with an exception set. The module is looked up again for every other
- * type but memoryview, since it may be imported late or anew. */
+/* Whether a type is array.array or a subclass: 1 or 0; -1 with an exception set. The module is
+ * looked up again for every other type but memoryview, since it may be imported late or anew. */
 int buffer_is_array(PyTypeObject *type) {
     if (array_array_type && PyType_IsSubtype(type, array_array_type)) return 1;
     if (type == &PyMemoryView_Type) return 0;
     PyObject *found = imported("array", "array");
     if (found == NULL) return PyErr_Occurred() ? -1 : 0;
-    /* Somebody may have put a subclass in its place: the class that C has made is the one below object. */
+    /* Somebody may have put a subclass in its place: the class that C has made is the one below
+     * object. */
     PyTypeObject *own = PyType_Check(found) ? (PyTypeObject *)found : &PyBaseObject_Type, *base;
     while ((base = PyType_GetSlot(own, Py_tp_base)) != NULL && base != &PyBaseObject_Type) own = base;
     int fits = has_attribute((PyObject *)own, "typecode"); /* not somebody's own array.py */
@@ -47,7 +48,8 @@ static bool check_buffer(operand *o) {
 
 int buffer_take(operand *o, bool written) {
     (void)written;
-    /* Strides but no suboffsets; the exporter keeps the memory in place until the view is released. */
+    /* Strides but no suboffsets; the exporter keeps the memory in place until the view is
+     * released. */
     if (PyObject_GetBuffer(o->object, &o->view, PyBUF_RECORDS_RO) < 0) return -1;
     o->array.data = NULL;
     o->array.shape = o->view.shape;
@@ -76,8 +78,8 @@ fresh buffer_memoryview(int32_t dtype, int ndim, const int64_t *shape, const int
     return fresh_of(view, m.data); /* which the view keeps */
 }
 
-/* array.array(code, [0]) per dtype, of the type that it was made by: repeating it is the way to an array of n elements without
- * a list of them. */
+/* array.array(code, [0]) per dtype, of the type that it was made by: repeating it is the way to an
+ * array of n elements without a list of them. */
 static struct {
     PyTypeObject *type;
     PyObject *array;

@@ -1,4 +1,5 @@
-/* Objects of the buffer protocol, array.array among them, and objects of numpy's array interface. */
+/* Objects of the buffer protocol, array.array among them, and objects of numpy's array
+ * interface. */
 #ifndef GORSQRT_BUFFER_H
 #define GORSQRT_BUFFER_H
 

@@ -1,5 +1,6 @@
-/* The two functions of Python: their arguments, by torch's order of judgement and with torch's texts, and
- * who answers them: the express lane, torch_calls.c for tensors, and for all others a decision. */
+/* The two functions of Python: their arguments, by torch's order of judgement and with torch's
+ * texts, and who answers them: the express lane, torch_calls.c for tensors, and for all others a
+ * decision. */
 #include "call.h"
 
 #include "buffer.h"
@@ -105,8 +106,8 @@ static bool is_torchs(PyObject *object, container container, bool written) {
 
 /* Calls. */
 
-/* The answer to a call without out that can be had before the argument is recognised. NULL without an
- * exception if there is none. */
+/* The answer to a call without out that can be had before the argument is recognised. NULL without
+ * an exception if there is none. */
 static inline __attribute__((always_inline)) PyObject *answer(bool in_place, PyObject *input) {
     PyTypeObject *const type = Py_TYPE(input);
     if (type != torch_tensor && type != torch_parameter) {
@@ -186,7 +187,8 @@ int call_install(const char *module_name, const char *rsqrt_doc, const char *rsq
     if (name_input == NULL || name_out == NULL || module == NULL || memory_install() < 0 || torch_door_install(module) < 0 ||
         torch_storage_install(module) < 0 || torch_calls_install(module) < 0 || jax_install(module) < 0)
         return -1;
-    /* A module that is installed again, since gorsqrt is reloaded, keeps its functions: others know them by identity. */
+    /* A module that is installed again, since gorsqrt is reloaded, keeps its functions: others know
+     * them by identity. */
     if (PyDict_GetItemString(PyModule_GetDict(module), "rsqrt")) return 0;
     return PyModule_AddFunctions(module, methods);
 }

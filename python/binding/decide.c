@@ -1,5 +1,6 @@
-/* Calls that Go decides: operands are taken, Go answers with a plan or a refusal, and the plan is carried
- * out on the CPU (run.c) or on a CUDA device (Go's launch). Nothing is written before the decision. */
+/* Calls that Go decides: operands are taken, Go answers with a plan or a refusal, and the plan is
+ * carried out on the CPU (run.c) or on a CUDA device (Go's launch). Nothing is written before the
+ * decision. */
 #include "decide.h"
 #include "container.h"
 #include "dlpack.h"
@@ -72,10 +73,10 @@ PyObject *decide_fresh(PyObject *input, container in) {
     return result;
 }
 
-/* Opens the operands that are closed, now that both are known to be on CUDA devices. Each is opened for
- * the stream that the other one is used on, so that the call may be part of its capture; and if that
- * has none for the legacy default stream, which other streams wait for unless they were made not to. 0,
- * or -1 with an exception set. */
+/* Opens the operands that are closed, now that both are known to be on CUDA devices. Each is opened
+ * for the stream that the other one is used on, so that the call may be part of its capture; and if
+ * that has none for the legacy default stream, which other streams wait for unless they were made
+ * not to. 0, or -1 with an exception set. */
 static int open_closed(operand *y, operand *x, bool in_place) {
     uintptr_t stream = y->array.stream ? y->array.stream : x->array.stream;
     if (stream == 0) stream = LEGACY_STREAM;
@@ -89,7 +90,8 @@ static bool are_on_one_device(const operand *y, const operand *x) {
     return a->device == CUDA && b->device == CUDA && (a->index == b->index || a->index < 0 || b->index < 0);
 }
 
-/* Answers a refusal: torch resizes an `out` of another shape, and a kernel's caller does so itself. */
+/* Answers a refusal: torch resizes an `out` of another shape, and a kernel's caller does so
+ * itself. */
 static PyObject *refuse(const char *function, bool in_place, caller who, operand *y, operand *x, gorsqrt_refusal *refusal) {
     if (refusal->kind != OTHER_SHAPE || y->container != TORCH_TENSOR) {
         refusal_raise(function, in_place, refusal);
@@ -127,7 +129,8 @@ PyObject *decide_into(const char *function, bool in_place, caller who, PyObject 
         if (jax_needs_memory(function, input) < 0) return NULL;
         in = DLPACK;
     }
-    /* First the one that is written: that may move a tensor's memory, which the input may be a view of. */
+    /* First the one that is written: that may move a tensor's memory, which the input may be a view
+     * of. */
     if (operand_take(&y, out, to, true) == 0) {
         if (operand_take(&x, input, in, in_place) == 0) result = written_result(function, in_place, who, &y, &x);
         operand_release(&x);

@@ -1,8 +1,8 @@
 /* Arrays of the DLPack protocol, as a consumer. (memory.c is a producer.)
  *
- * A producer's __dlpack__ answers with a capsule of a tensor. Whoever takes the tensor out renames the
- * capsule, and owes the tensor's deleter one call, whatever happens next: the operand owes it from the
- * renaming on. */
+ * A producer's __dlpack__ answers with a capsule of a tensor. Whoever takes the tensor out renames
+ * the capsule, and owes the tensor's deleter one call, whatever happens next: the operand owes it
+ * from the renaming on. */
 #include "dlpack.h"
 #include "buffer.h"
 #include "memory.h"
@@ -14,7 +14,8 @@
 /* The names of capsules whose tensor has been taken out. */
 static const char used_unversioned_name[] = "used_dltensor", used_versioned_name[] = "used_dltensor_versioned";
 
-/* DLPack's type codes: numpy's kind where it has one, and the name, which the bits follow where it ends in no digits. */
+/* DLPack's type codes: numpy's kind where it has one, and the name, which the bits follow where it
+ * ends in no digits. */
 static const struct {
     char kind;
     const char *name;
@@ -37,8 +38,8 @@ static int32_t where(int32_t device_type) {
     }
 }
 
-/* Asks the object for its device, if it can be asked; the tensor will say it too. Nothing else is asked of what is refused for
- * where it is. */
+/* Asks the object for its device, if it can be asked; the tensor will say it too. Nothing else is
+ * asked of what is refused for where it is. */
 static int ask_device(operand *o) {
     int const can = has_attribute((PyObject *)Py_TYPE(o->object), "__dlpack_device__");
     if (can <= 0) return can;
@@ -58,8 +59,8 @@ static int ask_device(operand *o) {
     return 0;
 }
 
-/* The object's capsule, of no copy where it is to be written, for use on a stream unless that is 0. Producers older than version
- * 1.0 know no other argument than the stream. */
+/* The object's capsule, of no copy where it is to be written, for use on a stream unless that is 0.
+ * Producers older than version 1.0 know no other argument than the stream. */
 static PyObject *ask_capsule(PyObject *object, bool written, uintptr_t stream) {
     PyObject *method = PyObject_GetAttrString(object, "__dlpack__");
     PyObject *nothing = method ? PyTuple_New(0) : NULL;
@@ -130,7 +131,8 @@ static int32_t tensor_dtype(const dl_tensor *t) {
     return kind_dtype(code[t->dtype.code].kind, t->dtype.bits / 8);
 }
 
-/* Names an element type that has no kernel, as numpy would: "float128", and "float32x4" for vectors. */
+/* Names an element type that has no kernel, as numpy would: "float128", and "float32x4" for
+ * vectors. */
 static int name_type(operand *o, const dl_tensor *t) {
     unsigned const bits = t->dtype.bits, lanes = t->dtype.lanes, type = t->dtype.code;
     PyObject *name = type >= DL_CODES    ? PyUnicode_FromFormat("code %u of %u bits", type, bits)
@@ -143,7 +145,8 @@ static int name_type(operand *o, const dl_tensor *t) {
     return failed;
 }
 
-/* Reads shape, strides and address, of an element type that has a kernel. What is wrong with them, or NULL. */
+/* Reads shape, strides and address, of an element type that has a kernel. What is wrong with them,
+ * or NULL. */
 static const char *read_layout(operand *o, const dl_tensor *t) {
     int64_t const size = gorsqrt_item_size[o->array.dtype];
     if (t->ndim > 0 && t->shape == NULL) return "shape is NULL";
@@ -235,10 +238,11 @@ int dlpack_open(operand *o, bool written, uintptr_t stream) {
     return read_tensor(o, &v->tensor, stream);
 }
 
-/* What the device may still be at work on. The protocol has a producer keep the memory until the deleter is called, and says
- * nothing of a stream in that: once it is called, the memory may be anybody's on any stream. So it is called when an event after
- * the work has come to pass. Nobody waits for that: each call that adds a tensor looks at two, so that there are at any time
- * about as many as the device has yet to do. Whoever holds the GIL may change the queue. */
+/* What the device may still be at work on. The protocol has a producer keep the memory until the
+ * deleter is called, and says nothing of a stream in that: once it is called, the memory may be
+ * anybody's on any stream. So it is called when an event after the work has come to pass. Nobody
+ * waits for that: each call that adds a tensor looks at two, so that there are at any time about as
+ * many as the device has yet to do. Whoever holds the GIL may change the queue. */
 typedef struct held {
     struct held *next;
     gorsqrt_mark mark;

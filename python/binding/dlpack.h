@@ -45,8 +45,8 @@ typedef struct dl_versioned {
 #define DL_UNVERSIONED "dltensor"
 #define DL_VERSIONED "dltensor_versioned"
 
-/* Fills in an operand from an object with __dlpack__. Of one on a CUDA device it finds out only where:
- * the operand is closed until dlpack_open takes its tensor for use on a stream. */
+/* Fills in an operand from an object with __dlpack__. Of one on a CUDA device it finds out only
+ * where: the operand is closed until dlpack_open takes its tensor for use on a stream. */
 int dlpack_take(operand *o, bool written);
 bool dlpack_is_closed(const operand *o);
 int dlpack_open(operand *o, bool written, uintptr_t stream);

@@ -1,5 +1,5 @@
-/* The express lane: calls that need no decision, answered in C with the kernels that Go has laid out. It
- * also serves a forked child, without loading anything. */
+/* The express lane: calls that need no decision, answered in C with the kernels that Go has laid
+ * out. It also serves a forked child, without loading anything. */
 #include "express.h"
 #include "buffer.h"
 #include "numpy.h"
@@ -17,8 +17,8 @@ typedef struct {
     Py_buffer view; /* held until plain_release if view.obj is set */
 } plain;
 
-/* Counts the items, and their bytes. False if they are more than can be, or a length is negative: that
- * needs a decision. */
+/* Counts the items, and their bytes. False if they are more than can be, or a length is negative:
+ * that needs a decision. */
 static inline bool count(plain *p, int64_t *bytes) {
     p->n = 1;
     for (int d = 0; d < p->ndim; d++) {
@@ -27,8 +27,8 @@ static inline bool count(plain *p, int64_t *bytes) {
     return !__builtin_mul_overflow(p->n, (int64_t)gorsqrt_item_size[p->dtype], bytes);
 }
 
-/* Whether the object is one of the containers that this lane knows, and plain; if so, plain_release must
- * follow. Sets no exception, but by the door of torch. */
+/* Whether the object is one of the containers that this lane knows, and plain; if so, plain_release
+ * must follow. Sets no exception, but by the door of torch. */
 WITHOUT_CANARY static bool plain_take(plain *p, PyObject *object, bool written) {
     PyTypeObject *type = Py_TYPE(object);
     p->view.obj = NULL;

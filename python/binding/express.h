@@ -1,5 +1,5 @@
-/* The express lane: calls that need no decision. Each function answers NULL without an exception if the
- * call needs one. */
+/* The express lane: calls that need no decision. Each function answers NULL without an exception if
+ * the call needs one. */
 #ifndef GORSQRT_EXPRESS_H
 #define GORSQRT_EXPRESS_H
 

@@ -7,10 +7,11 @@ import (
 	"sync"
 )
 
-// Garbage. The collector's own pace is turned off (start.c), and calls collect what they have left. The reason: when much less
-// of the heap is in use than before, the runtime gives memory back to the system bit by bit, by timers, and its timers open an
-// epoll and an eventfd that stay open. So each collection comes after as much garbage as the one before it, and beside a block
-// of which a tenth, the difference that the runtime lets pass, is more than what may come on top.
+// Garbage. The collector's own pace is turned off (start.c), and calls collect what they have left.
+// The reason: when much less of the heap is in use than before, the runtime gives memory back to
+// the system bit by bit, by timers, and its timers open an epoll and an eventfd that stay open. So
+// each collection comes after as much garbage as the one before it, and beside a block of which a
+// tenth, the difference that the runtime lets pass, is more than what may come on top.
 const (
 	mostGarbage = 4 << 20
 	blockBytes  = 16 << 20
@@ -25,7 +26,8 @@ var garbage struct {
 
 func init() {
 	garbage.allocated[0].Name = "/gc/heap/allocs:bytes"
-	// Memory that the heap keeps from now on: if there were none when it wants some, the runtime would end the process.
+	// Memory that the heap keeps from now on: if there were none when it wants some, the runtime
+	// would end the process.
 	garbage.block = make([]byte, 2*mostGarbage)
 	garbage.block = make([]byte, blockBytes)
 	debug.FreeOSMemory()

@@ -1,8 +1,9 @@
 /* Go, and Go in a forked child. Needs start.c, which begins Go's runtime, and signals.c.
  *
- * fork copies one thread. Go's runtime waits for its others for ever, at a moment that nobody can foresee, so a child never
- * enters it again: not by a call, a signal or the end of a thread. What needs Go there asks a fresh copy of this library, loaded
- * at the first such call (some milliseconds, once); a child's child loads its own. The C of this library, and with it all that
+ * fork copies one thread. Go's runtime waits for its others for ever, at a moment that nobody can
+ * foresee, so a child never enters it again: not by a call, a signal or the end of a thread. What
+ * needs Go there asks a fresh copy of this library, loaded at the first such call (some
+ * milliseconds, once); a child's child loads its own. The C of this library, and with it all that
  * Python knows of it, stays the original's: of a copy only its gorsqrt_go is used. */
 #include "go.h"
 #include "signals.h"
@@ -91,8 +92,9 @@ void refusal_raise(const char *function, bool in_place, gorsqrt_refusal *refusal
     free(refusal->text);
 }
 
-/* Go's own C binds the threads that call it to its runtime with a key of pthreads, whose destructor enters the runtime when the
- * thread ends. This definition stands before libc's for the code in this library, all of which is Go's, and remembers the key. */
+/* Go's own C binds the threads that call it to its runtime with a key of pthreads, whose destructor
+ * enters the runtime when the thread ends. This definition stands before libc's for the code in
+ * this library, all of which is Go's, and remembers the key. */
 static pthread_key_t thread_key;
 static bool has_thread_key;
 
@@ -111,8 +113,9 @@ static void release_thread(void) {
     if (has_thread_key) pthread_setspecific(thread_key, NULL);
 }
 
-/* This library's file as it was at install, mapped and not kept open: it may be replaced or out of reach when it is needed, and
- * programs close descriptors that they don't know. Costs address space only. NULL where it could not be read. */
+/* This library's file as it was at install, mapped and not kept open: it may be replaced or out of
+ * reach when it is needed, and programs close descriptors that they don't know. Costs address space
+ * only. NULL where it could not be read. */
 static void *file;
 static size_t file_size;
 
@@ -141,7 +144,8 @@ static bool lost;
 static bool loading;
 static char why[384];
 
-/* The loader's own word on whether it is in the middle of something; and in a child, that it will stay there for ever. */
+/* The loader's own word on whether it is in the middle of something; and in a child, that it will
+ * stay there for ever. */
 static const struct r_debug *loader;
 static bool torn;
 
@@ -203,9 +207,11 @@ static int fresh_file(void) {
 /* A copy's Go that has not begun, in this process. */
 static gorsqrt_go *unstarted;
 
-/* The Go of a copy, perhaps one that an earlier call has loaded and found no room for; NULL if that fails. */
+/* The Go of a copy, perhaps one that an earlier call has loaded and found no room for; NULL if that
+ * fails. */
 static gorsqrt_go *fresh_go(void) {
-    /* Copies so far, in this process and its ancestors: each has a name of its own, or the loader would take the last one. */
+    /* Copies so far, in this process and its ancestors: each has a name of its own, or the loader
+     * would take the last one. */
     static int loaded;
     if (unstarted) return unstarted;
     char name[512] = "/proc/self/fd/";
@@ -251,10 +257,11 @@ static void *load(void *copy) {
 
 /* Loads the copy and takes it into use. The GIL is held: nobody else of Python's can fork or call.
  *
- * What a thread of the parent was doing in the loader at the fork stays undone. In the middle of dlopen or dlclose, that ends a
- * process which uses the loader again. And while glibc gives a child the loader's main locks afresh, it does not the one that
- * dlopen, dlclose and dl_iterate_phdr hold for a moment: who then needs it waits for ever. That is left to a thread of its own,
- * which this one waits for only so long. */
+ * What a thread of the parent was doing in the loader at the fork stays undone. In the middle of
+ * dlopen or dlclose, that ends a process which uses the loader again. And while glibc gives a child
+ * the loader's main locks afresh, it does not the one that dlopen, dlclose and dl_iterate_phdr hold
+ * for a moment: who then needs it waits for ever. That is left to a thread of its own, which this
+ * one waits for only so long. */
 static bool take_copy(void) {
     enum { PATIENCE = 10 }; /* seconds: a load takes milliseconds */
     static const char *const busy = "a thread of the parent process was in the dynamic loader when it forked";
@@ -309,7 +316,8 @@ bool go_is_in_use(const gorsqrt_go *go) {
 
 /* gopy's wrappers call these (gopy.h). */
 
-/* What a function of gopy's has answered; NULL without an exception if there was no memory for it. */
+/* What a function of gopy's has answered; NULL without an exception if there was no memory for
+ * it. */
 static char *answered(char *text) {
     if (text == NULL && !PyErr_Occurred()) PyErr_NoMemory();
     return text;

@@ -40,8 +40,8 @@ typedef struct {
     char *text; /* the receiver frees it; NULL if there is no memory for it */
 } gorsqrt_refusal;
 
-/* Raises Go's refusal of a call of this function, and frees its text. In place the destination is the
- * input. */
+/* Raises Go's refusal of a call of this function, and frees its text. In place the destination is
+ * the input. */
 void refusal_raise(const char *function, bool in_place, gorsqrt_refusal *refusal);
 
 /* A copy of `length` bytes of text, by malloc; NULL if there is no memory. */
@@ -52,24 +52,27 @@ enum { COLLECT_EVERY = 256 };
 
 /* Functions that answer true have refused, and say why in `refusal`. None needs the GIL. */
 typedef struct {
-    /* The plain kernels in use by dtype, all that are in use, and the settings: Go fills in these four at install and whenever
-     * a setting changes. */
+    /* The plain kernels in use by dtype, all that are in use, and the settings: Go fills in these
+     * four at install and whenever a setting changes. */
     gorsqrt_kernel *express[GORSQRT_COMPUTED];
     const gorsqrt_kernels *kernels[GORSQRT_COMPUTED];
     char tier[16];
     int32_t default_dtype;
-    /* Decide how 1/√src is written to dst, or of which strides and dtype a fresh result is. On CUDA devices decide_into
-     * fills in the index of the device. */
+    /* Decide how 1/√src is written to dst, or of which strides and dtype a fresh result is. On CUDA
+     * devices decide_into fills in the index of the device. */
     bool (*decide_into)(gorsqrt_plan *plan, gorsqrt_array *dst, gorsqrt_array *src, gorsqrt_refusal *refusal);
     bool (*decide_fresh)(gorsqrt_plan *plan, int64_t *strides, int32_t *dtype, gorsqrt_array *src, gorsqrt_refusal *refusal);
-    /* Enqueues a plan on the arrays' CUDA device. mark: NULL if nobody wants to know when the work is done. */
+    /* Enqueues a plan on the arrays' CUDA device. mark: NULL if nobody wants to know when the work
+     * is done. */
     bool (*launch)(gorsqrt_plan *plan, gorsqrt_array *dst, gorsqrt_array *src, gorsqrt_mark *mark, gorsqrt_refusal *refusal);
     bool (*has_passed)(gorsqrt_mark mark); /* and then forgets it */
-    /* Memory on CUDA devices, on the legacy default stream; and that another stream waits for this one. */
+    /* Memory on CUDA devices, on the legacy default stream; and that another stream waits for this
+     * one. */
     bool (*allocate)(int32_t *device, void *other, size_t bytes, uintptr_t *memory, gorsqrt_refusal *refusal);
     void (*give_back)(int32_t device, uintptr_t memory);
     bool (*order)(int32_t device, uintptr_t stream, gorsqrt_refusal *refusal);
-    /* Begins this Go, which must not be called before. False if there is no room for it: `why` says so. */
+    /* Begins this Go, which must not be called before. False if there is no room for it: `why` says
+     * so. */
     bool (*start)(char *why, size_t size);
     void (*collect)(void); /* the garbage of its calls */
     /* Takes the settings of the Go that was. */
@@ -82,12 +85,12 @@ typedef struct {
     void (*release_thread)(void); /* the end of the calling thread will not enter this Go */
 } gorsqrt_go;
 
-/* This library's own Go, and the one in use: another one in a forked child that has loaded its copy.
- * Data may be read in any child; for the functions, ask go_ask. */
+/* This library's own Go, and the one in use: another one in a forked child that has loaded its
+ * copy. Data may be read in any child; for the functions, ask go_ask. */
 extern gorsqrt_go go_here, *go_now;
 
-/* The Go to call. In a forked child that loads the copy. NULL with a RuntimeError set if it fails. The
- * GIL is held. */
+/* The Go to call. In a forked child that loads the copy. NULL with a RuntimeError set if it fails.
+ * The GIL is held. */
 const gorsqrt_go *go_ask(void);
 
 /* Whether this is the Go in use, and not one of a parent of this process. It needs no GIL. */

@@ -1,13 +1,15 @@
-/* jax's arrays and tracers. jax computes them itself, eagerly and under its transformations, by calling a function of ours that
- * XLA knows as "gorsqrt" (gorsqrt/jax.py): it allocates the result, and nothing here owns memory of jax's. */
+/* jax's arrays and tracers. jax computes them itself, eagerly and under its transformations, by
+ * calling a function of ours that XLA knows as "gorsqrt" (gorsqrt/jax.py): it allocates the result,
+ * and nothing here owns memory of jax's. */
 #include "jax.h"
 #include "numpy.h"
 
 #include <stdatomic.h>
 #include <stdlib.h>
 
-/* What XLA calls a foreign function with; from the public header of its interface, xla/ffi/api/c_api.h, version 0.x. Only what is
- * read here is declared. A struct begins with its size, and grows at its end. */
+/* What XLA calls a foreign function with; from the public header of its interface,
+ * xla/ffi/api/c_api.h, version 0.x. Only what is read here is declared. A struct begins with its
+ * size, and grows at its end. */
 
 typedef struct xla_extension {
     size_t struct_size;
@@ -17,8 +19,8 @@ typedef struct xla_extension {
 
 enum { XLA_METADATA = 1, XLA_INVALID_ARGUMENT = 3, XLA_INTERNAL = 13, XLA_MAJOR = 0 };
 
-/* What XLA is told that this was built for: it takes its own minor version only, though nothing of what is read here has
- * changed from 0.1 to 0.3. */
+/* What XLA is told that this was built for: it takes its own minor version only, though nothing of
+ * what is read here has changed from 0.1 to 0.3. */
 static int xla_minor;
 
 typedef struct {
@@ -126,8 +128,9 @@ static void *read_call(const xla_call *call, const xla_buffer **x, const xla_buf
                   "gorsqrt takes one array and gives one of the same shape and floating-point dtype");
 }
 
-/* result = 1/√argument, two buffers of one dtype and shape, disjoint or the same. XLA calls it in threads of its own, which know
- * nothing of Python: kernels only. They set the floating-point mode that they need, since XLA flushes subnormals. */
+/* result = 1/√argument, two buffers of one dtype and shape, disjoint or the same. XLA calls it in
+ * threads of its own, which know nothing of Python: kernels only. They set the floating-point mode
+ * that they need, since XLA flushes subnormals. */
 static void *xla_rsqrt(xla_call *call) {
     if (is_question(call)) return NULL;
     const xla_buffer *x, *y;
@@ -137,7 +140,8 @@ static void *xla_rsqrt(xla_call *call) {
     return error;
 }
 
-/* The same of buffers on a CUDA device, enqueued on XLA's stream. It knows of no fork: XLA's threads are not in a child of one. */
+/* The same of buffers on a CUDA device, enqueued on XLA's stream. It knows of no fork: XLA's
+ * threads are not in a child of one. */
 static void *xla_rsqrt_cuda(xla_call *call) {
     if (is_question(call)) return NULL;
     const xla_buffer *x, *y;
@@ -174,7 +178,8 @@ static void *xla_rsqrt_cuda(xla_call *call) {
     return error;
 }
 
-/* xla_targets(minor): what jax registers with an XLA of this minor version, for the CPU and for CUDA. */
+/* xla_targets(minor): what jax registers with an XLA of this minor version, for the CPU and for
+ * CUDA. */
 static PyObject *xla_targets(PyObject *module, PyObject *minor) {
     (void)module;
     static const char name[] = "xla._CUSTOM_CALL_TARGET";

@@ -1,6 +1,7 @@
 /* Results in memory of our own, and how other libraries look into them. Needs the pool and, on CUDA
- * devices, Go. A block lives as long as anybody refers to it: an object, a buffer, or a capsule that
- * another library took, whose deleter may run in any thread and after the interpreter's end. */
+ * devices, Go. A block lives as long as anybody refers to it: an object, a buffer, or a capsule
+ * that another library took, whose deleter may run in any thread and after the interpreter's
+ * end. */
 #include "memory.h"
 #include "dlpack.h"
 #include "pool.h"
@@ -11,8 +12,8 @@
 
 /* Blocks. */
 
-/* Memory that others look into, in any thread and with the GIL or without: one allocation that ends with
- * this header, and is freed with the last reference. */
+/* Memory that others look into, in any thread and with the GIL or without: one allocation that ends
+ * with this header, and is freed with the last reference. */
 typedef struct {
     char *data;                      /* the first element */
     int64_t *shape, *strides, bytes; /* ndim entries each; strides in bytes */
@@ -27,7 +28,8 @@ enum { ALIGNMENT = 64 }; /* bytes: a cache line, and the widest vector */
 const char *const buffer_format[GORSQRT_COMPUTED] = {
     [GORSQRT_F16] = "e", [GORSQRT_F32] = "f", [GORSQRT_F64] = "d", [GORSQRT_C64] = "Zf", [GORSQRT_C128] = "Zd"};
 
-/* How many bytes so many items take; negative where they are more than there can be, and `extra` ones beside. */
+/* How many bytes so many items take; negative where they are more than there can be, and `extra`
+ * ones beside. */
 static int64_t bytes_of(int32_t dtype, int ndim, const int64_t *shape, int64_t extra) {
     int64_t bytes = gorsqrt_item_size[dtype];
     bool fits = true, none = false;
@@ -114,8 +116,8 @@ static void block_drop(block *b) {
 
 /* Objects. */
 
-/* The object of a result: a block, for a buffer or the interface to show. The two types differ in what
- * they show. */
+/* The object of a result: a block, for a buffer or the interface to show. The two types differ in
+ * what they show. */
 typedef struct {
     PyObject_HEAD block *block;
     bool c_contiguous, f_contiguous; /* on the CPU */
@@ -124,8 +126,8 @@ typedef struct {
 static PyTypeObject *cpu_memory;
 PyTypeObject *device_memory;
 
-/* An object for a block, whose reference it takes over: NULL with an exception set, also if there is no
- * block. */
+/* An object for a block, whose reference it takes over: NULL with an exception set, also if there
+ * is no block. */
 static memory *object_of(PyTypeObject *type, block *b) {
     allocfunc const allocate = (allocfunc)PyType_GetSlot(type, Py_tp_alloc);
     memory *const m = b ? (memory *)allocate(type, 0) : NULL;
@@ -134,7 +136,8 @@ static memory *object_of(PyTypeObject *type, block *b) {
     return m;
 }
 
-/* A memoryview asks for everything and answers whoever asks it, but its .obj hands this object to anybody. */
+/* A memoryview asks for everything and answers whoever asks it, but its .obj hands this object to
+ * anybody. */
 static int memory_getbuffer(PyObject *self, Py_buffer *view, int flags) {
     memory *m = (memory *)self;
     block *b = m->block;
@@ -175,8 +178,9 @@ static void memory_dealloc(PyObject *self) {
 
 /* DLPack, as a producer. */
 
-/* One of the two tensors, and the strides in elements that it points to; its context is the block, to which it has a reference.
- * The deleters run in any thread, without the GIL and after the interpreter's end. */
+/* One of the two tensors, and the strides in elements that it points to; its context is the block,
+ * to which it has a reference. The deleters run in any thread, without the GIL and after the
+ * interpreter's end. */
 typedef struct {
     union {
         dl_versioned versioned;
@@ -241,7 +245,8 @@ static bool read_pair(PyObject *pair, const char *name, int *first, int *second)
     return false;
 }
 
-/* Lets the consumer's stream, as the protocol numbers it, wait for a block's. False with an exception set. */
+/* Lets the consumer's stream, as the protocol numbers it, wait for a block's. False with an
+ * exception set. */
 static bool ready_on(const block *b, PyObject *stream) {
     if (b->go == NULL) {
         if (stream != Py_None) PyErr_SetString(PyExc_BufferError, "__dlpack__: the CPU has no streams; stream must be None");

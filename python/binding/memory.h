@@ -1,6 +1,6 @@
-/* Results in memory of our own: on the CPU for memoryviews and for arrays of a namespace, and on CUDA
- * devices for libraries that have no room here. Other libraries look into them by the buffer protocol,
- * DLPack or __cuda_array_interface__. */
+/* Results in memory of our own: on the CPU for memoryviews and for arrays of a namespace, and on
+ * CUDA devices for libraries that have no room here. Other libraries look into them by the buffer
+ * protocol, DLPack or __cuda_array_interface__. */
 #ifndef GORSQRT_MEMORY_H
 #define GORSQRT_MEMORY_H
 
@@ -12,8 +12,8 @@ extern PyTypeObject *device_memory;
 /* Fills in an operand from an object of that type. 0. */
 int memory_take_device(operand *o, bool written);
 
-/* Fresh objects, of this layout (bytes): on the CPU with a buffer and DLPack, or on the CUDA device of
- * the operand's memory. */
+/* Fresh objects, of this layout (bytes): on the CPU with a buffer and DLPack, or on the CUDA device
+ * of the operand's memory. */
 fresh memory_fresh(int32_t dtype, int ndim, const int64_t *shape, const int64_t *strides);
 fresh memory_fresh_on_device(const operand *like, int32_t dtype, const int64_t *strides);
 

@@ -1,6 +1,6 @@
-/* numpy's arrays and scalars, without numpy at build time or at import: its C API is a table that an
- * imported numpy holds, and the starts of its structs don't change. Large fresh arrays have memory of
- * the pool. */
+/* numpy's arrays and scalars, without numpy at build time or at import: its C API is a table that
+ * an imported numpy holds, and the starts of its structs don't change. Large fresh arrays have
+ * memory of the pool. */
 #include "numpy.h"
 #include "pool.h"
 
@@ -8,7 +8,8 @@
 
 numpy_api numpy;
 
-/* The entries of numpy's _ARRAY_API table that are used, by number; from numpy's __multiarray_api.h. */
+/* The entries of numpy's _ARRAY_API table that are used, by number; from numpy's
+ * __multiarray_api.h. */
 enum {
     ARRAY_TYPE = 2,
     DESCR_TYPE = 3,
@@ -33,7 +34,8 @@ enum { NUMPY_TYPES = sizeof dtype_of };
 /* ml_dtypes.bfloat16, once somebody else has imported its module; never released. */
 static PyTypeObject *bfloat16_type;
 
-/* A handler of arrays' memory, from numpy's ndarraytypes.h: arrays that are made while it is set keep to it. */
+/* A handler of arrays' memory, from numpy's ndarraytypes.h: arrays that are made while it is set
+ * keep to it. */
 typedef struct {
     char name[127];
     uint8_t version;
@@ -105,15 +107,16 @@ int numpy_find(void) {
     PyObject *capsule = imported("numpy._core.multiarray", "_ARRAY_API");
     if (capsule == NULL && !PyErr_Occurred()) capsule = imported("numpy.core.multiarray", "_ARRAY_API");
     if (capsule == NULL) return PyErr_Occurred() ? -1 : 0;
-    /* The table is static data of numpy's extension module, which is never unloaded. Somebody's own numpy may have another. */
+    /* The table is static data of numpy's extension module, which is never unloaded. Somebody's own
+     * numpy may have another. */
     bool const is = PyCapsule_IsValid(capsule, NULL);
     void **table = is ? PyCapsule_GetPointer(capsule, NULL) : NULL;
     Py_DECREF(capsule);
     return !is ? 0 : read_table(table) ? 1 : -1;
 }
 
-/* Whether a subclass of ndarray or generic has an __array_ufunc__ that is not ndarray's: 1 or 0; -1 with an
- * exception set. */
+/* Whether a subclass of ndarray or generic has an __array_ufunc__ that is not ndarray's: 1 or 0; -1
+ * with an exception set. */
 static int overrides(PyTypeObject *type) {
     static PyObject *name; /* held for ever */
     if (name == NULL) name = PyUnicode_InternFromString("__array_ufunc__");
@@ -160,7 +163,8 @@ int numpy_written(PyObject *out, PyObject *input) {
     bool const has_mask = is_masked && PyType_IsSubtype(Py_TYPE(input), (PyTypeObject *)masked);
     Py_XDECREF(masked);
     if (!is_masked) return PyErr_Occurred() ? -1 : 0;
-    /* Its own mask, as numpy's are after that: to mask an item of one later masks none of the other. */
+    /* Its own mask, as numpy's are after that: to mask an item of one later masks none of the
+     * other. */
     PyObject *source = has_mask ? Py_NewRef(input) : PyObject_GetAttrString(out, "data");
     PyObject *module = source ? PyImport_ImportModule("numpy.ma") : NULL;
     PyObject *shared = module ? PyObject_CallMethod(module, "getmaskarray", "O", source) : NULL;
@@ -174,7 +178,8 @@ int numpy_written(PyObject *out, PyObject *input) {
     return failed ? -1 : 0;
 }
 
-/* bfloat16 is known by its Python type: its number is given out at run time, and its character stands for others too. */
+/* bfloat16 is known by its Python type: its number is given out at run time, and its character
+ * stands for others too. */
 static int32_t bfloat16(PyObject *descr) {
     if (bfloat16_type == NULL) bfloat16_type = (PyTypeObject *)imported("ml_dtypes", "bfloat16");
     if (bfloat16_type == NULL || ((const numpy_descr *)descr)->typeobj != bfloat16_type) return GORSQRT_DTYPES;
@@ -207,7 +212,8 @@ PyObject *numpy_descr_for(int32_t dtype) {
 
 int numpy_take_array(operand *o, bool written) {
     (void)written;
-    /* The memory is the array's, and the caller keeps that; numpy refuses to resize it meanwhile, unless told not to look. */
+    /* The memory is the array's, and the caller keeps that; numpy refuses to resize it meanwhile,
+     * unless told not to look. */
     const numpy_array *a = (const numpy_array *)o->object;
     o->array.data = a->data;
     operand_copy_layout(o, a->nd, a->dimensions, a->strides);
@@ -235,8 +241,8 @@ int numpy_take_scalar(operand *o, bool written) {
     return failed;
 }
 
-/* Whether an array of a subclass is still what it was made as: its __array_finalize__ may have changed it. If not, an exception is
- * set. */
+/* Whether an array of a subclass is still what it was made as: its __array_finalize__ may have
+ * changed it. If not, an exception is set. */
 static bool is_as_made(PyObject *object, PyObject *descr, int ndim, const int64_t *shape, const int64_t *strides) {
     const numpy_array *const a = (const numpy_array *)object;
     bool same = a->nd == ndim && a->descr == descr;

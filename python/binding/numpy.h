@@ -1,4 +1,5 @@
-/* numpy's arrays and scalars, by numpy's C API, which is found when somebody else has imported numpy. */
+/* numpy's arrays and scalars, by numpy's C API, which is found when somebody else has imported
+ * numpy. */
 #ifndef GORSQRT_NUMPY_H
 #define GORSQRT_NUMPY_H
 
@@ -38,7 +39,8 @@ extern numpy_api numpy;
 /* Whether numpy is there; looks for it if it was not. 1 or 0; -1 with an exception set. */
 int numpy_find(void);
 
-/* Which of numpy's containers an object of this type is; NOT_AN_ARRAY if none, or with an exception set. */
+/* Which of numpy's containers an object of this type is; NOT_AN_ARRAY if none, or with an exception
+ * set. */
 container numpy_recognise(PyTypeObject *type);
 
 /* Raises a TypeError that refuses an argument whose class overrides __array_ufunc__. */
@@ -56,11 +58,12 @@ PyObject *numpy_scalar(const operand *input, PyObject *array);
 /* strides may be NULL for C order, and `like` if no subclass asks for its instance. */
 fresh numpy_fresh(PyTypeObject *type, int32_t dtype, int ndim, const int64_t *shape, const int64_t *strides, PyObject *like);
 
-/* Does what numpy's functions do once they have written to `out`, an ndarray: a masked array has the
- * mask of `input` from then on. 0, or -1 with an exception set. */
+/* Does what numpy's functions do once they have written to `out`, an ndarray: a masked array has
+ * the mask of `input` from then on. 0, or -1 with an exception set. */
 int numpy_written(PyObject *out, PyObject *input);
 
-/* The dtype of a numpy descriptor; GORSQRT_DTYPES if it is none of ours, also with an exception set. */
+/* The dtype of a numpy descriptor; GORSQRT_DTYPES if it is none of ours, also with an exception
+ * set. */
 int32_t numpy_dtype(PyObject *descr);
 
 /* The same of an attribute `dtype`, which may be of any class. */

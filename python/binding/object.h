@@ -15,11 +15,12 @@
 /* 1 or 0; -1 with an exception set. */
 int has_attribute(PyObject *object, const char *name);
 
-/* An attribute of a module that is already imported; NULL if there is none, or with an exception set. */
+/* An attribute of a module that is already imported; NULL if there is none, or with an exception
+ * set. */
 PyObject *imported(const char *module, const char *attribute);
 
-/* Whether an object is an instance of a class of a module that is already imported: 1 or 0; -1 with an
- * exception set. */
+/* Whether an object is an instance of a class of a module that is already imported: 1 or 0; -1 with
+ * an exception set. */
 int is_instance(PyObject *object, const char *module, const char *name);
 
 /* A tuple of integers; NULL with an exception set. */

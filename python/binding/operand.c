@@ -1,6 +1,6 @@
-/* What the containers' rooms share: names of element types, checks of what other people's objects say
- * about their memory, and the dict of the array interface. Promises: nothing is read from an object's
- * memory here, and an operand that has passed the checks lies where it says. */
+/* What the containers' rooms share: names of element types, checks of what other people's objects
+ * say about their memory, and the dict of the array interface. Promises: nothing is read from an
+ * object's memory here, and an operand that has passed the checks lies where it says. */
 #include "operand.h"
 
 #include <string.h>
@@ -115,8 +115,8 @@ const char *operand_place(gorsqrt_array *a, const extent *e, const void *data) {
     return fits ? NULL : "data is no address of so many items";
 }
 
-/* Shape and strides of an operand whose object may change its own while the other operand is taken, which may run anybody's code.
- * More than there are places for is refused later, and never read. */
+/* Shape and strides of an operand whose object may change its own while the other operand is taken,
+ * which may run anybody's code. More than there are places for is refused later, and never read. */
 void operand_copy_layout(operand *o, int ndim, const int64_t *shape, const int64_t *strides) {
     o->array.ndim = ndim;
     for (int d = 0; d < ndim && ndim <= GORSQRT_MAX_NDIM; d++) {
@@ -125,7 +125,8 @@ void operand_copy_layout(operand *o, int ndim, const int64_t *shape, const int64
     }
 }
 
-/* Numpy's array interface, version 3, and CUDA's, versions 2 and 3: a dict of shape, typestr, data and perhaps strides. */
+/* Numpy's array interface, version 3, and CUDA's, versions 2 and 3: a dict of shape, typestr, data
+ * and perhaps strides. */
 
 /* Reads a tuple of integers into places. Its length, or -1 with an exception set. */
 static int read_tuple(const char *name, PyObject *tuple, int64_t *places) {
@@ -161,11 +162,13 @@ static bool lies_within(const extent *e, int64_t skip, int64_t length) {
            !__builtin_add_overflow(skip, e->high, &high) && low >= 0 && high <= length;
 }
 
-/* Where the memory is: (address, read-only), or an object with a buffer, which is held until the operand is released. */
+/* Where the memory is: (address, read-only), or an object with a buffer, which is held until the
+ * operand is released. */
 static int read_interface_data(operand *o, const char *name, const extent *e, PyObject *data, PyObject *offset) {
     const char *flaw;
     if (data && PyTuple_Check(data) && PyTuple_Size(data) == 2) {
-        /* The object promises that its memory stays while it lives, and the caller keeps it alive. */
+        /* The object promises that its memory stays while it lives, and the caller keeps it
+         * alive. */
         void *const address = PyLong_AsVoidPtr(PyTuple_GetItem(data, 0));
         if (PyErr_Occurred()) return -1;
         int const read_only = PyObject_IsTrue(PyTuple_GetItem(data, 1));
@@ -203,7 +206,8 @@ int operand_take_interface(operand *o, const char *name, int32_t dtype) {
         PyErr_Format(PyExc_TypeError, "%s must be a dict", name);
         return -1;
     }
-    /* A copy, which nobody else can change: its items are borrowed while numbers are read, which may run anybody's code. */
+    /* A copy, which nobody else can change: its items are borrowed while numbers are read, which
+     * may run anybody's code. */
     o->owned = PyDict_Copy(given);
     Py_DECREF(given);
     if (o->owned == NULL) return -1;

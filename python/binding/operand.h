@@ -1,4 +1,5 @@
-/* An argument of a call: its container, its memory, and all that is held for it until the call ends. */
+/* An argument of a call: its container, its memory, and all that is held for it until the call
+ * ends. */
 #ifndef GORSQRT_OPERAND_H
 #define GORSQRT_OPERAND_H
 
@@ -41,11 +42,12 @@ struct operand {
 void operand_begin(operand *o, PyObject *object, container container);
 void operand_release(operand *o);
 
-/* The dtype of a buffer's format, in the syntax of Python's struct module, and item size; GORSQRT_DTYPES
- * if it is none of ours. */
+/* The dtype of a buffer's format, in the syntax of Python's struct module, and item size;
+ * GORSQRT_DTYPES if it is none of ours. */
 int32_t format_dtype(const char *format, int64_t item_size);
 
-/* The dtype of one of numpy's kinds ("biufc") and an item size; GORSQRT_DTYPES if it is none of ours. */
+/* The dtype of one of numpy's kinds ("biufc") and an item size; GORSQRT_DTYPES if it is none of
+ * ours. */
 int32_t kind_dtype(char kind, int64_t item_size);
 
 /* The functions that fill in an operand answer 0, or -1 with an exception set. */
@@ -53,11 +55,12 @@ int32_t kind_dtype(char kind, int64_t item_size);
 /* Names an element type that has no kernel: str(type). An exception may have been set before. */
 int operand_name_type(operand *o, PyObject *type);
 
-/* Copies shape and strides, for an object that may change its own while the other operand is taken. */
+/* Copies shape and strides, for an object that may change its own while the other operand is
+ * taken. */
 void operand_copy_layout(operand *o, int ndim, const int64_t *shape, const int64_t *strides);
 
-/* Reads a dict of numpy's array interface that is an attribute of this name. dtype is the items' one,
- * or GORSQRT_DTYPES if the dict names it. */
+/* Reads a dict of numpy's array interface that is an attribute of this name. dtype is the items'
+ * one, or GORSQRT_DTYPES if the dict names it. */
 int operand_take_interface(operand *o, const char *name, int32_t dtype);
 
 /* An item of that dict, borrowed; NULL if there is none, or with an exception set. */
@@ -66,23 +69,23 @@ PyObject *operand_interface_item(const operand *o, const char *key);
 /* Strides for an operand that came without; false if they overflow. */
 bool operand_c_order(operand *o, int64_t item_size);
 
-/* How many bytes an array's items take, and how far they reach from the first one: `low` is at most 0,
- * `high` at least 0. */
+/* How many bytes an array's items take, and how far they reach from the first one: `low` is at most
+ * 0, `high` at least 0. */
 typedef struct {
     int64_t bytes, low, high;
 } extent;
 
-/* Measures an array of a dtype of ours by the shape and strides that somebody else's object gave: what
- * is wrong with them, or NULL. The extent of an array without items is 0. */
+/* Measures an array of a dtype of ours by the shape and strides that somebody else's object gave:
+ * what is wrong with them, or NULL. The extent of an array without items is 0. */
 const char *operand_measure(const gorsqrt_array *a, extent *e);
 
 /* Sets the address of the first item, which somebody else's object gave: what is wrong with it, or
- * NULL. The address is NULL or beyond the first page afterwards: Go ends a process that holds a pointer
- * into that page. */
+ * NULL. The address is NULL or beyond the first page afterwards: Go ends a process that holds a
+ * pointer into that page. */
 const char *operand_place(gorsqrt_array *a, const extent *e, const void *data);
 
-/* A fresh container, and its first element, which lives as long as the container does. Both are NULL,
- * with an exception set, if there is none. */
+/* A fresh container, and its first element, which lives as long as the container does. Both are
+ * NULL, with an exception set, if there is none. */
 typedef struct {
     PyObject *object;
     void *data;

@@ -1,10 +1,12 @@
-/* Memory of large results. The first write to fresh memory costs more than the arithmetic (a page fault every 4 KiB), so blocks come
- * in huge pages where the system has them, and those that results give back are kept for the next ones:
+/* Memory of large results. The first write to fresh memory costs more than the arithmetic (a page
+ * fault every 4 KiB), so blocks come in huge pages where the system has them, and those that
+ * results give back are kept for the next ones:
  *
- *  - up to a limit;
- *  - as many as would have served earlier results, one at first: a loop that drops its result keeps one, and many results that are
+ * - up to a limit; - as many as would have served earlier results, one at first: a loop that drops
+ *   its result keeps one, and many results that are
  *    dropped at once leave one;
- *  - until they have not been used for two seconds. A thread sees to that. It runs while something is kept, and no code of Python's
+ * - until they have not been used for two seconds. A thread sees to that. It runs while something
+ *   is kept, and no code of Python's
  *    or Go's.
  *
  * Any thread may take and give, with or without the GIL. Results of all kinds share the blocks. */
@@ -60,8 +62,8 @@ static header *take_out(int i) {
     return block;
 }
 
-/* Unmaps blocks, those that were given first, until at most `limit` bytes are kept. The lock is held, but not during the system's
- * work. */
+/* Unmaps blocks, those that were given first, until at most `limit` bytes are kept. The lock is
+ * held, but not during the system's work. */
 static void drop_to(size_t limit) {
     while (pool.blocks > 0 && pool.held > limit) {
         header *const block = take_out(0);
@@ -110,7 +112,8 @@ static bool is_drained(void) {
     return pool.drained;
 }
 
-/* Whether one more block is kept. Without the thread none is, since nobody would give it back. The lock is held. */
+/* Whether one more block is kept. Without the thread none is, since nobody would give it back. The
+ * lock is held. */
 static bool is_kept(size_t size) {
     if (size > pool.limit || pool.blocks == PLACES) return false;
     if (pool.blocks < pool.wanted) return is_drained();
@@ -119,7 +122,8 @@ static bool is_kept(size_t size) {
     return false;
 }
 
-/* A block would have been there if one more had been kept lately: so one more will be. The lock is held. */
+/* A block would have been there if one more had been kept lately: so one more will be. The lock is
+ * held. */
 static void want_more(void) {
     if (pool.refused == 0) return;
     if (now_ms() - pool.refused_ms > DECAY_MS) {
@@ -198,7 +202,8 @@ void pool_set_limit(size_t bytes) {
 }
 
 static void forget(void) {
-    /* Another thread of the parent may have been at work on the list: the child leaves what was kept where it is. */
+    /* Another thread of the parent may have been at work on the list: the child leaves what was
+     * kept where it is. */
     pthread_mutex_init(&pool.lock, NULL);
     pool.blocks = pool.refused = 0;
     pool.held = 0;

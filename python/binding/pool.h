@@ -1,5 +1,5 @@
-/* Memory of large results: taken, given back, and kept for a while. Any thread may take and give, with
- * the GIL or without. */
+/* Memory of large results: taken, given back, and kept for a while. Any thread may take and give,
+ * with the GIL or without. */
 #ifndef GORSQRT_POOL_H
 #define GORSQRT_POOL_H
 

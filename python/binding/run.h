@@ -1,5 +1,5 @@
-/* Carrying out a plan on the CPU. The caller holds the memory at dst and src. Both functions answer 0,
- * or -1 with an exception set. */
+/* Carrying out a plan on the CPU. The caller holds the memory at dst and src. Both functions answer
+ * 0, or -1 with an exception set. */
 #ifndef GORSQRT_RUN_H
 #define GORSQRT_RUN_H
 

@@ -1,5 +1,6 @@
-/* Signals: what Go's runtime takes when it begins, and what it keeps. It needs its handlers of SIGSEGV, SIGBUS,
- * SIGFPE and SIGURG, and hands on what is not its own; SIGPIPE, which it takes too, is given back. */
+/* Signals: what Go's runtime takes when it begins, and what it keeps. It needs its handlers of
+ * SIGSEGV, SIGBUS, SIGFPE and SIGURG, and hands on what is not its own; SIGPIPE, which it takes
+ * too, is given back. */
 #include "signals.h"
 
 static const int number[GO_SIGNALS] = {SIGSEGV, SIGBUS, SIGFPE, SIGURG, SIGPIPE};
@@ -18,8 +19,8 @@ void signals_note_import(void) {
     signals_note(outside);
 }
 
-/* Between its beginning and the settling Go hands SIGPIPE on to what was set, so nobody notices. In a child, what was set since the
- * import stays above Go's handler, as in the parent. */
+/* Between its beginning and the settling Go hands SIGPIPE on to what was set, so nobody notices. In
+ * a child, what was set since the import stays above Go's handler, as in the parent. */
 void signals_settle(const signal_actions before) {
     for (int i = 0; i < GO_SIGNALS; i++) {
         struct sigaction now;

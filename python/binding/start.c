@@ -1,8 +1,9 @@
 /* The beginning of Go's runtime.
  *
- * Go would begin when this library is loaded, and it ends the process if the system refuses it memory or a thread. So its
- * beginning is no constructor of this library (python/start.ld); start_go calls it, after it has asked the system for what Go
- * is going to ask for. Go gets an environment of ours: variables that are meant for other programs written in Go must not steer
+ * Go would begin when this library is loaded, and it ends the process if the system refuses it
+ * memory or a thread. So its beginning is no constructor of this library (python/start.ld);
+ * start_go calls it, after it has asked the system for what Go is going to ask for. Go gets an
+ * environment of ours: variables that are meant for other programs written in Go must not steer
  * this one, and malformed ones would end the process. */
 #include "start.h"
 
@@ -59,7 +60,8 @@ static int create_waiting(pthread_t *thread, spare *s) {
     return failed;
 }
 
-/* So many bytes of memory, or of addresses without memory (PROT_NONE); NULL if the system gives none. */
+/* So many bytes of memory, or of addresses without memory (PROT_NONE); NULL if the system gives
+ * none. */
 static void *take(size_t bytes, int protection) {
     void *const taken = mmap(NULL, bytes, protection, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     return taken == MAP_FAILED ? NULL : taken;
@@ -107,8 +109,8 @@ static void end_all(int n, const pthread_t *threads, spare *waiting) {
     }
 }
 
-/* Whether there is room for Go, all of it at the same time; if not, writes down what there is too little of. Leaves the spare
- * threads waiting. */
+/* Whether there is room for Go, all of it at the same time; if not, writes down what there is too
+ * little of. Leaves the spare threads waiting. */
 static bool find_room(char *why, size_t size) {
     void *const reserved = take(RESERVED_MIB * MIB, PROT_NONE);
     void *const mapped = reserved ? take(MAPPED_MIB * MIB, PROT_READ | PROT_WRITE) : NULL;
@@ -137,8 +139,8 @@ static bool find_room(char *why, size_t size) {
     return false;
 }
 
-/* Every thread that Go creates later comes from here: Go ends the process if it gets none. (The linker puts this in the place of
- * a function of runtime/cgo.) */
+/* Every thread that Go creates later comes from here: Go ends the process if it gets none. (The
+ * linker puts this in the place of a function of runtime/cgo.) */
 int __real__cgo_try_pthread_create(pthread_t *thread, const pthread_attr_t *attributes, void *(*run)(void *), void *argument);
 int __wrap__cgo_try_pthread_create(pthread_t *thread, const pthread_attr_t *attributes, void *(*run)(void *), void *argument);
 
@@ -154,9 +156,10 @@ int __wrap__cgo_try_pthread_create(pthread_t *thread, const pthread_attr_t *attr
     return 0;
 }
 
-/* Go's arguments, environment and auxiliary vector, as the kernel lays them out. Go keeps pointers to them. No variable but these:
- * garbage is collected when garbage.go says so, since the collector's own pace would open descriptors for its timers; and the
- * control group is read by rsqrt/machine.go, since Go would keep its files open. */
+/* Go's arguments, environment and auxiliary vector, as the kernel lays them out. Go keeps pointers
+ * to them. No variable but these: garbage is collected when garbage.go says so, since the
+ * collector's own pace would open descriptors for its timers; and the control group is read by
+ * rsqrt/machine.go, since Go would keep its files open. */
 static const void *arguments[] = {"gorsqrt", NULL, "GOGC=off", "GOMAXPROCS=2", "GODEBUG=containermaxprocs=0,updatemaxprocs=0",
                                   NULL,
                                   /* The pairs of the auxiliary vector, which begin_go fills in. */

@@ -1,5 +1,5 @@
-/* The number of threads of a call: cgo's workers, and the source of their number. The GIL is held in
- * all functions here. */
+/* The number of threads of a call: cgo's workers, and the source of their number. The GIL is held
+ * in all functions here. */
 #include "threads.h"
 
 #include "../../cgo/workers.h"
@@ -18,8 +18,8 @@ void threads_set(int threads) {
 }
 
 /* A worker process of torch's DataLoader uses torch's number of threads, which is 1 unless the user
- * sets another one there. No event tells that a process becomes such a worker, so every call that may
- * have helpers asks: some 100 ns. */
+ * sets another one there. No event tells that a process becomes such a worker, so every call that
+ * may have helpers asks: some 100 ns. */
 int threads_ask_torch(void) {
     if (source == SET) return 0;
     PyObject *get_info = imported("torch.utils.data", "get_worker_info");

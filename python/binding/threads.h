@@ -7,10 +7,12 @@
 /* Names the source of the number: a string that C keeps. */
 void threads_come_from(const char *source);
 
-/* Sets the number for the user. The workers belong to the original library in a forked child too. */
+/* Sets the number for the user. The workers belong to the original library in a forked child
+ * too. */
 void threads_set(int threads);
 
-/* In a worker process of torch's DataLoader: takes torch's own number. 0, or -1 with an exception set. */
+/* In a worker process of torch's DataLoader: takes torch's own number. 0, or -1 with an exception
+ * set. */
 int threads_ask_torch(void);
 
 /* Functions of the module: the number of threads, and its source. */

@@ -1,5 +1,5 @@
-/* torch's tensors as containers: any strided one is read where it lies, and fresh ones are torch's in
- * every respect. Needs torch_door.c, and the pool for large results. */
+/* torch's tensors as containers: any strided one is read where it lies, and fresh ones are torch's
+ * in every respect. Needs torch_door.c, and the pool for large results. */
 #include "torch.h"
 #include "pool.h"
 #include "torch_door.h"
@@ -7,7 +7,8 @@
 
 #include <string.h>
 
-/* torch's default dtype, what its booleans and integers are computed in; -1 with an exception set. */
+/* torch's default dtype, what its booleans and integers are computed in; -1 with an exception
+ * set. */
 static int32_t torchs_default_dtype(void) {
     PyObject *now = PyObject_CallObject(torch.get_default_dtype, NULL);
     int32_t dtype = now ? 0 : -1;
@@ -16,7 +17,8 @@ static int32_t torchs_default_dtype(void) {
     return dtype;
 }
 
-/* Where a tensor on a CUDA device is, and the stream that this thread uses there now. 0 if that is known. */
+/* Where a tensor on a CUDA device is, and the stream that this thread uses there now. 0 if that is
+ * known. */
 static int take_place(operand *o, torch_handle tensor) {
     void *stream;
     if (torch.call.current_stream == NULL || torch.call.get_device_index(tensor, &o->array.index) ||
@@ -59,7 +61,8 @@ int torch_take(operand *o, bool written) {
         return failed;
     }
     if (t.ndim <= GORSQRT_MAX_NDIM) {
-        /* Copies: a launch is decided without the GIL, and taking the other operand may run anybody's code. */
+        /* Copies: a launch is decided without the GIL, and taking the other operand may run
+         * anybody's code. */
         bool fits = true;
         for (int64_t d = 0; d < t.ndim; d++) {
             o->shape[d] = t.shape[d];
@@ -91,8 +94,9 @@ static PyObject *empty_by_python(int32_t index, int32_t dtype, int ndim, const i
     return result;
 }
 
-/* Where the memory of such a tensor is: somebody may have put another function in torch.empty_strided's
- * place. NULL with an exception set if the tensor is not as it was asked for. */
+/* Where the memory of such a tensor is: somebody may have put another function in
+ * torch.empty_strided's place. NULL with an exception set if the tensor is not as it was asked
+ * for. */
 static fresh checked(PyObject *object, int32_t index, int32_t dtype, int ndim, const int64_t *shape, const int64_t *strides) {
     if (PyType_IsSubtype(Py_TYPE(object), torch_tensor)) {
         operand o;
@@ -111,9 +115,9 @@ static fresh checked(PyObject *object, int32_t index, int32_t dtype, int ndim, c
     return fresh_of(NULL, NULL);
 }
 
-/* A fresh tensor on the CPU, or on the CUDA device of an index that is not negative; strides in elements.
- * It is torch's in every respect and its own to resize; its memory is aligned to 64 bytes, by torch's
- * allocator or the pool. */
+/* A fresh tensor on the CPU, or on the CUDA device of an index that is not negative; strides in
+ * elements. It is torch's in every respect and its own to resize; its memory is aligned to 64
+ * bytes, by torch's allocator or the pool. */
 static fresh empty(int32_t index, int32_t dtype, int ndim, const int64_t *shape, const int64_t *strides) {
     PyObject *result = NULL;
     void *data;

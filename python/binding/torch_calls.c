@@ -1,7 +1,8 @@
 /* Calls with a tensor, and the kernels of gorsqrt.torch's ops.
  *
- * An ordinary contiguous tensor is computed here at once. One with a gradient to record, of a subclass
- * or conjugated needs torch for that one thing. All others go to Go's decision or to gorsqrt/torch. */
+ * An ordinary contiguous tensor is computed here at once. One with a gradient to record, of a
+ * subclass or conjugated needs torch for that one thing. All others go to Go's decision or to
+ * gorsqrt/torch. */
 #include "torch_calls.h"
 
 #include "container.h"
@@ -33,7 +34,8 @@ static PyObject *call_ordinary(bool in_place, PyObject *input, const torch_look 
 }
 
 /* Tensors that are ordinary but for one thing: a gradient to record, a subclass, a conjugate. Each
- * function answers NULL if the tensor is none of its own, and with an exception set if it failed. */
+ * function answers NULL if the tensor is none of its own, and with an exception set if it
+ * failed. */
 
 /* Up to so many items torch computes and records sooner than Python can record: of 16 bits, and of
  * complex numbers. */
@@ -77,10 +79,11 @@ static PyObject *record_in_place(PyObject *input, const torch_look *t) {
     return result;
 }
 
-/* A gradient is to be recorded, by torch's own function. float32 and float64 have our bits then. Of few
- * items of other dtypes our result is written over torch's before anybody sees it: the node that torch
- * has recorded saves that memory, so the derivatives are torch's own formulas of our bits. Hooks on
- * saved tensors would see torch's bits; with such hooks, and for more items, Python records. */
+/* A gradient is to be recorded, by torch's own function. float32 and float64 have our bits then. Of
+ * few items of other dtypes our result is written over torch's before anybody sees it: the node
+ * that torch has recorded saves that memory, so the derivatives are torch's own formulas of our
+ * bits. Hooks on saved tensors would see torch's bits; with such hooks, and for more items, Python
+ * records. */
 static PyObject *record(bool in_place, PyObject *input) {
     torch_look t;
     if (!torch_look_at(&t, torch_handle_of(input), false) || t.dtype >= GORSQRT_COMPUTED) return NULL;
@@ -98,8 +101,8 @@ static PyObject *record(bool in_place, PyObject *input) {
     return result;
 }
 
-/* The class of results that torch's own __torch_function__ makes for tensors of a subclass, borrowed;
- * NULL if the class has a __torch_function__ of its own, or with an exception set. */
+/* The class of results that torch's own __torch_function__ makes for tensors of a subclass,
+ * borrowed; NULL if the class has a __torch_function__ of its own, or with an exception set. */
 static PyObject *class_of_results(PyTypeObject *type) {
     PyObject *function = PyObject_GetAttrString((PyObject *)type, "__torch_function__");
     if (function == NULL) return NULL;
@@ -144,7 +147,8 @@ static PyObject *call_conjugate(PyObject *input) {
     return result;
 }
 
-/* The answer that needs neither a decision nor gorsqrt/torch. NULL without an exception if there is none. */
+/* The answer that needs neither a decision nor gorsqrt/torch. NULL without an exception if there is
+ * none. */
 WITHOUT_CANARY static PyObject *call_in_state(torch_state state, bool in_place, PyObject *input, torch_look *t) {
     switch (state) {
         case TORCH_ORDINARY: return torch_is_readable(input, in_place, t) ? call_ordinary(in_place, input, t) : NULL;
@@ -176,8 +180,8 @@ static PyObject *directly_py(PyObject *module, PyObject *input) {
     return result || PyErr_Occurred() ? result : Py_NewRef(Py_None);
 }
 
-/* The container of an argument of a kernel, which may be the first to ask for torch. NOT_AN_ARRAY with
- * an exception set. */
+/* The container of an argument of a kernel, which may be the first to ask for torch. NOT_AN_ARRAY
+ * with an exception set. */
 static container recognise_for_kernel(PyObject *object) {
     container const found = recognise(object);
     if (found == OVERRIDES_UFUNC) {

@@ -1,13 +1,15 @@
 /* torch's tensors, without torch at build time or at import.
  *
- * An ordinary tensor is read and written directly, by torch's own C functions, found when somebody else has imported torch.
- * Ordinary is what leaves torch nothing to do but the arithmetic: exactly a Tensor or Parameter, strided, in the CPU's memory or
- * a CUDA device's, without a gradient to record, while no mode, transform, trace or dual level is active. Everything else is left
- * to the package gorsqrt/torch and torch's dispatcher.
+ * An ordinary tensor is read and written directly, by torch's own C functions, found when somebody
+ * else has imported torch. Ordinary is what leaves torch nothing to do but the arithmetic: exactly
+ * a Tensor or Parameter, strided, in the CPU's memory or a CUDA device's, without a gradient to
+ * record, while no mode, transform, trace or dual level is active. Everything else is left to the
+ * package gorsqrt/torch and torch's dispatcher.
  *
- * Two words tell most of it. A tensor's dispatch keys say what it is: conjugated, meta, sparse, a wrapper, made in inference mode
- * …; the calling thread's say what is active: dispatch modes, transforms of functorch, tracing, autocast, inference mode. What
- * they are for ordinary tensors, and where a tensor has them, gorsqrt/_torch_door.py finds out from the installed torch; until it
+ * Two words tell most of it. A tensor's dispatch keys say what it is: conjugated, meta, sparse, a
+ * wrapper, made in inference mode …; the calling thread's say what is active: dispatch modes,
+ * transforms of functorch, tracing, autocast, inference mode. What they are for ordinary tensors,
+ * and where a tensor has them, gorsqrt/_torch_door.py finds out from the installed torch; until it
  * has, no tensor is ordinary. */
 #include "torch_door.h"
 
@@ -42,7 +44,8 @@ static const struct {
     {&torch.call.to_pyobject, "torch_tensor_to_pyobject", true},
 };
 
-/* The dtypes by torch's names: its number of each, its functions that say them, and its objects of those that are computed. */
+/* The dtypes by torch's names: its number of each, its functions that say them, and its objects of
+ * those that are computed. */
 static const char *const dtype_name[GORSQRT_DTYPES] = {
     [GORSQRT_F16] = "float16",   [GORSQRT_BF16] = "bfloat16",   [GORSQRT_F32] = "float32", [GORSQRT_F64] = "float64",
     [GORSQRT_C64] = "complex64", [GORSQRT_C128] = "complex128", [GORSQRT_BOOL] = "bool",   [GORSQRT_I8] = "int8",
@@ -73,8 +76,8 @@ PyTypeObject *torch_tensor, *torch_parameter;
 /* libtorch_cpu.so, which knows libc10's names too, and libc10.so. They are never unloaded. */
 static void *library, *c10;
 
-/* Two words of the calling thread, c10's thread-local raw_local_dispatch_key_set. dlsym gives the address that a variable has in
- * the thread that asks, which holds for as long as that lives. */
+/* Two words of the calling thread, c10's thread-local raw_local_dispatch_key_set. dlsym gives the
+ * address that a variable has in the thread that asks, which holds for as long as that lives. */
 static const uint64_t *thread_keys(void) {
     static _Thread_local const uint64_t *keys;
     if (keys == NULL) keys = dlsym(c10, "_ZN3c104impl26raw_local_dispatch_key_setE");
@@ -86,7 +89,8 @@ static void *loaded(const char *name) {
     return dlopen(name, RTLD_LAZY | RTLD_NOLOAD);
 }
 
-/* Finds torch's functions and its numbers of the dtypes. 1, 0 if this torch lacks one that is needed, -1 with an exception set. */
+/* Finds torch's functions and its numbers of the dtypes. 1, 0 if this torch lacks one that is
+ * needed, -1 with an exception set. */
 static int find_functions(void) {
     library = loaded("libtorch_cpu.so");
     c10 = loaded("libc10.so");
@@ -123,7 +127,8 @@ static int find(void) {
     if (parameter && torch.get_default_dtype == NULL) torch.get_default_dtype = imported("torch", "get_default_dtype");
     if (torch.get_default_dtype && torch.empty_strided == NULL) torch.empty_strided = imported("torch", "empty_strided");
     int found = PyErr_Occurred() ? -1 : parameter && torch.get_default_dtype && torch.empty_strided;
-    /* In a forked child the loader may be out of order for good: who has a Go, or gets one, may use it. */
+    /* In a forked child the loader may be out of order for good: who has a Go, or gets one, may use
+     * it. */
     if (found == 1 && go_ask() == NULL) found = -1;
     int const functions_found = found == 1 ? find_functions() : 0;
     if (functions_found < 0) found = -1;
@@ -147,8 +152,8 @@ void *torch_symbol(const char *name) {
     return library ? dlsym(library, name) : NULL;
 }
 
-/* The arrays are torch's, and hold while the tensor does and nobody changes its shape: as long as the
- * GIL is ours. */
+/* The arrays are torch's, and hold while the tensor does and nobody changes its shape: as long as
+ * the GIL is ours. */
 WITHOUT_CANARY bool torch_look_at(torch_look *t, torch_handle tensor, bool written) {
     int32_t number;
     if (torch.call.get_dim(tensor, &t->ndim) || torch.call.get_sizes(tensor, &t->shape) ||
@@ -156,8 +161,9 @@ WITHOUT_CANARY bool torch_look_at(torch_look *t, torch_handle tensor, bool writt
         torch.call.get_dtype(tensor, &number))
         return false;
     t->dtype = number >= 0 && number < NUMBERS ? dtype_of[number] : GORSQRT_DTYPES;
-    /* The memory is the storage's, which the tensor owns; another thread that resizes it meanwhile is in error, as with
-     * torch's own functions. Asking for it to be written ends a copy-on-write. */
+    /* The memory is the storage's, which the tensor owns; another thread that resizes it meanwhile
+     * is in error, as with torch's own functions. Asking for it to be written ends a
+     * copy-on-write. */
     if (written || torch.call.get_const_data == NULL) return torch.call.get_data(tensor, &t->data) == 0;
     return torch.call.get_const_data(tensor, (const void **)&t->data) == 0;
 }
@@ -204,8 +210,8 @@ void *torch_impl_of(PyObject *object) {
     return impl;
 }
 
-/* The TensorImpl of a tensor while the door is open. The object owns it for as long as it lives, and
- * the caller keeps the object alive. */
+/* The TensorImpl of a tensor while the door is open. The object owns it for as long as it lives,
+ * and the caller keeps the object alive. */
 static const void *impl_of(PyObject *object) {
     return *(const void *const *)torch_handle_of(object);
 }
@@ -217,7 +223,8 @@ static uint64_t keys_of(PyObject *object) {
     return keys;
 }
 
-/* Whether a tensor with these keys is ordinary and on a CUDA device. False also with an exception set. */
+/* Whether a tensor with these keys is ordinary and on a CUDA device. False also with an exception
+ * set. */
 static bool is_strided_on_cuda(PyObject *object, uint64_t keys, bool written, bool inference) {
     if (torch.call.current_stream == NULL || (thread_keys()[1] & door.autocast_cuda)) return false;
     if (!door.cuda_open) {
@@ -229,16 +236,16 @@ static bool is_strided_on_cuda(PyObject *object, uint64_t keys, bool written, bo
     return keys == door.cuda_keys || (keys == door.cuda_inference_keys && (!written || inference));
 }
 
-/* Whether a tensor is one in the CPU's memory or a CUDA device's, and no wrapper, view of another kind
- * or the like. False also with an exception set. */
+/* Whether a tensor is one in the CPU's memory or a CUDA device's, and no wrapper, view of another
+ * kind or the like. False also with an exception set. */
 static bool is_strided(PyObject *object, bool written, bool inference, bool *on_cuda) {
     uint64_t const keys = keys_of(object);
     *on_cuda = keys != door.keys && keys != door.inference_keys;
     return *on_cuda ? is_strided_on_cuda(object, keys, written, inference) : keys == door.keys || !written || inference;
 }
 
-/* Whether no mode, transform or trace is active in this thread, but inference mode, perhaps. False also
- * with an exception set. */
+/* Whether no mode, transform or trace is active in this thread, but inference mode, perhaps. False
+ * also with an exception set. */
 static bool is_quiet(bool *inference) {
     if (!door.open) {
         if (torch.known && !door.shut) open_door("open_door", NULL);

@@ -1,5 +1,5 @@
-/* torch's tensors as far as they can be read and written without torch's dispatcher: what a tensor is,
- * what is active in the calling thread, and torch's own C functions. */
+/* torch's tensors as far as they can be read and written without torch's dispatcher: what a tensor
+ * is, what is active in the calling thread, and torch's own C functions. */
 #ifndef GORSQRT_TORCH_DOOR_H
 #define GORSQRT_TORCH_DOOR_H
 
@@ -41,8 +41,9 @@ typedef struct {
     int32_t number_of[GORSQRT_DTYPES]; /* torch's number of a dtype, */
     PyObject *dtype[GORSQRT_COMPUTED]; /* and its object */
     PyObject *get_default_dtype, *empty_strided;
-    /* Of the open door: torch's rsqrt and rsqrt_; the function that answers the innermost hooks on saved tensors, or None
-     * if torch is too old; __torch_function__ of classes that leave it torch's, and of those that switch it off. */
+    /* Of the open door: torch's rsqrt and rsqrt_; the function that answers the innermost hooks on
+     * saved tensors, or None if torch is too old; __torch_function__ of classes that leave it
+     * torch's, and of those that switch it off. */
     PyObject *rsqrt[2], *saved_hooks, *function, *no_function;
 } torch_here;
 
@@ -54,7 +55,8 @@ extern PyTypeObject *torch_tensor, *torch_parameter;
 /* Whether a type is Tensor or a subclass; -1 with an exception set. */
 int torch_is_tensor(PyTypeObject *type);
 
-/* A tensor. Strides count elements. All of it holds as long as the GIL is ours and the tensor lives. */
+/* A tensor. Strides count elements. All of it holds as long as the GIL is ours and the tensor
+ * lives. */
 typedef struct {
     void *data;
     const int64_t *shape, *strides;
@@ -105,10 +107,10 @@ void torch_count_write(PyObject *object);
 /* A function of torch's libraries; NULL if there is none. */
 void *torch_symbol(const char *name);
 
-/* Lets a function of gorsqrt/_torch_door.py find out how the installed torch looks. If it can't now,
- * since a mode or transform is active, the next call asks again; and so it does after Ctrl-C, or if
- * memory or the stack was too small, whose exception stays set. False if this torch looks otherwise
- * than that function knows. */
+/* Lets a function of gorsqrt/_torch_door.py find out how the installed torch looks. If it can't
+ * now, since a mode or transform is active, the next call asks again; and so it does after Ctrl-C,
+ * or if memory or the stack was too small, whose exception stays set. False if this torch looks
+ * otherwise than that function knows. */
 bool torch_find_out(const char *which, PyObject *tensor);
 
 /* Adds the functions that gorsqrt/_torch_door.py calls. */

@@ -1,12 +1,14 @@
 /* The memory of torch's large results.
  *
- * torch makes the tensor. Its memory, which nobody has touched yet, is then exchanged for a block of the pool: the storage's
- * DataPtr gets another address and a deleter of ours. The storage is torch's own otherwise and keeps its allocator, so that it can
- * be resized, shared and copied as any other; and whoever drops the memory, in whatever thread, gives the block back. No storage
- * is used twice, only memory is.
+ * torch makes the tensor. Its memory, which nobody has touched yet, is then exchanged for a block
+ * of the pool: the storage's DataPtr gets another address and a deleter of ours. The storage is
+ * torch's own otherwise and keeps its allocator, so that it can be resized, shared and copied as
+ * any other; and whoever drops the memory, in whatever thread, gives the block back. No storage is
+ * used twice, only memory is.
  *
- * A DataPtr has no C interface. gorsqrt/_torch_door.py finds out where a storage has it and tries an exchange on a small tensor;
- * until that has gone well, and where a storage looks otherwise than it did then, results keep torch's memory. */
+ * A DataPtr has no C interface. gorsqrt/_torch_door.py finds out where a storage has it and tries
+ * an exchange on a small tensor; until that has gone well, and where a storage looks otherwise than
+ * it did then, results keep torch's memory. */
 #include "torch_storage.h"
 #include "pool.h"
 #include "torch_door.h"
@@ -49,7 +51,8 @@ static bool find(void) {
     return storage_size != NULL;
 }
 
-/* The DataPtr of a fresh tensor, whose storage nobody else has and whose memory is `data`, of torch's allocator; else NULL. */
+/* The DataPtr of a fresh tensor, whose storage nobody else has and whose memory is `data`, of
+ * torch's allocator; else NULL. */
 static data_ptr *own_data(const layout *l, const void *impl, const void *data) {
     char *storage;
     memcpy(&storage, (const char *)impl + l->storage_at, sizeof storage);

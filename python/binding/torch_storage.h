@@ -5,8 +5,8 @@
 #include "object.h"
 
 /* Gives a fresh tensor in the CPU's memory, whose TensorImpl and first element nobody else knows, a
- * block of the pool instead of torch's memory if it is large: *data is the first element afterwards. 0,
- * or -1 with an exception set. */
+ * block of the pool instead of torch's memory if it is large: *data is the first element
+ * afterwards. 0, or -1 with an exception set. */
 int torch_pool(void *impl, void **data);
 
 /* Adds the functions that gorsqrt/_torch_door.py calls. */
