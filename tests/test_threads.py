@@ -42,6 +42,14 @@ def run(code, **variables):
     )
 
 
+# For code that waits until threads of its process have nothing to do.
+ASLEEP = """
+def wait_until_asleep(threads):
+    while any(open(f'/proc/self/task/{t}/stat').read().rpartition(') ')[2][0] != 'S' for t in threads):
+        time.sleep(0.001)
+"""
+
+
 def test_setting():
     for n in (1, 3, np.int64(2)):
         gorsqrt.set_num_threads(n)
@@ -160,7 +168,7 @@ def test_a_lowered_number_leaves_the_right_helpers_at_work():
     again."""
     code = """
 import numpy as np, gorsqrt, time
-x = np.ones(1 << 23, np.float32)
+x = np.ones(1 << 21, np.float32)
 def tasks():
     return sorted(map(int, os.listdir('/proc/self/task')))
 def slices(t):
@@ -170,12 +178,12 @@ gorsqrt.set_num_threads(17)
 gorsqrt.rsqrt(x, out=x)
 helpers = [t for t in tasks() if t not in before]
 assert len(helpers) == 16
-def moved(calls=60):
-    time.sleep(0.2)  # all have gone to sleep
+def moved(calls=20):
+    wait_until_asleep(helpers)
     was = {t: slices(t) for t in helpers}
     for _ in range(calls):
         gorsqrt.rsqrt(x, out=x)
-        time.sleep(0.002)
+        wait_until_asleep(helpers)
     return [t for t in helpers if slices(t) != was[t]]
 for _ in range(3):
     gorsqrt.set_num_threads(2)
@@ -186,7 +194,7 @@ for _ in range(3):
     assert moved() == []
 assert len(tasks()) == len(before) + 16
 """
-    done = run(code)
+    done = run(ASLEEP + code)
     assert done.returncode == 0, done.stderr
 
 
@@ -312,7 +320,7 @@ gorsqrt.rsqrt(x, out=x)
 helper, = {int(t) for t in set(os.listdir('/proc/self/task')) - before}
 def call(on):
     os.sched_setaffinity(main, {on})
-    time.sleep(0.01)  # the helper sleeps then
+    wait_until_asleep([helper])
     gorsqrt.rsqrt(x, out=x)
     return os.sched_getaffinity(helper)
 for one in processors:
@@ -323,7 +331,7 @@ assert call(last) == {last} == call(min(processors))
 os.sched_setaffinity(helper, processors)
 assert call(last) == (processors - {last} or processors)
 """
-    done = run(code)
+    done = run(ASLEEP + code)
     assert done.returncode == 0, done.stderr
 
 
