@@ -2,6 +2,7 @@
  * out. It also serves a forked child, without loading anything. */
 #include "express.h"
 #include "buffer.h"
+#include "layout.h"
 #include "numpy.h"
 #include "run.h"
 #include "torch_door.h"
@@ -94,11 +95,8 @@ static void plain_release(plain *p, bool failed) {
 static fresh like_plain(const plain *p) {
     if (p->container == NUMPY_ARRAY) return numpy_fresh(numpy.array_type, p->dtype, p->ndim, p->shape, NULL, NULL);
     if (p->container == ARRAY_ARRAY) return buffer_array(p->dtype, p->n);
-    int64_t strides[GORSQRT_MAX_NDIM], step = gorsqrt_item_size[p->dtype];
-    for (int d = p->ndim - 1; d >= 0; d--) {
-        strides[d] = step;
-        step = (int64_t)((uint64_t)step * (uint64_t)(p->shape[d] > 1 ? p->shape[d] : 1)); /* means nothing without items */
-    }
+    int64_t strides[GORSQRT_MAX_NDIM];
+    layout_c_order(p->ndim, p->shape, gorsqrt_item_size[p->dtype], strides);
     return buffer_memoryview(p->dtype, p->ndim, p->shape, strides);
 }
 

@@ -4,6 +4,7 @@
  * end. */
 #include "memory.h"
 #include "dlpack.h"
+#include "layout.h"
 #include "pool.h"
 
 #include <stdatomic.h>
@@ -352,18 +353,13 @@ fresh memory_fresh(int32_t dtype, int ndim, const int64_t *shape, const int64_t 
     block *const b = block_new(dtype, ndim, shape, strides);
     memory *const m = object_of(cpu_memory, b);
     if (m == NULL) return fresh_of(NULL, NULL);
-    m->c_contiguous = m->f_contiguous = true;
-    int64_t step = gorsqrt_item_size[dtype];
+    int64_t shape_back[GORSQRT_MAX_NDIM], strides_back[GORSQRT_MAX_NDIM]; /* F order is C order of these */
     for (int d = 0; d < ndim; d++) {
-        m->f_contiguous &= shape[d] == 1 || strides[d] == step;
-        step = (int64_t)((uint64_t)step * (uint64_t)shape[d]); /* means nothing if the block is empty */
+        shape_back[d] = shape[ndim - 1 - d];
+        strides_back[d] = strides[ndim - 1 - d];
     }
-    step = gorsqrt_item_size[dtype];
-    for (int d = ndim - 1; d >= 0; d--) {
-        m->c_contiguous &= shape[d] == 1 || strides[d] == step;
-        step = (int64_t)((uint64_t)step * (uint64_t)shape[d]);
-    }
-    if (b->bytes == 0) m->c_contiguous = m->f_contiguous = true;
+    m->c_contiguous = b->bytes == 0 || layout_is_c_order(ndim, shape, strides, gorsqrt_item_size[dtype]);
+    m->f_contiguous = b->bytes == 0 || layout_is_c_order(ndim, shape_back, strides_back, gorsqrt_item_size[dtype]);
     return fresh_of((PyObject *)m, b->data);
 }
 

@@ -2,6 +2,7 @@
  * say about their memory, and the dict of the array interface. Promises: nothing is read from an
  * object's memory here, and an operand that has passed the checks lies where it says. */
 #include "operand.h"
+#include "layout.h"
 
 #include <string.h>
 
@@ -76,12 +77,8 @@ int operand_name_type(operand *o, PyObject *type) {
 }
 
 bool operand_c_order(operand *o, int64_t item_size) {
-    for (int d = o->array.ndim - 1; d >= 0; d--) {
-        o->strides[d] = item_size;
-        if (__builtin_mul_overflow(item_size, o->array.shape[d], &item_size)) return false;
-    }
     o->array.strides = o->strides;
-    return true;
+    return layout_c_order(o->array.ndim, o->array.shape, item_size, o->strides);
 }
 
 const char *operand_measure(const gorsqrt_array *a, extent *e) {
@@ -106,9 +103,9 @@ const char *operand_measure(const gorsqrt_array *a, extent *e) {
 }
 
 const char *operand_place(gorsqrt_array *a, const extent *e, const void *data) {
-    enum { PAGE = 4096 };
+    enum { LEAST = 4096 }; /* of lower addresses Go says that they are no pointers, and ends the process */
     uintptr_t const first = (uintptr_t)data;
-    a->data = first < PAGE ? NULL : (void *)data; /* the owner's, who keeps it in place while the operand is held */
+    a->data = first < LEAST ? NULL : (void *)data; /* the owner's, who keeps it in place while the operand is held */
     if (e->bytes == 0) return NULL;
     if (data == NULL) return "data is NULL";
     bool const fits = a->data && first > -(uint64_t)e->low && first <= UINT64_MAX - (uint64_t)e->high;

@@ -7,6 +7,7 @@
 
 #include "container.h"
 #include "decide.h"
+#include "layout.h"
 #include "numpy.h"
 #include "run.h"
 #include "torch.h"
@@ -23,11 +24,8 @@ static PyObject *call_ordinary(bool in_place, PyObject *input, const torch_look 
         torch_count_write(input);
         return result;
     }
-    int64_t strides[GORSQRT_MAX_NDIM], step = 1;
-    for (int64_t d = t->ndim - 1; d >= 0; d--) {
-        strides[d] = step;
-        step = (int64_t)((uint64_t)step * (uint64_t)(t->shape[d] > 1 ? t->shape[d] : 1)); /* means nothing without items */
-    }
+    int64_t strides[GORSQRT_MAX_NDIM];
+    layout_c_order((int)t->ndim, t->shape, 1, strides);
     fresh y = torch_fresh(t->dtype, (int)t->ndim, t->shape, strides);
     if (y.object && run_plain(t->dtype, t->n, y.data, t->data) < 0) Py_CLEAR(y.object);
     return y.object;

@@ -12,6 +12,7 @@
  * and where a tensor has them, gorsqrt/_torch_door.py finds out from the installed torch; until it
  * has, no tensor is ordinary. */
 #include "torch_door.h"
+#include "layout.h"
 
 #include <dlfcn.h>
 #include <string.h>
@@ -169,12 +170,7 @@ WITHOUT_CANARY bool torch_look_at(torch_look *t, torch_handle tensor, bool writt
 }
 
 WITHOUT_CANARY bool torch_is_contiguous(const torch_look *t) {
-    int64_t step = 1;
-    for (int64_t d = t->ndim - 1; d >= 0; d--) {
-        if (t->shape[d] != 1 && t->strides[d] != step) return t->n == 0;
-        step *= t->shape[d];
-    }
-    return true;
+    return t->n == 0 || layout_is_c_order(t->ndim, t->shape, t->strides, 1);
 }
 
 /* The state of a tensor. */
