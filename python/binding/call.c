@@ -142,7 +142,7 @@ WITHOUT_CANARY static PyObject *rsqrt_fresh(PyObject *module, PyObject *const *a
     if (result || PyErr_Occurred()) return result;
     if (is_torchs(a.input, a.in, false) || (a.out && is_torchs(a.out, a.to, true)))
         return PyErr_Occurred() ? NULL : torch_call(false, a.input, a.out);
-    return a.out ? decide_into("rsqrt", false, FOR_USER, a.input, a.in, a.out, a.to) : decide_fresh(a.input, a.in);
+    return a.out ? decided_into("rsqrt", false, FOR_USER, a.input, a.in, a.out, a.to) : decided_fresh(a.input, a.in);
 }
 
 WITHOUT_CANARY static PyObject *rsqrt_inplace(PyObject *module, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames) {
@@ -161,7 +161,7 @@ WITHOUT_CANARY static PyObject *rsqrt_inplace(PyObject *module, PyObject *const 
     if (Py_TYPE(a.input) != tried) result = answer(true, a.input);
     if (result || PyErr_Occurred()) return result;
     if (is_torchs(a.input, a.in, true)) return PyErr_Occurred() ? NULL : torch_call(true, a.input, NULL);
-    return decide_into("rsqrt_", true, FOR_USER, a.input, a.in, a.input, a.in);
+    return decided_into("rsqrt_", true, FOR_USER, a.input, a.in, a.input, a.in);
 }
 
 /* Install. */

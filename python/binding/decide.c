@@ -11,7 +11,7 @@
 #include <stdlib.h>
 
 /* Enqueues a plan of two operands on their CUDA device. Whether that was refused. */
-static bool launch(const gorsqrt_go *go, gorsqrt_plan *plan, operand *y, operand *x, gorsqrt_refusal *refusal) {
+static bool enqueue(const gorsqrt_go *go, gorsqrt_plan *plan, operand *y, operand *x, gorsqrt_refusal *refusal) {
     bool const lent = y->managed || x->managed;
     gorsqrt_mark mark = {.event = 0};
     PyThreadState *const thread = PyEval_SaveThread();
@@ -31,7 +31,7 @@ static PyObject *launch_fresh(const gorsqrt_go *go, gorsqrt_plan *plan, operand 
     bool const taken = operand_take(&y, result, k->on_device, true) == 0;
     /* Again, since the allocator may run Python code, and that may fork. */
     bool const asked = taken && (go = go_ask()) != NULL;
-    bool const refused = asked && launch(go, plan, &y, x, &refusal);
+    bool const refused = asked && enqueue(go, plan, &y, x, &refusal);
     if (refused) refusal_raise("rsqrt", false, &refusal);
     if (!asked || refused) Py_CLEAR(result);
     operand_release(&y);
@@ -64,7 +64,7 @@ static PyObject *fresh_result(operand *x) {
     return result && k->finish ? k->finish(x, result) : result;
 }
 
-PyObject *decide_fresh(PyObject *input, container in) {
+PyObject *decided_fresh(PyObject *input, container in) {
     operand x;
     int failed = operand_take(&x, input, in, false);
     if (!failed && dlpack_is_closed(&x)) failed = dlpack_open(&x, false, LEGACY_STREAM);
@@ -112,7 +112,7 @@ static PyObject *written_result(const char *function, bool in_place, caller who,
     PyThreadState *const thread = on_device ? PyEval_SaveThread() : NULL; /* Go may ask the driver which device it is */
     bool refused = go->decide_into(&plan, &y->array, &x->array, &refusal);
     if (thread) PyEval_RestoreThread(thread);
-    if (!refused && on_device) refused = launch(go, &plan, y, x, &refusal);
+    if (!refused && on_device) refused = enqueue(go, &plan, y, x, &refusal);
     if (refused) return refuse(function, in_place, who, y, x, &refusal);
     PyObject *result = on_device || run(&plan, y->array.data, x->array.data) == 0 ? Py_NewRef(y->object) : NULL;
     const kind *const k = &kinds[y->container];
@@ -121,8 +121,8 @@ static PyObject *written_result(const char *function, bool in_place, caller who,
     return result;
 }
 
-PyObject *decide_into(const char *function, bool in_place, caller who, PyObject *input, container in, PyObject *out,
-                      container to) {
+PyObject *decided_into(const char *function, bool in_place, caller who, PyObject *input, container in, PyObject *out,
+                       container to) {
     operand x, y;
     PyObject *result = NULL;
     if (in == JAX_ARRAY && to != JAX_ARRAY) {

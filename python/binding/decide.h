@@ -9,11 +9,11 @@
  * to. For a kernel no write to a tensor is counted, and a tensor of another shape is no error. */
 typedef enum { FOR_USER, FOR_KERNEL } caller;
 
-PyObject *decide_fresh(PyObject *input, container in);
+PyObject *decided_fresh(PyObject *input, container in);
 
 /* In place `out` is the input, and errors name that. The answer is `out`; for a kernel it is None
  * if `out` is a tensor of another shape and nothing else is wrong. */
-PyObject *decide_into(const char *function, bool in_place, caller who, PyObject *input, container in, PyObject *out,
-                      container to);
+PyObject *decided_into(const char *function, bool in_place, caller who, PyObject *input, container in, PyObject *out,
+                       container to);
 
 #endif

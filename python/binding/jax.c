@@ -108,7 +108,7 @@ static bool is_question(const xla_call *call) {
     return true;
 }
 
-static void *failed(const xla_call *call, int32_t code, const char *message) {
+static void *error_of(const xla_call *call, int32_t code, const char *message) {
     xla_error error = {.struct_size = sizeof error, .message = message, .code = code};
     return call->api->create_error(&error);
 }
@@ -124,8 +124,8 @@ static void *read_call(const xla_call *call, const xla_buffer **x, const xla_buf
         *n *= (size_t)(*x)->lengths[d];
     }
     if (same) return NULL;
-    return failed(call, XLA_INVALID_ARGUMENT,
-                  "gorsqrt takes one array and gives one of the same shape and floating-point dtype");
+    return error_of(call, XLA_INVALID_ARGUMENT,
+                    "gorsqrt takes one array and gives one of the same shape and floating-point dtype");
 }
 
 /* result = 1/√argument, two buffers of one dtype and shape, disjoint or the same. XLA calls it in
@@ -172,7 +172,7 @@ static void *xla_rsqrt_cuda(xla_call *call) {
     gorsqrt_plan plan;
     gorsqrt_refusal refusal;
     if (go_now->decide_into(&plan, &dst, &src, &refusal) || go_now->launch(&plan, &dst, &src, NULL, &refusal)) {
-        error = failed(call, XLA_INTERNAL, refusal.text ? refusal.text : "gorsqrt: out of memory");
+        error = error_of(call, XLA_INTERNAL, refusal.text ? refusal.text : "gorsqrt: out of memory");
         free(refusal.text);
     }
     return error;

@@ -57,7 +57,7 @@ static int write_over(PyObject *object, PyObject *input, const torch_look *t) {
         return -1;
     }
     if (torch_is_contiguous(t) && torch_is_contiguous(&y)) return run_plain(t->dtype, t->n, y.data, t->data);
-    PyObject *same = decide_into("rsqrt", false, FOR_KERNEL, input, TORCH_TENSOR, object, TORCH_TENSOR);
+    PyObject *same = decided_into("rsqrt", false, FOR_KERNEL, input, TORCH_TENSOR, object, TORCH_TENSOR);
     Py_XDECREF(same);
     return same ? 0 : -1;
 }
@@ -123,8 +123,8 @@ static PyObject *call_subclass(bool in_place, PyObject *input, bool on_cuda) {
     if (torch_is_recorded(input)) return on_cuda ? NULL : record(in_place, input);
     torch_look t;
     if (!torch_look_at(&t, torch_handle_of(input), in_place) || t.dtype == GORSQRT_DTYPES) return NULL;
-    if (in_place) return decide_into("rsqrt_", true, FOR_USER, input, TORCH_TENSOR, input, TORCH_TENSOR);
-    PyObject *const plain = decide_fresh(input, TORCH_TENSOR);
+    if (in_place) return decided_into("rsqrt_", true, FOR_USER, input, TORCH_TENSOR, input, TORCH_TENSOR);
+    PyObject *const plain = decided_fresh(input, TORCH_TENSOR);
     if (plain == NULL || class == (PyObject *)torch_tensor) return plain;
     PyObject *const result = PyObject_CallMethod(plain, "as_subclass", "O", class);
     Py_DECREF(plain);
@@ -139,7 +139,7 @@ static PyObject *call_conjugate(PyObject *input) {
         result = record(false, resolved);
         if (result == NULL && !PyErr_Occurred()) result = torch_call(false, resolved, NULL);
     } else {
-        result = decide_into("rsqrt", true, FOR_KERNEL, resolved, TORCH_TENSOR, resolved, TORCH_TENSOR);
+        result = decided_into("rsqrt", true, FOR_KERNEL, resolved, TORCH_TENSOR, resolved, TORCH_TENSOR);
     }
     Py_DECREF(resolved);
     return result;
@@ -164,8 +164,8 @@ WITHOUT_CANARY PyObject *torch_answer(bool in_place, PyObject *input) {
     if (result || PyErr_Occurred()) return result;
     if (!Py_IS_TYPE(input, torch_tensor) && !Py_IS_TYPE(input, torch_parameter)) return NULL; /* it may be another container */
     if (state != TORCH_ORDINARY || !torch_is_readable(input, in_place, &t)) return torch_call(in_place, input, NULL);
-    return in_place ? decide_into("rsqrt_", true, FOR_USER, input, TORCH_TENSOR, input, TORCH_TENSOR)
-                    : decide_fresh(input, TORCH_TENSOR);
+    return in_place ? decided_into("rsqrt_", true, FOR_USER, input, TORCH_TENSOR, input, TORCH_TENSOR)
+                    : decided_fresh(input, TORCH_TENSOR);
 }
 
 /* For the package gorsqrt/torch. */
@@ -193,7 +193,7 @@ static container recognise_for_kernel(PyObject *object) {
 static PyObject *fresh_py(PyObject *module, PyObject *input) {
     (void)module;
     container const in = recognise_for_kernel(input);
-    return in == NOT_AN_ARRAY ? NULL : decide_fresh(input, in);
+    return in == NOT_AN_ARRAY ? NULL : decided_fresh(input, in);
 }
 
 static PyObject *into_py(PyObject *module, PyObject *args) {
@@ -202,7 +202,7 @@ static PyObject *into_py(PyObject *module, PyObject *args) {
     if (!PyArg_ParseTuple(args, "OO", &out, &input)) return NULL;
     container const to = recognise_for_kernel(out);
     container const in = to == NOT_AN_ARRAY ? to : recognise_for_kernel(input);
-    return in == NOT_AN_ARRAY ? NULL : decide_into("rsqrt", out == input, FOR_KERNEL, input, in, out, to);
+    return in == NOT_AN_ARRAY ? NULL : decided_into("rsqrt", out == input, FOR_KERNEL, input, in, out, to);
 }
 
 int torch_calls_install(PyObject *module) {
