@@ -21,7 +21,7 @@
  *
  * dst and src are the same block or share no byte; neither need be aligned. Kernels read and write
  * nothing else, keep no state, may run on any thread, and neither use nor change the caller's
- * floating-point mode (flush-to-zero, rounding).
+ * floating-point mode (flush-to-zero, rounding): each opens as mode.h says.
  *
  * No a·b + c may become a fused one: gcc leaves them alone under -std=c11, clang because of the
  * pragma FP_CONTRACT. */
@@ -101,7 +101,7 @@ typedef struct {
 typedef struct gorsqrt_tier {
     const char *name; /* by which callers choose it; of tiers with one name the first that runs counts */
     const char *
-        needs; /* features of the processor, by their names in /proc/cpuinfo with spaces between, and those that `below` needs */
+        needs; /* features of the processor, by their names in /proc/cpuinfo with spaces between, and those of `below`; may be "" */
     /* If this tier has no kernel, no cast or no mover, it has the one of this other tier; NULL:
      * scalar, which has all of them. */
     const struct gorsqrt_tier *below;

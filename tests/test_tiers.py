@@ -50,7 +50,13 @@ def test_a_new_tier(tmp_path):
     """Go's tests run it, and notice that it is wrong."""
     recipe = re.search(r"^## Add an instruction set\n(.*?)(?=^## |\Z)", (ROOT / "CONTRIBUTING.md").read_text(), re.M | re.S)[1]
     assert all(f"`{path}`" in recipe for path in ("cgo/toy.c", *ROWS))
-    names = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, check=True, capture_output=True, text=True).stdout
+    names = subprocess.run(
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+        cwd=ROOT,
+        check=True,
+        capture_output=True,
+        text=True,
+    ).stdout
     for name in filter(None, names.split("\0")):
         if (ROOT / name).exists():
             (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
