@@ -1,6 +1,6 @@
-// Package binding is what gopy wraps for Python: the management surface (exported functions of
-// plain types) in Go, and in C the functions rsqrt and rsqrt_, which Install adds to gopy's module
-// because a call through gopy costs ten times as much.
+// Package binding is the package that gopy wraps for Python. In Go it has the management surface:
+// exported functions of plain types. In C it has the functions rsqrt and rsqrt_. Install adds them
+// to gopy's module itself, because a call through gopy costs ten times as much.
 package binding
 
 /*
@@ -26,7 +26,7 @@ import (
 	"github.com/gorsqrt/gorsqrt/rsqrt"
 )
 
-// The management surface, wrapped by gopy: no panic may leave these, since it would end the
+// The management surface, wrapped by gopy. No panic may leave these functions: it would end the
 // interpreter.
 
 //go:embed rsqrt.txt
@@ -35,15 +35,15 @@ var rsqrtDoc string
 //go:embed rsqrt_.txt
 var rsqrtInplaceDoc string
 
-// variable is a variable of C's environment, empty if it is not set. Go's own environment is the
-// process's at its start, before Python changed any of it.
+// variable returns a variable of C's environment, empty if it is not set. Go's own environment is
+// not Python's (start.c).
 func variable(name string) string {
 	cName := C.CString(name)
 	defer C.free(unsafe.Pointer(cName))
 	return C.GoString(C.getenv(cName))
 }
 
-// cacheLimit is how many bytes of large results' memory are kept for the next ones:
+// cacheLimit returns how many bytes of large results' memory are kept for later results:
 // GORSQRT_CACHE_LIMIT, or a sixteenth of the memory that the process may expect to have, at most 1
 // GiB.
 func cacheLimit() (int, error) {
@@ -58,7 +58,7 @@ func cacheLimit() (int, error) {
 	return limit, nil
 }
 
-// Install adds rsqrt and rsqrt_ to the Python module of this name and chooses the instruction set:
+// Install adds rsqrt and rsqrt_ to the Python module of this name, and chooses the instruction set:
 // GORSQRT_ISA, or the best. It returns gorsqrt's version.
 func Install(module string) (version string, err error) {
 	defer recovered(&err)
@@ -81,7 +81,7 @@ func Install(module string) (version string, err error) {
 	}
 	C.pool_set_limit(C.size_t(limit))
 	publish()
-	// C keeps these strings for as long as the process lives: they are never freed.
+	// C keeps these strings until the process ends: they are never freed.
 	name, doc, inplaceDoc := C.CString(module), C.CString(rsqrtDoc), C.CString(rsqrtInplaceDoc)
 	gil := C.PyGILState_Ensure()
 	failed := C.call_install(name, doc, inplaceDoc)
@@ -92,7 +92,7 @@ func Install(module string) (version string, err error) {
 	return rsqrt.Version, nil
 }
 
-// SetTier chooses the instruction set for all calls from now on and returns its name; for tests and
+// SetTier chooses the instruction set for all later calls and returns its name. It is for tests and
 // benchmarks.
 func SetTier(name string) (tier string, err error) {
 	defer recovered(&err)
@@ -103,7 +103,7 @@ func SetTier(name string) (tier string, err error) {
 	return rsqrt.Tier(), nil
 }
 
-// SetDefaultDType sets the dtype that booleans and integers are cast to, by its name, and returns
+// SetDefaultDType sets, by its name, the dtype to which booleans and integers are cast, and returns
 // the name.
 func SetDefaultDType(name string) (dtype string, err error) {
 	defer recovered(&err)
@@ -115,14 +115,14 @@ func SetDefaultDType(name string) (dtype string, err error) {
 	return name, nil
 }
 
-// GetDefaultDType returns the name of the dtype that booleans and integers are cast to.
+// GetDefaultDType returns the name of the dtype to which booleans and integers are cast.
 func GetDefaultDType() (dtype string, err error) {
 	defer recovered(&err)
 	return rsqrt.DefaultDType().String(), nil
 }
 
-// SetNumThreads sets how many threads may work on one call, the caller's among them, and returns
-// the number that was set: as a string, since gopy wraps no other type beside an error.
+// SetNumThreads sets how many threads may work on one call, including the caller's. It returns the
+// number that was set, as a string: beside an error gopy wraps no other type.
 func SetNumThreads(n int) (threads string, err error) {
 	defer recovered(&err)
 	var refused *rsqrt.Error
@@ -159,19 +159,20 @@ func Config() (text string, err error) {
 	return string(config), err
 }
 
-// publish hands the kernels in use to the express lane, and the settings to a forked child's copy.
+// publish gives the kernels in use to the express lane, and the settings to a forked child's copy
+// of this library.
 func publish() {
 	for dtype, kernels := range rsqrt.Kernels() {
 		*(*cgo.Kernels)(unsafe.Pointer(&C.go_here.kernels[dtype])) = kernels
 		*(*cgo.Kernel)(unsafe.Pointer(&C.go_here.express[dtype])) = kernels.Plain()
 	}
-	// Ends in a zero, since no name fills it.
+	// The text ends in a zero: no name fills the array.
 	tier := (*[len(C.go_here.tier)]byte)(unsafe.Pointer(&C.go_here.tier))
 	clear(tier[copy(tier[:], rsqrt.Tier()):])
 	C.go_here.default_dtype = C.int32_t(rsqrt.DefaultDType())
 }
 
-// cudaDriver is the version of NVIDIA's kernel driver, nil where there is none.
+// cudaDriver returns the version of NVIDIA's kernel driver, nil if there is none.
 func cudaDriver() *string {
 	text := rsqrt.ReadFile("/proc/driver/nvidia/version")
 	if text == "" {
@@ -188,8 +189,8 @@ func cudaDriver() *string {
 
 // Decisions, called by decide.c through the table in go.c.
 
-// gorsqrtDecideInto plans 1/√src into dst. On CUDA devices it fills in the index of the device. It
-// answers whether it refuses, and then why. It needs no GIL.
+// gorsqrtDecideInto plans 1/√src into dst. On CUDA devices it fills in the device's index. It
+// returns whether it refuses; if so, refusal says why. It needs no GIL.
 //
 //export gorsqrtDecideInto
 func gorsqrtDecideInto(plan *C.gorsqrt_plan, dst, src *C.gorsqrt_array, refusal *C.gorsqrt_refusal) C.bool {
@@ -200,7 +201,7 @@ func gorsqrtDecideInto(plan *C.gorsqrt_plan, dst, src *C.gorsqrt_array, refusal 
 		}
 		// The plan is the caller's, on its stack, for this call; it holds no Go pointer.
 		decided := (*cgo.Plan)(unsafe.Pointer(plan))
-		unlocated := locate(&y, &x) // of no account if there is another reason, which needs no driver
+		unlocated := locate(&y, &x) // does not matter if there is another reason, which needs no driver
 		if dst.is_open == 0 || src.is_open == 0 {
 			return rsqrt.PlanInto(decided, y, x, integers(src))
 		}
@@ -212,8 +213,8 @@ func gorsqrtDecideInto(plan *C.gorsqrt_plan, dst, src *C.gorsqrt_array, refusal 
 	})
 }
 
-// gorsqrtDecideFresh plans 1/√src into fresh memory and says of which dtype and strides (64 places)
-// that must be.
+// gorsqrtDecideFresh plans 1/√src into fresh memory, and says which dtype and strides (64 places)
+// that memory must have.
 //
 //export gorsqrtDecideFresh
 func gorsqrtDecideFresh(plan *C.gorsqrt_plan, strides *C.int64_t, dtype *C.int32_t, src *C.gorsqrt_array, refusal *C.gorsqrt_refusal) C.bool {
@@ -234,9 +235,9 @@ func gorsqrtDecideFresh(plan *C.gorsqrt_plan, strides *C.int64_t, dtype *C.int32
 	})
 }
 
-// gorsqrtLaunch enqueues a plan of 1/√src into dst on their CUDA device, and marks the end of it if
-// C asks for that. It answers whether it refuses, and then why. It needs no GIL, and may take long:
-// the driver compiles what it is given first, and waits if a stream is full.
+// gorsqrtLaunch enqueues a plan of 1/√src into dst on their CUDA device, and marks the end of the
+// work if mark is not NULL. It returns whether it refuses; if so, refusal says why. It needs no
+// GIL. It may take long: the driver compiles code at its first use, and waits if a stream is full.
 //
 //export gorsqrtLaunch
 func gorsqrtLaunch(plan *C.gorsqrt_plan, dst, src *C.gorsqrt_array, mark *C.gorsqrt_mark, refusal *C.gorsqrt_refusal) C.bool {
@@ -261,7 +262,7 @@ func gorsqrtLaunch(plan *C.gorsqrt_plan, dst, src *C.gorsqrt_array, mark *C.gors
 	})
 }
 
-// gorsqrtHasPassed says whether a device has come to a mark, which is forgotten then.
+// gorsqrtHasPassed returns whether a device has reached a mark. If so, it releases the mark.
 //
 //export gorsqrtHasPassed
 func gorsqrtHasPassed(mark C.gorsqrt_mark) C.bool {
@@ -273,9 +274,9 @@ func gorsqrtHasPassed(mark C.gorsqrt_mark) C.bool {
 	return C.bool(passed)
 }
 
-// gorsqrtAllocate gets memory on a CUDA device, for the legacy default stream: on this device, or
-// if that is negative on the one that other memory is on, which it says then. It answers whether it
-// refuses, and then why. It needs no GIL.
+// gorsqrtAllocate allocates memory on a CUDA device, in the order of the legacy default stream. If
+// *device is negative, it uses the device of the memory other, and writes its index to *device. It
+// returns whether it refuses; if so, refusal says why. It needs no GIL.
 //
 //export gorsqrtAllocate
 func gorsqrtAllocate(device *C.int32_t, other unsafe.Pointer, bytes C.size_t, memory *C.uintptr_t, refusal *C.gorsqrt_refusal) C.bool {
@@ -299,27 +300,27 @@ func gorsqrtAllocate(device *C.int32_t, other unsafe.Pointer, bytes C.size_t, me
 //export gorsqrtFree
 func gorsqrtFree(device C.int32_t, memory C.uintptr_t) {
 	_ = refused(new(C.gorsqrt_refusal), func() error {
-		_ = cuda.Free(int(device), uintptr(memory)) // of a driver that refuses there is nothing to be had any more
+		_ = cuda.Free(int(device), uintptr(memory)) // if the driver refuses, nothing more can be done
 		return nil
 	})
 }
 
-// gorsqrtOrder lets a stream of a CUDA device wait for its legacy default one. It answers whether
-// it refuses, and then why.
+// gorsqrtOrder lets a stream of a CUDA device wait for the device's legacy default stream. It
+// returns whether it refuses; if so, refusal says why.
 //
 //export gorsqrtOrder
 func gorsqrtOrder(device C.int32_t, stream C.uintptr_t, refusal *C.gorsqrt_refusal) C.bool {
 	return refused(refusal, func() error { return cuda.Order(int(device), cuda.LegacyStream, uintptr(stream)) })
 }
 
-// gorsqrtCollect collects what calls have left, if that is much. C calls it now and then, with the
-// GIL or without.
+// gorsqrtCollect collects the garbage of calls if there is much of it. C calls it every
+// COLLECT_EVERY calls, with the GIL or without.
 //
 //export gorsqrtCollect
 func gorsqrtCollect() { collect() }
 
-// locate asks the driver for the devices of arrays that don't say theirs. An array without items,
-// and one that the driver does not know, is taken to be where the other one is.
+// locate asks the driver for the devices of arrays that don't name theirs. An array without items,
+// or one unknown to the driver, is taken to be on the other array's device.
 func locate(dst, src *rsqrt.Array) (err error) {
 	unknown := []*rsqrt.Array{}
 	index := 0
@@ -347,8 +348,8 @@ func locate(dst, src *rsqrt.Array) (err error) {
 	return err
 }
 
-// streams is where to launch, and what stream that is to be ordered with. Zero: the array may be
-// used on any.
+// streams returns the stream to launch on, and the streams to order with it. Zero means that the
+// array may be used on any stream.
 func streams(dst, src uintptr) (stream uintptr, beside []uintptr) {
 	switch {
 	case dst == 0 && src == 0:
@@ -361,8 +362,8 @@ func streams(dst, src uintptr) (stream uintptr, beside []uintptr) {
 	return dst, []uintptr{src}
 }
 
-// gorsqrtTakeOver sets a copy of the library up as the original was, of which it takes the place.
-// It needs no GIL.
+// gorsqrtTakeOver gives this library, a copy in a forked child, the settings of the Go that it
+// replaces. It needs no GIL.
 //
 //export gorsqrtTakeOver
 func gorsqrtTakeOver(tier *C.char, defaultDType, threads C.int32_t, refusal *C.gorsqrt_refusal) C.bool {
@@ -378,7 +379,7 @@ func gorsqrtTakeOver(tier *C.char, defaultDType, threads C.int32_t, refusal *C.g
 	})
 }
 
-// arrays are the two operands of a call in Go's terms; the source is judged first.
+// arrays returns the two operands of a call in Go's terms; the source is judged first.
 func arrays(dst, src *C.gorsqrt_array) (y, x rsqrt.Array, err error) {
 	if x, err = array(rsqrt.Src, src); err == nil {
 		y, err = array(rsqrt.Dst, dst)
@@ -386,8 +387,8 @@ func arrays(dst, src *C.gorsqrt_array) (y, x rsqrt.Array, err error) {
 	return y, x, err
 }
 
-// array is C's array in Go's terms, without a copy: it is used only during the call in which C
-// holds the argument.
+// array returns C's array in Go's terms, without a copy. It may be used only during the call in
+// which C holds the argument.
 func array(operand rsqrt.Operand, a *C.gorsqrt_array) (rsqrt.Array, error) {
 	if a.device != C.CPU && a.is_open == 0 {
 		return rsqrt.Array{Device: rsqrt.Device(a.device), Index: int(a.index)}, nil
@@ -410,7 +411,7 @@ func array(operand rsqrt.Operand, a *C.gorsqrt_array) (rsqrt.Array, error) {
 	}, nil
 }
 
-// integers is the dtype that a source of booleans or integers is computed in.
+// integers returns the dtype in which a source of booleans or integers is computed.
 func integers(src *C.gorsqrt_array) rsqrt.DType {
 	if src.default_dtype < 0 {
 		return rsqrt.DefaultDType()
@@ -433,7 +434,8 @@ func refused(refusal *C.gorsqrt_refusal, decide func() error) C.bool {
 	return true
 }
 
-// cString is C.CString, but NULL if there is no memory: C.CString ends the process then.
+// cString is like C.CString, but returns NULL if there is no memory, and C.CString ends the
+// process.
 func cString(text string) *C.char {
 	return C.copied_text((*C.char)(unsafe.Pointer(unsafe.StringData(text))), C.size_t(len(text)))
 }

@@ -1,4 +1,4 @@
-/* What binding.go and python/generated know of the C here. */
+/* The C declarations that binding.go and python/generated use. */
 #ifndef GORSQRT_BINDING_H
 #define GORSQRT_BINDING_H
 

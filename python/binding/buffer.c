@@ -1,22 +1,24 @@
-/* The buffer protocol, array.array and numpy's array interface. Fresh results are array.arrays if
- * the type has a code for the dtype, and else memoryviews of memory.c. */
+/* The buffer protocol, array.array and numpy's array interface. Needs operand.c for the checks and
+ * memory.c for memoryviews. A fresh result is an array.array if the input is one, has one dimension
+ * and array has a type code for the dtype; otherwise it is a memoryview. A buffer's memory is used
+ * only while its view is held, and the exporter keeps the memory in place until then. */
 #include "buffer.h"
 #include "memory.h"
 
 PyTypeObject *array_array_type;
 
-/* Whether a type is array.array or a subclass: 1 or 0; -1 with an exception set. The module is
- * looked up again for every other type but memoryview, since it may be imported late or anew. */
+/* Whether a type is array.array or a subclass: 1 or 0; -1 with an exception set. Every other type
+ * but memoryview looks the module up again, since it may be imported late, or imported anew. */
 int buffer_is_array(PyTypeObject *type) {
     if (array_array_type && PyType_IsSubtype(type, array_array_type)) return 1;
     if (type == &PyMemoryView_Type) return 0;
     PyObject *found = imported("array", "array");
     if (found == NULL) return PyErr_Occurred() ? -1 : 0;
-    /* Somebody may have put a subclass in its place: the class that C has made is the one below
-     * object. */
+    /* The program may have replaced array.array by a subclass. The class written in C is the one
+     * directly below object. */
     PyTypeObject *own = PyType_Check(found) ? (PyTypeObject *)found : &PyBaseObject_Type, *base;
     while ((base = PyType_GetSlot(own, Py_tp_base)) != NULL && base != &PyBaseObject_Type) own = base;
-    int fits = has_attribute((PyObject *)own, "typecode"); /* not somebody's own array.py */
+    int fits = has_attribute((PyObject *)own, "typecode"); /* false for a user's own array.py */
     if (fits > 0 && own != array_array_type) {
         Py_XDECREF((PyObject *)array_array_type);
         array_array_type = (PyTypeObject *)Py_NewRef((PyObject *)own);
@@ -26,7 +28,7 @@ int buffer_is_array(PyTypeObject *type) {
     return fits;
 }
 
-/* Checks what an exporter has answered; false with an exception set. */
+/* Checks the exporter's answer; false with an exception set. */
 static bool check_buffer(operand *o) {
     const Py_buffer *const view = &o->view;
     if (view->ndim < 0 || (view->ndim > 0 && view->shape == NULL) || view->suboffsets) {
@@ -48,8 +50,8 @@ static bool check_buffer(operand *o) {
 
 int buffer_take(operand *o, bool written) {
     (void)written;
-    /* Strides but no suboffsets; the exporter keeps the memory in place until the view is
-     * released. */
+    /* A request for strides but no suboffsets. The exporter keeps the memory in place until the
+     * view is released. */
     if (PyObject_GetBuffer(o->object, &o->view, PyBUF_RECORDS_RO) < 0) return -1;
     o->array.data = NULL;
     o->array.shape = o->view.shape;
@@ -75,11 +77,11 @@ fresh buffer_memoryview(int32_t dtype, int ndim, const int64_t *shape, const int
     fresh const m = memory_fresh(dtype, ndim, shape, strides);
     PyObject *view = m.object ? PyMemoryView_FromObject(m.object) : NULL;
     Py_XDECREF(m.object);
-    return fresh_of(view, m.data); /* which the view keeps */
+    return fresh_of(view, m.data); /* the view keeps m.object, and so the memory */
 }
 
-/* array.array(code, [0]) per dtype, of the type that it was made by: repeating it is the way to an
- * array of n elements without a list of them. */
+/* Per dtype array.array(code, [0]) and the type that made it. Repeating this array makes an array
+ * of n elements without a list of n elements. */
 static struct {
     PyTypeObject *type;
     PyObject *array;
@@ -99,7 +101,7 @@ WITHOUT_CANARY fresh buffer_array(int32_t dtype, int64_t n) {
         Py_XDECREF(array);
         return fresh_of(NULL, NULL);
     }
-    /* The class may be anybody's who calls a module `array`. */
+    /* A user's module may be called `array`, so the class may not be CPython's. */
     bool const fits = Py_IS_TYPE(array, array_array_type) && view.ndim == 1 && view.len == n * gorsqrt_item_size[dtype] &&
                       view.itemsize == gorsqrt_item_size[dtype] && format_dtype(view.format, view.itemsize) == dtype;
     void *const data = view.buf;
@@ -109,7 +111,7 @@ WITHOUT_CANARY fresh buffer_array(int32_t dtype, int64_t n) {
                      one_element[dtype].array, (Py_ssize_t)n);
         Py_CLEAR(array);
     }
-    /* Nobody else has seen the array, so nobody can resize it before the call returns. */
+    /* No other code has seen the array, so it can't be resized before the call returns. */
     return fresh_of(array, data);
 }
 

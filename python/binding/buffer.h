@@ -1,11 +1,11 @@
-/* Objects of the buffer protocol, array.array among them, and objects of numpy's array
+/* Objects with the buffer protocol, such as array.array, and objects with numpy's array
  * interface. */
 #ifndef GORSQRT_BUFFER_H
 #define GORSQRT_BUFFER_H
 
 #include "operand.h"
 
-/* array.array; NULL until somebody else has imported its module. */
+/* The type array.array; NULL until the program has imported the module array. */
 extern PyTypeObject *array_array_type;
 
 /* Whether a type is array.array or a subclass: 1 or 0; -1 with an exception set. */

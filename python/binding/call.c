@@ -1,6 +1,11 @@
-/* The two functions of Python: their arguments, by torch's order of judgement and with torch's
- * texts, and who answers them: the express lane, torch_calls.c for tensors, and for all others a
- * decision. */
+/* The functions rsqrt and rsqrt_, as Python calls them. They check arguments in torch's order and
+ * with torch's texts, and pass the call on:
+ *
+ * - to the express lane (express.c), which answers without a decision by Go;
+ * - to torch_calls.c, for tensors;
+ * - to decide.c, for everything else.
+ *
+ * A call whose arguments are refused writes nothing. */
 #include "call.h"
 
 #include "buffer.h"
@@ -42,7 +47,7 @@ static void not_an_array(const char *function, const char *argument, const char 
     Py_XDECREF(name);
 }
 
-/* The container of an argument; NOT_AN_ARRAY with an exception set if it is not taken. */
+/* The container of an argument; NOT_AN_ARRAY with an exception set if the argument is refused. */
 static container recognised(const char *function, const char *argument, const char *position, PyObject *object) {
     container const found = recognise(object);
     if (found == OVERRIDES_UFUNC) {
@@ -54,7 +59,7 @@ static container recognised(const char *function, const char *argument, const ch
 }
 
 typedef struct {
-    PyObject *input, *out; /* out: NULL where there is none */
+    PyObject *input, *out; /* out: NULL if there is none */
     container in, to;
 } arguments;
 
@@ -98,7 +103,8 @@ static int read_arguments(arguments *a, const char *function, bool takes_out, Py
     return 0;
 }
 
-/* Whether torch or gorsqrt/torch must answer for an argument; true also with an exception set. */
+/* Whether torch or the package gorsqrt/torch must answer for an argument; true also with an
+ * exception set. */
 static bool is_torchs(PyObject *object, container container, bool written) {
     torch_look unused;
     return container == TORCH_TENSOR && !torch_is_ordinary(object, written, &unused);
@@ -106,8 +112,8 @@ static bool is_torchs(PyObject *object, container container, bool written) {
 
 /* Calls. */
 
-/* The answer to a call without out that can be had before the argument is recognised. NULL without
- * an exception if there is none. */
+/* The answer to a call without `out`, if one can be given before the argument is recognised. NULL
+ * without an exception if not. */
 static inline __attribute__((always_inline)) PyObject *answer(bool in_place, PyObject *input) {
     PyTypeObject *const type = Py_TYPE(input);
     if (type != torch_tensor && type != torch_parameter) {
@@ -121,7 +127,7 @@ static inline __attribute__((always_inline)) PyObject *answer(bool in_place, PyO
 WITHOUT_CANARY static PyObject *rsqrt_fresh(PyObject *module, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames) {
     (void)module;
     PyObject *result = NULL;
-    PyTypeObject *tried = NULL; /* whose objects the fast ways have said all of */
+    PyTypeObject *tried = NULL; /* the type of an input that the express lane has already examined */
     if (nargs == 1 && kwnames == NULL) {
         result = answer(false, args[0]);
         if (result) return result;
@@ -133,7 +139,7 @@ WITHOUT_CANARY static PyObject *rsqrt_fresh(PyObject *module, PyObject *const *a
 
     arguments a;
     if (read_arguments(&a, "rsqrt", true, args, nargs, kwnames) < 0) return NULL;
-    /* numpy, torch and array.array may have been found only now. */
+    /* read_arguments may have found numpy, torch or array.array only now: try again. */
     if (a.out) {
         result = express_out(a.input, a.out);
     } else if (Py_TYPE(a.input) != tried) {
@@ -169,7 +175,7 @@ WITHOUT_CANARY static PyObject *rsqrt_inplace(PyObject *module, PyObject *const 
 int call_install(const char *module_name, const char *rsqrt_doc, const char *rsqrt_inplace_doc) {
     name_input = PyUnicode_InternFromString("input");
     name_out = PyUnicode_InternFromString("out");
-    /* Static: the functions refer to it for as long as the process lives. */
+    /* Static: the functions refer to it until the process ends. */
     static PyMethodDef methods[] = {
         {"rsqrt", NULL, METH_FASTCALL | METH_KEYWORDS, NULL},
         {"rsqrt_", NULL, METH_FASTCALL | METH_KEYWORDS, NULL},
@@ -187,8 +193,8 @@ int call_install(const char *module_name, const char *rsqrt_doc, const char *rsq
     if (name_input == NULL || name_out == NULL || module == NULL || memory_install() < 0 || torch_door_install(module) < 0 ||
         torch_storage_install(module) < 0 || torch_calls_install(module) < 0 || jax_install(module) < 0)
         return -1;
-    /* A module that is installed again, since gorsqrt is reloaded, keeps its functions: others know
-     * them by identity. */
+    /* If gorsqrt is reloaded, the module keeps its functions, because other code knows them by
+     * identity. */
     if (PyDict_GetItemString(PyModule_GetDict(module), "rsqrt")) return 0;
     return PyModule_AddFunctions(module, methods);
 }

@@ -1,5 +1,5 @@
-/* Which container an object is, and the table of what each kind does: a row a kind. The functions
- * of a row are a room's; this is the only place that knows all rooms. */
+/* The container of an object, and one table row per kind of container. Each row's functions are in
+ * one file; only this file knows all of them. Needs every container's file. */
 #include "container.h"
 #include "buffer.h"
 #include "cuda.h"
@@ -30,7 +30,7 @@ int operand_take(operand *o, PyObject *object, container container, bool written
     return kinds[container].take(o, written);
 }
 
-/* The container of an object that is of no known class. `buffer` and `dlpack`: whether it has these
+/* The container of an object of unknown class. `buffer` and `dlpack`: whether the object has these
  * protocols. */
 static container recognise_protocol(PyObject *object, bool buffer, bool dlpack) {
     PyObject *const type = (PyObject *)Py_TYPE(object);
@@ -56,8 +56,8 @@ container recognise(PyObject *object) {
     bool const buffer = PyObject_CheckBuffer(object);
     int is = buffer ? 0 : torch_is_tensor(type);
     if (is != 0) return is < 0 ? NOT_AN_ARRAY : TORCH_TENSOR;
-    /* Of the type, not the object: a class that has the attribute is no array, and neither is an
-     * object that answers to every name. */
+    /* Ask the type, not the object: a class that has the attribute is not an array, and neither is
+     * an object that answers to every name. */
     int const dlpack = type == &PyMemoryView_Type ? 0 : has_attribute((PyObject *)type, "__dlpack__");
     if (dlpack < 0) return NOT_AN_ARRAY;
     if (buffer && !dlpack) {

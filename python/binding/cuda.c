@@ -1,5 +1,6 @@
-/* Arrays on CUDA devices that have __cuda_array_interface__. cupy's are asked through
- * gorsqrt/cupy.py for what the interface leaves out; results for other libraries are memory.c's. */
+/* Arrays on CUDA devices that have __cuda_array_interface__. Needs gorsqrt/cupy.py, which tells
+ * about cupy's arrays what the interface leaves out, and memory.c for results for other libraries.
+ * Nothing here reads or writes device memory. */
 #include "cuda.h"
 #include "dlpack.h"
 #include "memory.h"
@@ -7,8 +8,8 @@
 
 static const char interface[] = "__cuda_array_interface__";
 
-/* The attribute must be of the type, as with other protocols, and of the object too: a type may
- * have it for those of its objects that are in CUDA memory. */
+/* As with other protocols the type must have the attribute. So must the object: a type may have it
+ * only for its objects in CUDA memory. */
 container cuda_recognise(PyObject *object) {
     int has = has_attribute((PyObject *)Py_TYPE(object), interface);
     if (has > 0) has = has_attribute(object, interface);
@@ -38,8 +39,8 @@ int cuda_take(operand *o, bool written) {
     return operand_take_interface(o, interface, GORSQRT_DTYPES) < 0 ? -1 : read_stream(o);
 }
 
-/* Asks gorsqrt/cupy.py for what the interface leaves out: the dtype, since it has none for
- * bfloat16, the device, and the stream that the array is used on now. */
+/* Asks gorsqrt/cupy.py for three facts that the interface leaves out: the dtype (the interface has
+ * none for bfloat16), the device, and the stream on which the array is used now. */
 static int ask_cupy(operand *o) {
     PyObject *adapter = PyImport_ImportModule("gorsqrt.cupy");
     PyObject *place = adapter ? PyObject_CallMethod(adapter, "place", "O", o->object) : NULL;

@@ -1,6 +1,6 @@
-/* Calls that Go decides: operands are taken, Go answers with a plan or a refusal, and the plan is
- * carried out on the CPU (run.c) or on a CUDA device (Go's launch). Nothing is written before the
- * decision. */
+/* Calls that Go decides. Operands are taken, Go answers with a plan or a refusal, and the plan is
+ * carried out on the CPU (run.c) or on a CUDA device (Go's launch). Needs container.c, go.c and
+ * run.c. Nothing is written before the decision; operands are held until the call ends. */
 #include "decide.h"
 #include "container.h"
 #include "dlpack.h"
@@ -10,7 +10,7 @@
 
 #include <stdlib.h>
 
-/* Enqueues a plan of two operands on their CUDA device. Whether that was refused. */
+/* Enqueues a plan of two operands on their CUDA device. True if the launch was refused. */
 static bool enqueue(const gorsqrt_go *go, gorsqrt_plan *plan, operand *y, operand *x, gorsqrt_refusal *refusal) {
     bool const lent = y->managed || x->managed;
     gorsqrt_mark mark = {.event = 0};
@@ -21,7 +21,7 @@ static bool enqueue(const gorsqrt_go *go, gorsqrt_plan *plan, operand *y, operan
     return refused;
 }
 
-/* A fresh array like x on its CUDA device, with its result enqueued. NULL with an exception set. */
+/* A fresh array like x on x's CUDA device; its result is enqueued. NULL with an exception set. */
 static PyObject *launch_fresh(const gorsqrt_go *go, gorsqrt_plan *plan, operand *x, int32_t dtype, const int64_t *strides) {
     const kind *const k = &kinds[x->container];
     PyObject *result = k->fresh(x, dtype, strides).object;
@@ -29,7 +29,7 @@ static PyObject *launch_fresh(const gorsqrt_go *go, gorsqrt_plan *plan, operand 
     operand y;
     gorsqrt_refusal refusal;
     bool const taken = operand_take(&y, result, k->on_device, true) == 0;
-    /* Again, since the allocator may run Python code, and that may fork. */
+    /* Ask again: the allocator may run Python code, which may fork. */
     bool const asked = taken && (go = go_ask()) != NULL;
     bool const refused = asked && enqueue(go, plan, &y, x, &refusal);
     if (refused) refusal_raise("rsqrt", false, &refusal);
@@ -38,14 +38,14 @@ static PyObject *launch_fresh(const gorsqrt_go *go, gorsqrt_plan *plan, operand 
     return result;
 }
 
-/* A fresh array like x in the CPU's memory, with its result. NULL with an exception set. */
+/* A fresh array like x in the CPU's memory, with the result in it. NULL with an exception set. */
 static PyObject *run_fresh(const gorsqrt_plan *plan, const operand *x, int32_t dtype, const int64_t *strides) {
     fresh y = kinds[x->container].fresh(x, dtype, strides);
     if (y.object && run(plan, y.data, x->array.data) < 0) Py_CLEAR(y.object);
     return y.object;
 }
 
-/* The fresh result of an operand that is taken. */
+/* The fresh result of an operand that has been taken. */
 static PyObject *fresh_result(operand *x) {
     const kind *const k = &kinds[x->container];
     gorsqrt_plan plan;
@@ -73,10 +73,10 @@ PyObject *decided_fresh(PyObject *input, container in) {
     return result;
 }
 
-/* Opens the operands that are closed, now that both are known to be on CUDA devices. Each is opened
- * for the stream that the other one is used on, so that the call may be part of its capture; and if
- * that has none for the legacy default stream, which other streams wait for unless they were made
- * not to. 0, or -1 with an exception set. */
+/* Opens the closed operands, now that both are known to be on CUDA devices. Each operand is opened
+ * for the other operand's stream, so that the call can be part of that stream's capture. If neither
+ * has a stream, they are opened for the legacy default stream: all streams wait for it, except
+ * non-blocking ones. 0, or -1 with an exception set. */
 static int open_closed(operand *y, operand *x, bool in_place) {
     uintptr_t stream = y->array.stream ? y->array.stream : x->array.stream;
     if (stream == 0) stream = LEGACY_STREAM;
@@ -84,14 +84,14 @@ static int open_closed(operand *y, operand *x, bool in_place) {
     return dlpack_is_closed(x) ? dlpack_open(x, in_place, stream) : 0;
 }
 
-/* Whether both are on CUDA devices, and not known to be on two. */
+/* Whether both are on CUDA devices, and not on two devices as far as is known. */
 static bool are_on_one_device(const operand *y, const operand *x) {
     const gorsqrt_array *const a = &y->array, *const b = &x->array;
     return a->device == CUDA && b->device == CUDA && (a->index == b->index || a->index < 0 || b->index < 0);
 }
 
-/* Answers a refusal: torch resizes an `out` of another shape, and a kernel's caller does so
- * itself. */
+/* Answers a refusal. torch resizes an `out` of another shape; if the caller is a kernel, the
+ * kernel's own caller resizes it. */
 static PyObject *refuse(const char *function, bool in_place, caller who, operand *y, operand *x, gorsqrt_refusal *refusal) {
     if (refusal->kind != OTHER_SHAPE || y->container != TORCH_TENSOR) {
         refusal_raise(function, in_place, refusal);
@@ -101,7 +101,7 @@ static PyObject *refuse(const char *function, bool in_place, caller who, operand
     return who == FOR_KERNEL ? Py_NewRef(Py_None) : torch_call(in_place, x->object, y->object);
 }
 
-/* The answer to a call of operands that are taken. */
+/* The answer to a call whose operands have been taken. */
 static PyObject *written_result(const char *function, bool in_place, caller who, operand *y, operand *x) {
     if (are_on_one_device(y, x) && open_closed(y, x, in_place) < 0) return NULL;
     gorsqrt_plan plan;
@@ -129,8 +129,7 @@ PyObject *decided_into(const char *function, bool in_place, caller who, PyObject
         if (jax_needs_memory(function, input) < 0) return NULL;
         in = DLPACK;
     }
-    /* First the one that is written: that may move a tensor's memory, which the input may be a view
-     * of. */
+    /* Take `out` first: taking it may move a tensor's memory, and the input may be a view of it. */
     if (operand_take(&y, out, to, true) == 0) {
         if (operand_take(&x, input, in, in_place) == 0) result = written_result(function, in_place, who, &y, &x);
         operand_release(&x);

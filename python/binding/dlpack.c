@@ -1,8 +1,9 @@
-/* Arrays of the DLPack protocol, as a consumer. (memory.c is a producer.)
+/* Arrays of the DLPack protocol, as a consumer. (memory.c is a producer.) Needs Go for work on CUDA
+ * devices, and memory.c for fresh results.
  *
- * A producer's __dlpack__ answers with a capsule of a tensor. Whoever takes the tensor out renames
- * the capsule, and owes the tensor's deleter one call, whatever happens next: the operand owes it
- * from the renaming on. */
+ * A producer's __dlpack__ answers with a capsule of a tensor. The consumer that takes the tensor
+ * out renames the capsule and must call the tensor's deleter exactly once, whatever happens next.
+ * Here the operand has this duty from the renaming on, until dlpack_hold takes it over. */
 #include "dlpack.h"
 #include "buffer.h"
 #include "memory.h"
@@ -14,8 +15,8 @@
 /* The names of capsules whose tensor has been taken out. */
 static const char used_unversioned_name[] = "used_dltensor", used_versioned_name[] = "used_dltensor_versioned";
 
-/* DLPack's type codes: numpy's kind where it has one, and the name, which the bits follow where it
- * ends in no digits. */
+/* DLPack's type codes: numpy's kind if it has one, and the name. The bits follow a name without
+ * digits. */
 static const struct {
     char kind;
     const char *name;
@@ -31,15 +32,15 @@ static int32_t where(int32_t device_type) {
     switch (device_type) {
         case DL_CPU:
         case DL_CUDA_HOST:
-        case DL_ROCM_HOST: return CPU; /* the last two: the CPU's memory, pinned for a device's sake */
+        case DL_ROCM_HOST: return CPU; /* the last two are the CPU's memory, pinned for a device */
         case DL_CUDA:
         case DL_CUDA_MANAGED: return CUDA;
         default: return ELSEWHERE;
     }
 }
 
-/* Asks the object for its device, if it can be asked; the tensor will say it too. Nothing else is
- * asked of what is refused for where it is. */
+/* Asks the object for its device, if it has __dlpack_device__; the tensor will name it too. An
+ * object that is refused for its device is asked nothing else. */
 static int ask_device(operand *o) {
     int const can = has_attribute((PyObject *)Py_TYPE(o->object), "__dlpack_device__");
     if (can <= 0) return can;
@@ -59,8 +60,8 @@ static int ask_device(operand *o) {
     return 0;
 }
 
-/* The object's capsule, of no copy where it is to be written, for use on a stream unless that is 0.
- * Producers older than version 1.0 know no other argument than the stream. */
+/* The object's capsule, for use on a stream unless that is 0. If the tensor is to be written, it
+ * asks for no copy. Producers older than version 1.0 know no argument but the stream. */
 static PyObject *ask_capsule(PyObject *object, bool written, uintptr_t stream) {
     PyObject *method = PyObject_GetAttrString(object, "__dlpack__");
     PyObject *nothing = method ? PyTuple_New(0) : NULL;
@@ -87,7 +88,7 @@ static PyObject *ask_capsule(PyObject *object, bool written, uintptr_t stream) {
 
 static void delete(void *managed, bool versioned) {
     PyObject *type, *value, *traceback;
-    PyErr_Fetch(&type, &value, &traceback); /* and so may a deleter */
+    PyErr_Fetch(&type, &value, &traceback); /* a deleter may change the exception that is set */
     if (versioned) {
         dl_versioned *v = managed;
         if (v->deleter) v->deleter(v);
@@ -145,7 +146,7 @@ static int name_type(operand *o, const dl_tensor *t) {
     return failed;
 }
 
-/* Reads shape, strides and address, of an element type that has a kernel. What is wrong with them,
+/* Reads shape, strides and address of a tensor whose element type has a kernel. The flaw in them,
  * or NULL. */
 static const char *read_layout(operand *o, const dl_tensor *t) {
     int64_t const size = gorsqrt_item_size[o->array.dtype];
@@ -167,7 +168,8 @@ static const char *read_layout(operand *o, const dl_tensor *t) {
     return operand_place(&o->array, &e, (void *)first);
 }
 
-/* Asked for no stream, a producer lets the tensor be used on the legacy default one. */
+/* Reads a tensor. If no stream was asked for, the tensor may be used on the legacy default
+ * stream. */
 static int read_tensor(operand *o, const dl_tensor *t, uintptr_t stream) {
     gorsqrt_array *const a = &o->array;
     a->device = where(t->device.type);
@@ -238,11 +240,11 @@ int dlpack_open(operand *o, bool written, uintptr_t stream) {
     return read_tensor(o, &v->tensor, stream);
 }
 
-/* What the device may still be at work on. The protocol has a producer keep the memory until the
- * deleter is called, and says nothing of a stream in that: once it is called, the memory may be
- * anybody's on any stream. So it is called when an event after the work has come to pass. Nobody
- * waits for that: each call that adds a tensor looks at two, so that there are at any time about as
- * many as the device has yet to do. Whoever holds the GIL may change the queue. */
+/* Tensors that the device may still be using. A producer keeps the memory until the deleter is
+ * called, but DLPack ties that to no stream: after the call the memory may be used for anything, on
+ * any stream. So the deleter is called only after an event behind the work has passed. No call
+ * waits for an event. Each call that adds an entry looks at two, so about as many entries remain as
+ * the device has calls still to finish. The GIL protects the queue. */
 typedef struct held {
     struct held *next;
     gorsqrt_mark mark;
@@ -258,7 +260,7 @@ static void enqueue(held *h) {
     last_held = &h->next;
 }
 
-/* Takes the first one out and, where its work is not done, puts it at the end. */
+/* Removes the first entry if its work is done; otherwise moves it to the end. */
 static void look_at_first(void) {
     held *const h = first_held;
     const gorsqrt_go *const go = h ? go_ask() : NULL;
@@ -286,7 +288,8 @@ void dlpack_hold(operand *y, operand *x, gorsqrt_mark mark) {
             h->managed[i] = operands[i]->managed;
             h->versioned[i] = operands[i]->versioned;
         }
-        operands[i]->managed = NULL; /* without memory for a note the tensors are kept: that is safe at least */
+        operands[i]->managed =
+            NULL; /* without memory for an entry the tensors are kept until the process ends, which is safe */
         operands[i]->give_back = NULL;
     }
     if (h == NULL) return;
@@ -294,13 +297,13 @@ void dlpack_hold(operand *y, operand *x, gorsqrt_mark mark) {
     enqueue(h);
 }
 
-/* The tensors are the parent's to give back. */
+/* In a forked child: the parent process gives the tensors back. */
 static void forget(void) {
     first_held = NULL;
     last_held = &first_held;
 }
 
-/* From the load on, since another thread may fork before the import ends. */
+/* Registered when the library is loaded: another thread may fork before the import ends. */
 __attribute__((constructor(102))) static void watch_forks(void) {
     pthread_atfork(NULL, NULL, forget);
 }

@@ -1,5 +1,6 @@
-/* The express lane: calls that need no decision, answered in C with the kernels that Go has laid
- * out. It also serves a forked child, without loading anything. */
+/* The express lane: calls that need no decision by Go. C answers them with the kernels that Go has
+ * published in go_now. It works in a forked child without loading anything. Needs run.c to compute.
+ * Any other call is left untouched: NULL, without an exception. */
 #include "express.h"
 #include "buffer.h"
 #include "layout.h"
@@ -7,7 +8,8 @@
 #include "run.h"
 #include "torch_door.h"
 
-/* An array that needs no decision: contiguous in C order, of a dtype that is computed as itself. */
+/* An array that needs no decision: contiguous in C order, of a dtype that is computed without a
+ * cast. */
 typedef struct {
     void *data;
     const int64_t *shape;
@@ -18,8 +20,8 @@ typedef struct {
     Py_buffer view; /* held until plain_release if view.obj is set */
 } plain;
 
-/* Counts the items, and their bytes. False if they are more than can be, or a length is negative:
- * that needs a decision. */
+/* Counts the items and their bytes. False if the count overflows or a length is negative: such an
+ * array needs a decision. */
 static inline bool count(plain *p, int64_t *bytes) {
     p->n = 1;
     for (int d = 0; d < p->ndim; d++) {
@@ -28,8 +30,8 @@ static inline bool count(plain *p, int64_t *bytes) {
     return !__builtin_mul_overflow(p->n, (int64_t)gorsqrt_item_size[p->dtype], bytes);
 }
 
-/* Whether the object is one of the containers that this lane knows, and plain; if so, plain_release
- * must follow. Sets no exception, but by the door of torch. */
+/* Whether the object is plain and in a container that this lane handles; if so, the caller must
+ * call plain_release. Only torch_door.c may set an exception. */
 WITHOUT_CANARY static bool plain_take(plain *p, PyObject *object, bool written) {
     PyTypeObject *type = Py_TYPE(object);
     p->view.obj = NULL;
@@ -82,7 +84,7 @@ WITHOUT_CANARY static bool plain_take(plain *p, PyObject *object, bool written) 
     return false;
 }
 
-/* After a failure an exception is set, perhaps. */
+/* After a failure an exception may be set. */
 static void plain_release(plain *p, bool failed) {
     if (p->view.obj == NULL) return;
     if (failed) {

@@ -7,11 +7,12 @@ import (
 	"sync"
 )
 
-// Garbage. The collector's own pace is turned off (start.c), and calls collect what they have left.
-// The reason: when much less of the heap is in use than before, the runtime gives memory back to
-// the system bit by bit, by timers, and its timers open an epoll and an eventfd that stay open. So
-// each collection comes after as much garbage as the one before it, and beside a block of which a
-// tenth, the difference that the runtime lets pass, is more than what may come on top.
+// Garbage. The collector's own pace is turned off (start.c). Instead calls collect their garbage,
+// because of the runtime's timers. If much less of the heap is in use than before, the runtime
+// gives memory back to the system bit by bit, by timers, and its timers open an epoll and an
+// eventfd that stay open. So each collection follows about the same amount of garbage as the one
+// before. And the heap holds a block whose tenth, the difference that the runtime ignores, is more
+// than the amounts can differ by.
 const (
 	mostGarbage = 4 << 20
 	blockBytes  = 16 << 20
@@ -19,21 +20,21 @@ const (
 
 var garbage struct {
 	sync.Mutex
-	allocated [1]metrics.Sample // bytes, since the beginning
-	collected uint64            // those of the last collection
-	block     []byte            // never touched, so it takes addresses only
+	allocated [1]metrics.Sample // bytes, since Go started
+	collected uint64            // allocated bytes at the last collection
+	block     []byte            // never touched, so it costs address space only
 }
 
 func init() {
 	garbage.allocated[0].Name = "/gc/heap/allocs:bytes"
-	// Memory that the heap keeps from now on: if there were none when it wants some, the runtime
-	// would end the process.
+	// Memory that the heap keeps from now on. If there were none when the heap wants some, the
+	// runtime would end the process.
 	garbage.block = make([]byte, 2*mostGarbage)
 	garbage.block = make([]byte, blockBytes)
 	debug.FreeOSMemory()
 }
 
-// collect collects what calls have left, if that is much.
+// collect collects the garbage of calls if there is much of it.
 func collect() {
 	if !garbage.TryLock() {
 		return

@@ -1,10 +1,12 @@
-/* Go, and Go in a forked child. Needs start.c, which begins Go's runtime, and signals.c.
+/* The Go runtime that this process uses, also in a forked child. Needs start.c, which starts a Go
+ * runtime, and signals.c.
  *
- * fork copies one thread. Go's runtime waits for its others for ever, at a moment that nobody can
- * foresee, so a child never enters it again: not by a call, a signal or the end of a thread. What
- * needs Go there asks a fresh copy of this library, loaded at the first such call (some
- * milliseconds, once); a child's child loads its own. The C of this library, and with it all that
- * Python knows of it, stays the original's: of a copy only its gorsqrt_go is used. */
+ * fork copies only the calling thread. Go's runtime would wait for its other threads without end,
+ * at an unpredictable moment. So a forked child never enters the parent's Go again: not by a call,
+ * not by a signal, not at the end of a thread. The first call in a child that needs Go loads a
+ * fresh copy of this library (some milliseconds, once); a child of that child loads its own copy.
+ * The C code of this library, and all Python objects that refer to it, stay those of the original:
+ * of a copy only its gorsqrt_go is used. */
 #include "go.h"
 #include "signals.h"
 #include "start.h"
@@ -60,7 +62,8 @@ gorsqrt_go go_here = {
 
 gorsqrt_go *go_now = &go_here;
 
-/* What a copy is asked for, beside PyInit the only name that the library exports (exports.map). */
+/* How the original finds a copy's gorsqrt_go. Beside PyInit this is the only exported name
+ * (exports.map). */
 __attribute__((visibility("default"))) gorsqrt_go *gorsqrt_go_here(void);
 
 gorsqrt_go *gorsqrt_go_here(void) {
@@ -70,7 +73,7 @@ gorsqrt_go *gorsqrt_go_here(void) {
 char *copied_text(const char *text, size_t length) {
     char *const copy = malloc(length + 1);
     if (copy == NULL) return NULL;
-    if (length > 0) memcpy(copy, text, length); /* a string of Go's, which stays for the call; an empty one is NULL */
+    if (length > 0) memcpy(copy, text, length); /* Go's string, valid during the call; an empty one may be NULL */
     copy[length] = 0;
     return copy;
 }
@@ -92,9 +95,9 @@ void refusal_raise(const char *function, bool in_place, gorsqrt_refusal *refusal
     free(refusal->text);
 }
 
-/* Go's own C binds the threads that call it to its runtime with a key of pthreads, whose destructor
- * enters the runtime when the thread ends. This definition stands before libc's for the code in
- * this library, all of which is Go's, and remembers the key. */
+/* runtime/cgo binds each thread that calls Go to Go's runtime, by a pthread key whose destructor
+ * enters the runtime when the thread ends. Code in this library finds this definition before
+ * libc's. Only Go creates keys in this library, so this definition remembers Go's key. */
 static pthread_key_t thread_key;
 static bool has_thread_key;
 
@@ -113,9 +116,9 @@ static void release_thread(void) {
     if (has_thread_key) pthread_setspecific(thread_key, NULL);
 }
 
-/* This library's file as it was at install, mapped and not kept open: it may be replaced or out of
- * reach when it is needed, and programs close descriptors that they don't know. Costs address space
- * only. NULL where it could not be read. */
+/* A mapping of this library's file, made at import. By the time a child needs it the file may have
+ * been replaced or may be out of reach, and programs close descriptors that they don't know. It
+ * costs address space only. NULL if the file could not be read. */
 static void *file;
 static size_t file_size;
 
@@ -137,15 +140,15 @@ static void map_own_file(void) {
 /* Whether this library's Go has begun. */
 static bool started;
 
-/* Set in a child until it has its copy. */
+/* True in a forked child until it has its copy. */
 static bool lost;
 
-/* A load that is under way, or stuck for good. `why` says what failed, if anything did. */
+/* A load that is in progress, or stuck for good. `why` is the last failure. */
 static bool loading;
 static char why[384];
 
-/* The loader's own word on whether it is in the middle of something; and in a child, that it will
- * stay there for ever. */
+/* The dynamic loader's own state; and in a child, whether the fork caught the loader in the middle
+ * of a change, which will never be completed. */
 static const struct r_debug *loader;
 static bool torn;
 
@@ -160,25 +163,26 @@ static void after_fork_in_child(void) {
 
 static pthread_once_t once = PTHREAD_ONCE_INIT;
 
-/* Gives back the signals that Go's beginning took, and learns what a forked child will need. */
+/* Restores the signal handlers that Go replaced at its start, and collects what a forked child will
+ * need. */
 static void settle(void) {
     signals_settle_import();
     map_own_file();
     loader = dlsym(RTLD_DEFAULT, "_r_debug");
 }
 
-/* From the load on, since another thread may fork before the import ends. */
+/* Registered when the library is loaded: another thread may fork before the import ends. */
 __attribute__((constructor(102))) static void watch_forks(void) {
     pthread_atfork(NULL, NULL, after_fork_in_child);
 }
 
-/* `limits`: the kinds that may be the reason. */
+/* Sets `why`. `limits`: the kinds of limits that may be the cause. */
 static void fail(const char *step, const char *reason, int limits) {
     snprintf(why, sizeof why, "%s: %s", step, reason);
     append_limits(why, sizeof why, limits);
 }
 
-/* The library's file as a file that the loader doesn't know yet; -1 where that fails. */
+/* A new file with the library's contents, which the loader doesn't know yet; -1 if that fails. */
 static int fresh_file(void) {
     enum { CLOEXEC = 1, NOEXEC_SEAL = 8 }; /* MFD_…, which old headers lack; the second is new in Linux 6.3 */
     if (file == NULL) {
@@ -204,14 +208,14 @@ static int fresh_file(void) {
     return fd;
 }
 
-/* A copy's Go that has not begun, in this process. */
+/* The Go of a loaded copy that has not been started yet, in this process. */
 static gorsqrt_go *unstarted;
 
-/* The Go of a copy, perhaps one that an earlier call has loaded and found no room for; NULL if that
- * fails. */
+/* The Go of a copy; NULL if that fails. An earlier call may have loaded the copy and found too
+ * little room to start it. */
 static gorsqrt_go *fresh_go(void) {
-    /* Copies so far, in this process and its ancestors: each has a name of its own, or the loader
-     * would take the last one. */
+    /* Number of copies so far, in this process and its ancestors. Each copy has a name of its own;
+     * otherwise the loader would return the last one. */
     static int loaded;
     if (unstarted) return unstarted;
     char name[512] = "/proc/self/fd/";
@@ -236,7 +240,8 @@ static gorsqrt_go *fresh_go(void) {
     return unstarted = go;
 }
 
-/* Loads a copy into *copy, if all goes well. A thread's function: it needs no GIL. */
+/* Loads and starts a copy, and sets *copy if all goes well. It is a thread's function and needs no
+ * GIL. */
 static void *load(void *copy) {
     gorsqrt_go *const go = fresh_go();
     if (go == NULL) return NULL;
@@ -255,15 +260,16 @@ static void *load(void *copy) {
     return NULL;
 }
 
-/* Loads the copy and takes it into use. The GIL is held: nobody else of Python's can fork or call.
+/* Loads the copy and makes it the Go in use. The GIL is held, so no other Python thread can fork or
+ * call.
  *
- * What a thread of the parent was doing in the loader at the fork stays undone. In the middle of
- * dlopen or dlclose, that ends a process which uses the loader again. And while glibc gives a child
- * the loader's main locks afresh, it does not the one that dlopen, dlclose and dl_iterate_phdr hold
- * for a moment: who then needs it waits for ever. That is left to a thread of its own, which this
- * one waits for only so long. */
+ * If a thread of the parent was inside the loader at the fork, its work stays unfinished in the
+ * child. In the middle of dlopen or dlclose, a process that uses the loader again is ended. And
+ * glibc resets the loader's main locks in the child, but not the lock that dlopen, dlclose and
+ * dl_iterate_phdr hold for a moment: a thread that needs it then waits without end. So a separate
+ * thread loads the copy, and this thread waits for it only for PATIENCE seconds. */
 static bool take_copy(void) {
-    enum { PATIENCE = 10 }; /* seconds: a load takes milliseconds */
+    enum { PATIENCE = 10 }; /* seconds; a load takes milliseconds */
     static const char *const busy = "a thread of the parent process was in the dynamic loader when it forked";
     static gorsqrt_go *copy;
     pthread_t thread;
@@ -316,8 +322,8 @@ bool go_is_in_use(const gorsqrt_go *go) {
 
 /* gopy's wrappers call these (gopy.h). */
 
-/* What a function of gopy's has answered; NULL without an exception if there was no memory for
- * it. */
+/* Passes on the answer of one of gopy's functions. NULL without an exception means that memory ran
+ * out: sets a MemoryError. */
 static char *answered(char *text) {
     if (text == NULL && !PyErr_Occurred()) PyErr_NoMemory();
     return text;
@@ -361,14 +367,14 @@ bool guarded_init(void) {
     }
     if (!started) {
         signals_note_import();
-        started = true; /* also for a child that another thread forks meanwhile */
+        started = true; /* set first, for a child that another thread forks meanwhile */
         started = start_go(why, sizeof why);
         if (!started) {
             PyErr_Format(PyExc_ImportError, "gorsqrt can't be imported: %s", why);
             return false;
         }
     }
-    GoPyInit(); /* answers when Go's runtime has begun, and so has taken its signals */
+    GoPyInit(); /* returns when Go's runtime has started and has taken its signals */
     pthread_once(&once, settle);
     return true;
 }

@@ -1,12 +1,12 @@
-/* Between the C that gopy generates and the Go that it calls: in a forked child these ask the copy
- * (fork.c). NULL with an exception set, as gopy's wrappers expect. */
+/* gopy's generated C calls these functions in place of Go's. In a forked child they call the
+ * library's copy (go.c). NULL with an exception set if they fail, as gopy's wrappers expect. */
 #ifndef GORSQRT_GOPY_H
 #define GORSQRT_GOPY_H
 
 #include <stdbool.h>
 
-/* PyInit's first question: whether this process and interpreter may have the module. False with an
- * ImportError set. */
+/* PyInit calls this first: whether this process and this interpreter may have the module. False
+ * with an ImportError set. */
 bool guarded_init(void);
 
 char *guarded_config(void);

@@ -1,15 +1,15 @@
-/* jax's arrays and tracers. jax computes them itself, eagerly and under its transformations, by
- * calling a function of ours that XLA knows as "gorsqrt" (gorsqrt/jax.py): it allocates the result,
- * and nothing here owns memory of jax's. */
+/* jax's arrays and tracers. jax computes both itself, eagerly and under its transformations, by
+ * calling a function in this file that XLA knows as "gorsqrt". Needs gorsqrt/jax.py, which
+ * registers it. XLA allocates the result; nothing here owns jax's memory. */
 #include "jax.h"
 #include "numpy.h"
 
 #include <stdatomic.h>
 #include <stdlib.h>
 
-/* What XLA calls a foreign function with; from the public header of its interface,
- * xla/ffi/api/c_api.h, version 0.x. Only what is read here is declared. A struct begins with its
- * size, and grows at its end. */
+/* The structs that XLA passes to a foreign function, from the public header of its interface,
+ * xla/ffi/api/c_api.h, version 0.x. Only the fields that are read here are declared. A struct
+ * begins with its size, and newer versions add fields at its end. */
 
 typedef struct xla_extension {
     size_t struct_size;
@@ -19,8 +19,8 @@ typedef struct xla_extension {
 
 enum { XLA_METADATA = 1, XLA_INVALID_ARGUMENT = 3, XLA_INTERNAL = 13, XLA_MAJOR = 0 };
 
-/* What XLA is told that this was built for: it takes its own minor version only, though nothing of
- * what is read here has changed from 0.1 to 0.3. */
+/* The minor version that this file claims to be built for. XLA accepts only its own minor version,
+ * although the fields that are read here are the same from 0.1 to 0.3. */
 static int xla_minor;
 
 typedef struct {
@@ -48,7 +48,7 @@ typedef struct {
 typedef struct {
     size_t struct_size;
     xla_extension *extensions;
-    void *context, *stream; /* asked with the first; the second is the answer, a CUstream */
+    void *context, *stream; /* `context` is the question; `stream` is the answer, a CUstream */
 } xla_stream;
 
 typedef struct {
@@ -99,7 +99,7 @@ static int32_t xla_dtype(int32_t number) {
     }
 }
 
-/* Whether XLA asks only what this was built for; if so, answers. */
+/* Whether XLA asks only for the version that this was built for; if so, answers. */
 static bool is_question(const xla_call *call) {
     if (call->extensions == NULL || call->extensions->type != XLA_METADATA) return false;
     xla_version *const built = &((xla_metadata_extension *)call->extensions)->metadata->version;
@@ -113,7 +113,7 @@ static void *error_of(const xla_call *call, int32_t code, const char *message) {
     return call->api->create_error(&error);
 }
 
-/* The two buffers of a call and how many items each has; NULL, or XLA's error. */
+/* The two buffers of a call and the number of items in each; NULL, or XLA's error. */
 static void *read_call(const xla_call *call, const xla_buffer **x, const xla_buffer **y, size_t *n) {
     *x = call->arguments.count == 1 ? call->arguments.buffers[0] : NULL;
     *y = call->results.count == 1 ? call->results.buffers[0] : NULL;
@@ -128,9 +128,9 @@ static void *read_call(const xla_call *call, const xla_buffer **x, const xla_buf
                     "gorsqrt takes one array and gives one of the same shape and floating-point dtype");
 }
 
-/* result = 1/√argument, two buffers of one dtype and shape, disjoint or the same. XLA calls it in
- * threads of its own, which know nothing of Python: kernels only. They set the floating-point mode
- * that they need, since XLA flushes subnormals. */
+/* result = 1/√argument; the two buffers have one dtype and shape, and are disjoint or the same. XLA
+ * calls it in its own threads, without Python, so it calls only kernels. Kernels set the
+ * floating-point mode that they need, because XLA flushes subnormals. */
 static void *xla_rsqrt(xla_call *call) {
     if (is_question(call)) return NULL;
     const xla_buffer *x, *y;
@@ -140,8 +140,8 @@ static void *xla_rsqrt(xla_call *call) {
     return error;
 }
 
-/* The same of buffers on a CUDA device, enqueued on XLA's stream. It knows of no fork: XLA's
- * threads are not in a child of one. */
+/* The same for buffers on a CUDA device, enqueued on XLA's stream. It need not handle fork: a
+ * forked child has none of XLA's threads. */
 static void *xla_rsqrt_cuda(xla_call *call) {
     if (is_question(call)) return NULL;
     const xla_buffer *x, *y;
@@ -154,7 +154,7 @@ static void *xla_rsqrt_cuda(xla_call *call) {
     int32_t const dtype = xla_dtype(x->dtype);
     int64_t const shape = (int64_t)n, stride = gorsqrt_item_size[dtype];
     gorsqrt_array src = {
-        .data = x->data, /* both are XLA's, which keeps them until its stream has passed this */
+        .data = x->data, /* XLA owns both buffers and keeps them until its stream has passed this work */
         .shape = &shape,
         .strides = &stride,
         .dtype = dtype,
@@ -178,8 +178,8 @@ static void *xla_rsqrt_cuda(xla_call *call) {
     return error;
 }
 
-/* xla_targets(minor): what jax registers with an XLA of this minor version, for the CPU and for
- * CUDA. */
+/* xla_targets(minor): the two functions that jax registers with an XLA of this minor version, for
+ * the CPU and for CUDA. */
 static PyObject *xla_targets(PyObject *module, PyObject *minor) {
     (void)module;
     static const char name[] = "xla._CUSTOM_CALL_TARGET";
@@ -189,12 +189,12 @@ static PyObject *xla_targets(PyObject *module, PyObject *minor) {
 }
 
 int jax_install(PyObject *module) {
-    /* Static: the function refers to it for as long as the process lives. */
+    /* Static: the function refers to it until the process ends. */
     static PyMethodDef methods[] = {{"xla_targets", xla_targets, METH_O, NULL}, {NULL, NULL, 0, NULL}};
     return PyModule_AddFunctions(module, methods);
 }
 
-/* The module gorsqrt.jax, imported at the first need: jax itself is there then. */
+/* The module gorsqrt.jax, imported at the first use: by then jax itself is loaded. */
 static PyObject *adapter(void) {
     return PyImport_ImportModule("gorsqrt.jax");
 }
@@ -212,7 +212,7 @@ int jax_take(operand *o, bool written) {
     o->array.data = NULL;
     o->array.read_only = 1;
     o->array.because = "jax arrays are immutable";
-    /* Either numpy's, with ml_dtypes' among them, or jax's own for random keys. */
+    /* The dtype is numpy's or ml_dtypes', or for random keys jax's own. */
     PyObject *dtype = PyObject_GetAttrString(o->object, "dtype");
     if (dtype == NULL) return -1;
     o->array.dtype = numpy_dtype_of(dtype);
@@ -238,7 +238,7 @@ int jax_needs_memory(const char *function, PyObject *array) {
         return -1;
     }
     PyObject *module = adapter();
-    PyObject *device = module ? PyObject_CallMethod(module, "device", "O", array) : NULL; /* says so of a deleted one */
+    PyObject *device = module ? PyObject_CallMethod(module, "device", "O", array) : NULL; /* raises for a deleted array */
     Py_XDECREF(module);
     Py_XDECREF(device);
     return device ? 0 : -1;

@@ -1,7 +1,7 @@
-/* Results in memory of our own, and how other libraries look into them. Needs the pool and, on CUDA
- * devices, Go. A block lives as long as anybody refers to it: an object, a buffer, or a capsule
- * that another library took, whose deleter may run in any thread and after the interpreter's
- * end. */
+/* Results in memory that gorsqrt allocates, and the protocols by which other libraries read them.
+ * Needs the pool and, on CUDA devices, Go. A block is freed with its last reference. References are
+ * held by an object, by a buffer, or by a capsule that another library took. That library's deleter
+ * may run in any thread, and after the interpreter's end. */
 #include "memory.h"
 #include "dlpack.h"
 #include "layout.h"
@@ -13,13 +13,13 @@
 
 /* Blocks. */
 
-/* Memory that others look into, in any thread and with the GIL or without: one allocation that ends
- * with this header, and is freed with the last reference. */
+/* Memory of one result. Any thread may hold a reference, with the GIL or without. On the CPU it is
+ * one allocation: the elements, then this header. It is freed with the last reference. */
 typedef struct {
     char *data;                      /* the first element */
     int64_t *shape, *strides, bytes; /* ndim entries each; strides in bytes */
     int32_t dtype, ndim;
-    const gorsqrt_go *go; /* whose memory on a CUDA device `data` is; NULL: it is this allocation's, on the CPU */
+    const gorsqrt_go *go; /* on a CUDA device: the Go that allocated `data`; NULL: `data` is in this allocation, on the CPU */
     int32_t device;
     atomic_long references;
 } block;
@@ -29,8 +29,7 @@ enum { ALIGNMENT = 64 }; /* bytes: a cache line, and the widest vector */
 const char *const buffer_format[GORSQRT_COMPUTED] = {
     [GORSQRT_F16] = "e", [GORSQRT_F32] = "f", [GORSQRT_F64] = "d", [GORSQRT_C64] = "Zf", [GORSQRT_C128] = "Zd"};
 
-/* How many bytes so many items take; negative where they are more than there can be, and `extra`
- * ones beside. */
+/* The bytes that the items take; negative if these bytes and `extra` more exceed INT64_MAX. */
 static int64_t bytes_of(int32_t dtype, int ndim, const int64_t *shape, int64_t extra) {
     int64_t bytes = gorsqrt_item_size[dtype];
     bool fits = true, none = false;
@@ -40,7 +39,7 @@ static int64_t bytes_of(int32_t dtype, int ndim, const int64_t *shape, int64_t e
     return fits && bytes <= INT64_MAX - extra ? bytes : -1;
 }
 
-/* Of a header, its shape and its strides. */
+/* The bytes of a header with its shape and strides. */
 static int64_t header_bytes(int ndim) {
     return (int64_t)sizeof(block) + 2 * ndim * (int64_t)sizeof(int64_t);
 }
@@ -60,7 +59,7 @@ static block *describe(block *b, int64_t bytes, int32_t dtype, int ndim, const i
     return b;
 }
 
-/* A fresh block, to which only the caller refers; NULL with an exception set. */
+/* A fresh block with one reference, the caller's; NULL with an exception set. */
 static block *block_new(int32_t dtype, int ndim, const int64_t *shape, const int64_t *strides) {
     int64_t const extra = header_bytes(ndim) + ALIGNMENT, bytes = bytes_of(dtype, ndim, shape, extra);
     int64_t const elements = bytes / ALIGNMENT * ALIGNMENT + ALIGNMENT;
@@ -79,7 +78,8 @@ static block *block_new(int32_t dtype, int ndim, const int64_t *shape, const int
     return describe(b, bytes, dtype, ndim, shape, strides);
 }
 
-/* The same on a CUDA device: of this number, or if that is negative, where other memory is. */
+/* The same on the CUDA device of this number. If the number is negative, on the device of the
+ * memory `other`. */
 static block *block_new_on_device(int32_t device, void *other, int32_t dtype, int ndim, const int64_t *shape,
                                   const int64_t *strides) {
     int64_t const bytes = bytes_of(dtype, ndim, shape, 0);
@@ -97,7 +97,7 @@ static block *block_new_on_device(int32_t device, void *other, int32_t dtype, in
         free(b);
         return NULL;
     }
-    b->data = (char *)memory; /* the driver's, until block_drop gives it back */
+    b->data = (char *)memory; /* the driver's memory; block_drop gives it back */
     b->device = device < 0 ? 0 : device;
     b->go = go;
     return b;
@@ -117,8 +117,8 @@ static void block_drop(block *b) {
 
 /* Objects. */
 
-/* The object of a result: a block, for a buffer or the interface to show. The two types differ in
- * what they show. */
+/* The object of a result: a block, shown by the buffer protocol or by __cuda_array_interface__. The
+ * two types differ only in the protocols that they offer. */
 typedef struct {
     PyObject_HEAD block *block;
     bool c_contiguous, f_contiguous; /* on the CPU */
@@ -127,8 +127,8 @@ typedef struct {
 static PyTypeObject *cpu_memory;
 PyTypeObject *device_memory;
 
-/* An object for a block, whose reference it takes over: NULL with an exception set, also if there
- * is no block. */
+/* An object for a block, whose reference it takes over. NULL with an exception set, also if `b` is
+ * NULL. */
 static memory *object_of(PyTypeObject *type, block *b) {
     allocfunc const allocate = (allocfunc)PyType_GetSlot(type, Py_tp_alloc);
     memory *const m = b ? (memory *)allocate(type, 0) : NULL;
@@ -137,8 +137,8 @@ static memory *object_of(PyTypeObject *type, block *b) {
     return m;
 }
 
-/* A memoryview asks for everything and answers whoever asks it, but its .obj hands this object to
- * anybody. */
+/* A memoryview requests all that there is and itself answers other requests. But its .obj is this
+ * object, so any request can come here. */
 static int memory_getbuffer(PyObject *self, Py_buffer *view, int flags) {
     memory *m = (memory *)self;
     block *b = m->block;
@@ -179,14 +179,14 @@ static void memory_dealloc(PyObject *self) {
 
 /* DLPack, as a producer. */
 
-/* One of the two tensors, and the strides in elements that it points to; its context is the block,
- * to which it has a reference. The deleters run in any thread, without the GIL and after the
- * interpreter's end. */
+/* One of the two tensor structs, and the strides in elements to which it points. Its context is the
+ * block, of which it holds one reference. The deleters may run in any thread, without the GIL, and
+ * after the interpreter's end. */
 typedef struct {
     union {
         dl_versioned versioned;
         dl_unversioned unversioned;
-    } managed; /* first: its address is this one's */
+    } managed; /* first, so that both have one address */
     int64_t strides[];
 } lent;
 
@@ -200,7 +200,7 @@ static void delete_unversioned(dl_unversioned *u) {
     free(u);
 }
 
-/* A capsule that dies unopened has its tensor still. */
+/* A capsule that ends unopened still has its tensor. */
 static void end_versioned(PyObject *capsule) {
     if (PyCapsule_IsValid(capsule, DL_VERSIONED)) delete_versioned(PyCapsule_GetPointer(capsule, DL_VERSIONED));
 }
@@ -246,8 +246,8 @@ static bool read_pair(PyObject *pair, const char *name, int *first, int *second)
     return false;
 }
 
-/* Lets the consumer's stream, as the protocol numbers it, wait for a block's. False with an
- * exception set. */
+/* Lets the consumer's stream (in the protocol's numbering) wait for the block's stream. False with
+ * an exception set. */
 static bool ready_on(const block *b, PyObject *stream) {
     if (b->go == NULL) {
         if (stream != Py_None) PyErr_SetString(PyExc_BufferError, "__dlpack__: the CPU has no streams; stream must be None");
@@ -255,7 +255,8 @@ static bool ready_on(const block *b, PyObject *stream) {
     }
     long long const number = stream == Py_None ? LEGACY_STREAM : PyLong_AsLongLong(stream);
     if (PyErr_Occurred()) return false;
-    if (number == -1 || number == LEGACY_STREAM || b->bytes == 0) return true; /* no wish to wait; the block's own */
+    if (number == -1 || number == LEGACY_STREAM || b->bytes == 0)
+        return true; /* -1: no wait is wanted; LEGACY_STREAM: the block's own */
     if (number < 0 || number == 0) {
         PyErr_SetString(PyExc_ValueError, "__dlpack__: stream must be None, -1, 1, 2 or a stream's handle");
         return false;
@@ -302,7 +303,7 @@ static PyObject *memory_dlpack(PyObject *self, PyObject *args, PyObject *kwargs)
     if (major >= DL_MAJOR) {
         dl_versioned *v = &l->managed.versioned;
         v->version.major = DL_MAJOR;
-        v->version.minor = 0; /* nothing that is newer is used */
+        v->version.minor = 0; /* nothing newer is used */
         v->context = b;
         v->deleter = delete_versioned;
         v->flags = copies ? DL_COPIED : 0;
@@ -372,7 +373,7 @@ fresh memory_fresh_on_device(const operand *like, int32_t dtype, const int64_t *
 
 int memory_take_device(operand *o, bool written) {
     (void)written;
-    const block *const b = ((const memory *)o->object)->block; /* which the object keeps, and the caller keeps that */
+    const block *const b = ((const memory *)o->object)->block; /* the object keeps the block, and the caller keeps the object */
     o->array.data = b->data;
     o->array.shape = b->shape;
     o->array.strides = b->strides;
@@ -393,7 +394,7 @@ static PyTypeObject *type_of(const char *name, PyType_Slot *slots) {
 }
 
 int memory_install(void) {
-    /* Static: the types refer to them for as long as the process lives. */
+    /* Static: the types refer to them until the process ends. */
     static PyMethodDef methods[] = {
         {"__dlpack__", (PyCFunction)(void (*)(void))memory_dlpack, METH_VARARGS | METH_KEYWORDS, NULL},
         {"__dlpack_device__", memory_dlpack_device, METH_NOARGS, NULL},

@@ -1,6 +1,7 @@
-/* numpy's arrays and scalars, without numpy at build time or at import: its C API is a table that
- * an imported numpy holds, and the starts of its structs don't change. Large fresh arrays have
- * memory of the pool. */
+/* numpy's arrays and scalars, without numpy at build time or at import. Needs numpy's C API, a
+ * table that an imported numpy holds, and the first fields of its structs, which don't change.
+ * Large fresh arrays have memory from the pool. An array's memory is used only during the call,
+ * while the caller keeps the array. */
 #include "numpy.h"
 #include "pool.h"
 
@@ -8,7 +9,7 @@
 
 numpy_api numpy;
 
-/* The entries of numpy's _ARRAY_API table that are used, by number; from numpy's
+/* The indices of the entries of numpy's _ARRAY_API table that are used here; from numpy's
  * __multiarray_api.h. */
 enum {
     ARRAY_TYPE = 2,
@@ -22,7 +23,7 @@ enum {
     SET_HANDLER = 304
 };
 
-/* The dtypes by numpy's type numbers, NPY_BOOL to NPY_HALF; GORSQRT_DTYPES where there is none. */
+/* The dtypes by numpy's type numbers, NPY_BOOL to NPY_HALF; GORSQRT_DTYPES if there is none. */
 static const int8_t dtype_of[] = {
     GORSQRT_BOOL,   GORSQRT_I8,     GORSQRT_U8,     GORSQRT_I16,    GORSQRT_U16,    GORSQRT_I32,
     GORSQRT_U32,    GORSQRT_I64,    GORSQRT_U64,    GORSQRT_I64,    GORSQRT_U64,    GORSQRT_F32,
@@ -31,11 +32,11 @@ static const int8_t dtype_of[] = {
 };
 enum { NUMPY_TYPES = sizeof dtype_of };
 
-/* ml_dtypes.bfloat16, once somebody else has imported its module; never released. */
+/* The type ml_dtypes.bfloat16, once the program has imported ml_dtypes; never released. */
 static PyTypeObject *bfloat16_type;
 
-/* A handler of arrays' memory, from numpy's ndarraytypes.h: arrays that are made while it is set
- * keep to it. */
+/* A handler for arrays' memory; from numpy's ndarraytypes.h. An array keeps the handler that was
+ * set when it was made. */
 typedef struct {
     char name[127];
     uint8_t version;
@@ -73,10 +74,10 @@ static void *pooled_realloc(void *context, void *memory, size_t bytes) {
     return moved;
 }
 
-/* Static: arrays keep its address for as long as they live. */
+/* Static: arrays keep its address while they live. */
 static data_handler pooled_handler = {"gorsqrt", 1, NULL, pooled_malloc, pooled_calloc, pooled_realloc, pooled_free};
 
-/* Takes what is needed out of numpy's table. False with an exception set. */
+/* Reads the needed entries of numpy's table. False with an exception set. */
 static bool read_table(void **table) {
     PyObject *(*descr_from_type)(int) = (PyObject * (*)(int)) table[DESCR_FROM_TYPE];
     for (int number = 0; number < NUMPY_TYPES; number++) {
@@ -107,8 +108,8 @@ int numpy_find(void) {
     PyObject *capsule = imported("numpy._core.multiarray", "_ARRAY_API");
     if (capsule == NULL && !PyErr_Occurred()) capsule = imported("numpy.core.multiarray", "_ARRAY_API");
     if (capsule == NULL) return PyErr_Occurred() ? -1 : 0;
-    /* The table is static data of numpy's extension module, which is never unloaded. Somebody's own
-     * numpy may have another. */
+    /* The table is static data of numpy's extension module, which is never unloaded. A user's own
+     * module called numpy may have some other object here. */
     bool const is = PyCapsule_IsValid(capsule, NULL);
     void **table = is ? PyCapsule_GetPointer(capsule, NULL) : NULL;
     Py_DECREF(capsule);
@@ -118,7 +119,7 @@ int numpy_find(void) {
 /* Whether a subclass of ndarray or generic has an __array_ufunc__ that is not ndarray's: 1 or 0; -1
  * with an exception set. */
 static int overrides(PyTypeObject *type) {
-    static PyObject *name; /* held for ever */
+    static PyObject *name; /* held until the process ends */
     if (name == NULL) name = PyUnicode_InternFromString("__array_ufunc__");
     PyObject *of_type = name ? PyObject_GetAttr((PyObject *)type, name) : NULL;
     if (of_type == NULL) {
@@ -139,7 +140,7 @@ container numpy_recognise(PyTypeObject *type) {
     if (type == numpy.array_type) return NUMPY_ARRAY;
     bool const array = PyType_IsSubtype(type, numpy.array_type);
     if (!array && !PyType_IsSubtype(type, numpy.generic_type)) return NOT_AN_ARRAY;
-    /* numpy's own scalars are not made by a class statement, and have none. */
+    /* numpy's own scalar types are no heap types and have no __array_ufunc__. */
     is = array || PyType_HasFeature(type, Py_TPFLAGS_HEAPTYPE) ? overrides(type) : 0;
     return is < 0 ? NOT_AN_ARRAY : is ? OVERRIDES_UFUNC : array ? NUMPY_ARRAY : NUMPY_SCALAR;
 }
@@ -163,8 +164,8 @@ int numpy_written(PyObject *out, PyObject *input) {
     bool const has_mask = is_masked && PyType_IsSubtype(Py_TYPE(input), (PyTypeObject *)masked);
     Py_XDECREF(masked);
     if (!is_masked) return PyErr_Occurred() ? -1 : 0;
-    /* Its own mask, as numpy's are after that: to mask an item of one later masks none of the
-     * other. */
+    /* A copy of the mask, as numpy's functions leave it: a later masking of an item in one array
+     * masks none in the other. */
     PyObject *source = has_mask ? Py_NewRef(input) : PyObject_GetAttrString(out, "data");
     PyObject *module = source ? PyImport_ImportModule("numpy.ma") : NULL;
     PyObject *shared = module ? PyObject_CallMethod(module, "getmaskarray", "O", source) : NULL;
@@ -178,8 +179,8 @@ int numpy_written(PyObject *out, PyObject *input) {
     return failed ? -1 : 0;
 }
 
-/* bfloat16 is known by its Python type: its number is given out at run time, and its character
- * stands for others too. */
+/* bfloat16 is recognised by its Python type: its type number is assigned at run time, and other
+ * types use its character too. */
 static int32_t bfloat16(PyObject *descr) {
     if (bfloat16_type == NULL) bfloat16_type = (PyTypeObject *)imported("ml_dtypes", "bfloat16");
     if (bfloat16_type == NULL || ((const numpy_descr *)descr)->typeobj != bfloat16_type) return GORSQRT_DTYPES;
@@ -193,7 +194,7 @@ int32_t numpy_dtype_of(PyObject *dtype) {
 
 int32_t numpy_dtype(PyObject *descr) {
     const numpy_descr *d = (const numpy_descr *)descr;
-    if (d->byteorder == '>') return GORSQRT_DTYPES; /* big-endian: all that this is built for is little-endian */
+    if (d->byteorder == '>') return GORSQRT_DTYPES; /* big-endian; all supported processors are little-endian */
     return (unsigned)d->type_num < NUMPY_TYPES ? dtype_of[d->type_num] : bfloat16(descr);
 }
 
@@ -212,8 +213,8 @@ PyObject *numpy_descr_for(int32_t dtype) {
 
 int numpy_take_array(operand *o, bool written) {
     (void)written;
-    /* The memory is the array's, and the caller keeps that; numpy refuses to resize it meanwhile,
-     * unless told not to look. */
+    /* The memory is the array's, and the caller keeps the array. numpy refuses to resize it
+     * meanwhile, unless it is told not to check references. */
     const numpy_array *a = (const numpy_array *)o->object;
     o->array.data = a->data;
     operand_copy_layout(o, a->nd, a->dimensions, a->strides);
@@ -224,7 +225,7 @@ int numpy_take_array(operand *o, bool written) {
 
 int numpy_take_scalar(operand *o, bool written) {
     (void)written;
-    /* A fresh array of the scalar's value; held until the operand is released. */
+    /* A fresh array of the scalar's value, held until the operand is released. */
     PyObject *array = numpy.from_scalar(o->object, NULL);
     if (array == NULL) return -1;
     const numpy_array *a = (const numpy_array *)array;
@@ -241,8 +242,8 @@ int numpy_take_scalar(operand *o, bool written) {
     return failed;
 }
 
-/* Whether an array of a subclass is still what it was made as: its __array_finalize__ may have
- * changed it. If not, an exception is set. */
+/* Whether a subclass's array still has the layout and dtype it was made with: its
+ * __array_finalize__ may have changed them. If not, an exception is set. */
 static bool is_as_made(PyObject *object, PyObject *descr, int ndim, const int64_t *shape, const int64_t *strides) {
     const numpy_array *const a = (const numpy_array *)object;
     bool same = a->nd == ndim && a->descr == descr;
@@ -257,14 +258,14 @@ static bool is_as_made(PyObject *object, PyObject *descr, int ndim, const int64_
     return same;
 }
 
-/* Gives numpy its handler of memory back, in exchange for ours. An exception that is set stays. */
+/* Sets numpy's own memory handler again, in place of ours. An exception that is set stays. */
 static int restore_handler(PyObject *theirs) {
     PyObject *type, *value, *traceback;
     PyErr_Fetch(&type, &value, &traceback);
     PyObject *const ours = numpy.set_handler(theirs);
     int const failed = ours == NULL ? -1 : 0;
     Py_XDECREF(ours);
-    if (type) PyErr_Restore(type, value, traceback); /* in place of a new one */
+    if (type) PyErr_Restore(type, value, traceback); /* replaces a newer exception */
     return failed;
 }
 
@@ -280,8 +281,8 @@ fresh numpy_fresh(PyTypeObject *type, int32_t dtype, int ndim, const int64_t *sh
     PyObject *array = numpy.new_from_descr(type, Py_NewRef(descr), ndim, shape, strides, NULL, 0, like);
     if (others) {
         if (restore_handler(others) < 0) {
-            Py_CLEAR(array);               /* for want of memory, some of which this gives back */
-            (void)restore_handler(others); /* or all later arrays would have ours */
+            Py_CLEAR(array);               /* it failed for lack of memory, and this frees some */
+            (void)restore_handler(others); /* otherwise all later arrays would use our handler */
         }
         Py_DECREF(others);
     }

@@ -1,11 +1,12 @@
-/* numpy's arrays and scalars, by numpy's C API, which is found when somebody else has imported
+/* numpy's arrays and scalars, by numpy's C API, which is looked up once the program has imported
  * numpy. */
 #ifndef GORSQRT_NUMPY_H
 #define GORSQRT_NUMPY_H
 
 #include "operand.h"
 
-/* The start of every ndarray and dtype, the same since numpy 1.7; from numpy's ndarraytypes.h. */
+/* The first fields of every ndarray and dtype, unchanged since numpy 1.7; from numpy's
+ * ndarraytypes.h. */
 typedef struct {
     PyObject_HEAD char *data;
     int nd;
@@ -31,42 +32,43 @@ typedef struct {
     PyObject *(*scalar)(void *, PyObject *, PyObject *);
     PyObject *(*from_scalar)(PyObject *, PyObject *);
     PyObject *(*set_handler)(PyObject *); /* NULL before numpy 1.22 */
-    PyObject *pooled;                     /* the handler of memory from the pool */
+    PyObject *pooled;                     /* numpy's handler for memory from the pool */
 } numpy_api;
 
 extern numpy_api numpy;
 
-/* Whether numpy is there; looks for it if it was not. 1 or 0; -1 with an exception set. */
+/* Whether numpy has been imported; looks again if it was not. 1 or 0; -1 with an exception set. */
 int numpy_find(void);
 
-/* Which of numpy's containers an object of this type is; NOT_AN_ARRAY if none, or with an exception
- * set. */
+/* Which of numpy's containers an object of this type is; NOT_AN_ARRAY if it is none, or with an
+ * exception set. */
 container numpy_recognise(PyTypeObject *type);
 
-/* Raises a TypeError that refuses an argument whose class overrides __array_ufunc__. */
+/* Raises a TypeError: the argument's class overrides __array_ufunc__. */
 void numpy_refuse(const char *function, const char *argument, PyObject *object);
 
 int numpy_take_array(operand *o, bool written);
 int numpy_take_scalar(operand *o, bool written);
 
-/* Fresh arrays, of the input's class. For a scalar numpy_scalar makes a scalar of the array, whose
- * reference it takes over. */
+/* Fresh arrays: of the input's class, or for a scalar a 0-d array. numpy_scalar makes a scalar of
+ * that array and takes over its reference. */
 fresh numpy_fresh_like(const operand *like, int32_t dtype, const int64_t *strides);
 fresh numpy_fresh_scalar(const operand *like, int32_t dtype, const int64_t *strides);
 PyObject *numpy_scalar(const operand *input, PyObject *array);
 
-/* strides may be NULL for C order, and `like` if no subclass asks for its instance. */
+/* `strides` may be NULL for C order. `like` is the instance for a subclass's __array_finalize__, or
+ * NULL. */
 fresh numpy_fresh(PyTypeObject *type, int32_t dtype, int ndim, const int64_t *shape, const int64_t *strides, PyObject *like);
 
-/* Does what numpy's functions do once they have written to `out`, an ndarray: a masked array has
- * the mask of `input` from then on. 0, or -1 with an exception set. */
+/* Does what numpy's functions do after a write to `out`, an ndarray: a masked `out` gets the mask
+ * of `input`. 0, or -1 with an exception set. */
 int numpy_written(PyObject *out, PyObject *input);
 
-/* The dtype of a numpy descriptor; GORSQRT_DTYPES if it is none of ours, also with an exception
- * set. */
+/* The dtype of a numpy descriptor; GORSQRT_DTYPES if gorsqrt has no such dtype, also with an
+ * exception set. */
 int32_t numpy_dtype(PyObject *descr);
 
-/* The same of an attribute `dtype`, which may be of any class. */
+/* The same for an attribute `dtype`, which may be of any class. */
 int32_t numpy_dtype_of(PyObject *dtype);
 
 /* numpy's descriptor of a computed dtype, borrowed; NULL with an exception set if numpy has none

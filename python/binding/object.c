@@ -1,4 +1,5 @@
-/* Questions to Python objects. Nothing else of gorsqrt is needed here. */
+/* Questions to Python objects. Needs only Python's C API. Every reference that is taken here is
+ * released, except those in a result. */
 #include "object.h"
 
 int has_attribute(PyObject *object, const char *name) {
@@ -18,7 +19,7 @@ PyObject *imported(const char *module_name, const char *attribute) {
     PyObject *value = module ? PyObject_GetAttrString(module, attribute) : NULL;
     Py_XDECREF(module);
     Py_XDECREF(name);
-    /* A module that loads itself at its first use, and can't, is not there. */
+    /* A module that is loaded lazily and can't be loaded counts as not imported. */
     if (module && value == NULL && (PyErr_ExceptionMatches(PyExc_AttributeError) || PyErr_ExceptionMatches(PyExc_ImportError)))
         PyErr_Clear();
     return value;

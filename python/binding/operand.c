@@ -1,6 +1,7 @@
-/* What the containers' rooms share: names of element types, checks of what other people's objects
- * say about their memory, and the dict of the array interface. Promises: nothing is read from an
- * object's memory here, and an operand that has passed the checks lies where it says. */
+/* Functions that the files of all containers share: names of element types, the array interface's
+ * dict, and checks of the layout that an object states. Needs object.c. No element is read here. An
+ * operand that has passed the checks has a layout without overflow, an address unless it has no
+ * items, and lies within its buffer if the interface names one. */
 #include "operand.h"
 #include "layout.h"
 
@@ -63,7 +64,7 @@ int32_t format_dtype(const char *format, int64_t item_size) {
         case 'e': return !complex && item_size == 2 ? GORSQRT_F16 : GORSQRT_DTYPES;
         case 'f': return item_size != (complex ? 8 : 4) ? GORSQRT_DTYPES : complex ? GORSQRT_C64 : GORSQRT_F32;
         case 'd': return item_size != (complex ? 16 : 8) ? GORSQRT_DTYPES : complex ? GORSQRT_C128 : GORSQRT_F64;
-        case 'F': return !complex && item_size == 8 ? GORSQRT_C64 : GORSQRT_DTYPES; /* newer CPythons' letters */
+        case 'F': return !complex && item_size == 8 ? GORSQRT_C64 : GORSQRT_DTYPES; /* letters of newer CPythons */
         case 'D': return !complex && item_size == 16 ? GORSQRT_C128 : GORSQRT_DTYPES;
         default: return GORSQRT_DTYPES;
     }
@@ -103,17 +104,17 @@ const char *operand_measure(const gorsqrt_array *a, extent *e) {
 }
 
 const char *operand_place(gorsqrt_array *a, const extent *e, const void *data) {
-    enum { LEAST = 4096 }; /* of lower addresses Go says that they are no pointers, and ends the process */
+    enum { LEAST = 4096 }; /* Go ends a process that holds a pointer to a lower address */
     uintptr_t const first = (uintptr_t)data;
-    a->data = first < LEAST ? NULL : (void *)data; /* the owner's, who keeps it in place while the operand is held */
+    a->data = first < LEAST ? NULL : (void *)data; /* the object's memory, kept in place while the operand is held */
     if (e->bytes == 0) return NULL;
     if (data == NULL) return "data is NULL";
     bool const fits = a->data && first > -(uint64_t)e->low && first <= UINT64_MAX - (uint64_t)e->high;
     return fits ? NULL : "data is no address of so many items";
 }
 
-/* Shape and strides of an operand whose object may change its own while the other operand is taken,
- * which may run anybody's code. More than there are places for is refused later, and never read. */
+/* Beyond the limit nothing is copied: the call is refused later, and shape and strides are never
+ * read. */
 void operand_copy_layout(operand *o, int ndim, const int64_t *shape, const int64_t *strides) {
     o->array.ndim = ndim;
     for (int d = 0; d < ndim && ndim <= GORSQRT_MAX_NDIM; d++) {
@@ -122,10 +123,10 @@ void operand_copy_layout(operand *o, int ndim, const int64_t *shape, const int64
     }
 }
 
-/* Numpy's array interface, version 3, and CUDA's, versions 2 and 3: a dict of shape, typestr, data
- * and perhaps strides. */
+/* The array interface: numpy's version 3, and CUDA's versions 2 and 3. It is a dict of shape,
+ * typestr, data and perhaps strides. */
 
-/* Reads a tuple of integers into places. Its length, or -1 with an exception set. */
+/* Reads a tuple of integers into `places`. Its length, or -1 with an exception set. */
 static int read_tuple(const char *name, PyObject *tuple, int64_t *places) {
     Py_ssize_t const length = PyTuple_Check(tuple) ? PyTuple_Size(tuple) : -1;
     if (length < 0 || length > GORSQRT_MAX_NDIM) {
@@ -159,13 +160,13 @@ static bool lies_within(const extent *e, int64_t skip, int64_t length) {
            !__builtin_add_overflow(skip, e->high, &high) && low >= 0 && high <= length;
 }
 
-/* Where the memory is: (address, read-only), or an object with a buffer, which is held until the
- * operand is released. */
+/* Reads the address of the memory: from a pair (address, read-only), or from an object with a
+ * buffer, which is held until the operand is released. */
 static int read_interface_data(operand *o, const char *name, const extent *e, PyObject *data, PyObject *offset) {
     const char *flaw;
     if (data && PyTuple_Check(data) && PyTuple_Size(data) == 2) {
-        /* The object promises that its memory stays while it lives, and the caller keeps it
-         * alive. */
+        /* The object promises that its memory stays in place while it lives, and the caller keeps
+         * it alive. */
         void *const address = PyLong_AsVoidPtr(PyTuple_GetItem(data, 0));
         if (PyErr_Occurred()) return -1;
         int const read_only = PyObject_IsTrue(PyTuple_GetItem(data, 1));
@@ -173,7 +174,7 @@ static int read_interface_data(operand *o, const char *name, const extent *e, Py
         o->array.read_only = read_only;
         flaw = operand_place(&o->array, e, address);
     } else {
-        bool const device = o->array.device != CPU; /* which has no buffers */
+        bool const device = o->array.device != CPU; /* a device's memory has no buffers */
         if (data == NULL || device || !PyObject_CheckBuffer(data)) {
             PyErr_Format(PyExc_ValueError, "%s: data must be an address and a flag%s", name, device ? "" : ", or a buffer");
             return -1;
@@ -203,8 +204,8 @@ int operand_take_interface(operand *o, const char *name, int32_t dtype) {
         PyErr_Format(PyExc_TypeError, "%s must be a dict", name);
         return -1;
     }
-    /* A copy, which nobody else can change: its items are borrowed while numbers are read, which
-     * may run anybody's code. */
+    /* A copy that no other code can change: its items are borrowed while numbers are read, and
+     * reading may run any Python code. */
     o->owned = PyDict_Copy(given);
     Py_DECREF(given);
     if (o->owned == NULL) return -1;
@@ -224,10 +225,10 @@ int operand_take_interface(operand *o, const char *name, int32_t dtype) {
     o->array.ndim = read_tuple(name, item[SHAPE], o->shape);
     if (o->array.ndim < 0) return -1;
     Py_ssize_t length;
-    o->array.type = PyUnicode_AsUTF8AndSize(item[TYPESTR], &length); /* lives in the dict, which is owned */
+    o->array.type = PyUnicode_AsUTF8AndSize(item[TYPESTR], &length); /* part of the dict, which the operand owns */
     if (o->array.type == NULL) return -1;
     o->array.dtype = dtype == GORSQRT_DTYPES ? typestr_dtype(o->array.type, length) : dtype;
-    bool const known = o->array.dtype != GORSQRT_DTYPES; /* if not, it is refused later, and never read */
+    bool const known = o->array.dtype != GORSQRT_DTYPES; /* if not, the call is refused later, and the memory is never read */
     if (strides) {
         int const entries = read_tuple(name, strides, o->strides);
         if (entries >= 0 && entries != o->array.ndim) {

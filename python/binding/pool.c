@@ -1,15 +1,15 @@
-/* Memory of large results. The first write to fresh memory costs more than the arithmetic (a page
- * fault every 4 KiB), so blocks come in huge pages where the system has them, and those that
- * results give back are kept for the next ones:
+/* Memory for large results. The first write to fresh memory costs more than the arithmetic (a page
+ * fault every 4 KiB). So blocks have huge pages if the system offers them, and blocks that results
+ * give back are kept for later results:
  *
- * - up to a limit; - as many as would have served earlier results, one at first: a loop that drops
- *   its result keeps one, and many results that are
- *    dropped at once leave one;
- * - until they have not been used for two seconds. A thread sees to that. It runs while something
- *   is kept, and no code of Python's
- *    or Go's.
+ * - up to a limit in bytes;
+ * - as many blocks as would have served earlier results, at first one: a loop that drops its result
+ *   keeps one block, and many results that are dropped at once leave one;
+ * - until they have been unused for two seconds. A thread checks that. It runs only while blocks
+ *   are kept, and runs no Python or Go code.
  *
- * Any thread may take and give, with or without the GIL. Results of all kinds share the blocks. */
+ * Needs nothing else of gorsqrt. Any thread may take and give, with or without the GIL. Results of
+ * all kinds share the blocks. */
 #include "pool.h"
 
 #include <pthread.h>
@@ -20,31 +20,31 @@
 #include <unistd.h>
 
 enum {
-    HEADER = 64,           /* bytes before the memory: its size, in a line of its own, so that the memory is aligned to one */
-    PAGE = 4096,           /* what lengths are rounded to */
-    HUGE_PAGE = 1 << 21,   /* what blocks are aligned to */
-    DECAY_MS = 2000,       /* how long a block is kept unused */
-    STACK = 64 << 10,      /* bytes of the thread that gives blocks back, beside the system's minimum */
-    PLACES = 64,           /* blocks kept at most */
-    TOO_LARGE_DIVISOR = 4, /* a kept block serves where at most a fourth of what is wanted is left over */
+    HEADER = 64,           /* bytes before the memory, for the block's size: a cache line, so that the memory begins at one */
+    PAGE = 4096,           /* lengths are rounded up to this */
+    HUGE_PAGE = 1 << 21,   /* blocks are aligned to this */
+    DECAY_MS = 2000,       /* milliseconds after which an unused block is given back */
+    STACK = 64 << 10,      /* stack bytes of the thread that gives blocks back, beside the system's minimum */
+    PLACES = 64,           /* most blocks that are kept */
+    TOO_LARGE_DIVISOR = 4, /* a kept block serves a request if at most a fourth of the request is left over */
 };
 
 typedef struct {
-    size_t size; /* of the whole block */
+    size_t size; /* of the whole block, this header included */
 } header;
 
 static struct {
     pthread_mutex_t lock;
     size_t limit, held;
     int64_t taken, reused;
-    int blocks, wanted; /* kept, and how many may be */
-    int refused;        /* how many have not been kept since they were more than wanted, */
-    int64_t refused_ms; /* and when that was last */
-    bool drained;       /* by a thread */
+    int blocks, wanted; /* blocks kept, and how many may be kept */
+    int refused;        /* blocks that were not kept because `wanted` were kept already, */
+    int64_t refused_ms; /* and the time of the last one */
+    bool drained;       /* whether the thread runs */
     struct {
         header *block;
         int64_t given_ms;
-    } place[PLACES]; /* the one given last at the end */
+    } place[PLACES]; /* in the order in which they were given */
 } pool = {.lock = PTHREAD_MUTEX_INITIALIZER, .wanted = 1};
 
 static int64_t now_ms(void) {
@@ -53,7 +53,7 @@ static int64_t now_ms(void) {
     return t.tv_sec * 1000 + t.tv_nsec / 1000000;
 }
 
-/* Takes place i's block out. The lock is held. */
+/* Removes the block at place i. The lock is held. */
 static header *take_out(int i) {
     header *const block = pool.place[i].block;
     pool.held -= block->size;
@@ -62,8 +62,8 @@ static header *take_out(int i) {
     return block;
 }
 
-/* Unmaps blocks, those that were given first, until at most `limit` bytes are kept. The lock is
- * held, but not during the system's work. */
+/* Unmaps blocks, the oldest first, until at most `limit` bytes are kept. The lock is held on entry
+ * and exit, but not while the system unmaps. */
 static void drop_to(size_t limit) {
     while (pool.blocks > 0 && pool.held > limit) {
         header *const block = take_out(0);
@@ -73,7 +73,7 @@ static void drop_to(size_t limit) {
     }
 }
 
-/* The thread: gives back what is due until nothing is kept. */
+/* The thread's function: gives back blocks that are due, and ends when none is kept. */
 static void *drain(void *unused) {
     (void)unused;
     pthread_mutex_lock(&pool.lock);
@@ -94,7 +94,7 @@ static void *drain(void *unused) {
     return NULL;
 }
 
-/* Whether there is the thread; starts it if not. The lock is held. */
+/* Whether the thread runs; starts it if not. The lock is held. */
 static bool is_drained(void) {
     if (pool.drained) return true;
     pthread_attr_t attributes;
@@ -112,8 +112,8 @@ static bool is_drained(void) {
     return pool.drained;
 }
 
-/* Whether one more block is kept. Without the thread none is, since nobody would give it back. The
- * lock is held. */
+/* Whether one more block is to be kept. Without the thread none is kept, since nothing would give
+ * it back. The lock is held. */
 static bool is_kept(size_t size) {
     if (size > pool.limit || pool.blocks == PLACES) return false;
     if (pool.blocks < pool.wanted) return is_drained();
@@ -122,8 +122,8 @@ static bool is_kept(size_t size) {
     return false;
 }
 
-/* A block would have been there if one more had been kept lately: so one more will be. The lock is
- * held. */
+/* No kept block fits. If one more block had been kept lately, it would have served: keep one more
+ * from now on. The lock is held. */
 static void want_more(void) {
     if (pool.refused == 0) return;
     if (now_ms() - pool.refused_ms > DECAY_MS) {
@@ -134,16 +134,16 @@ static void want_more(void) {
     }
 }
 
-/* A block of fresh pages, all zero; NULL where there are none. */
+/* A block of fresh pages, all zero; NULL if the system has none. */
 static header *map(size_t size) {
-    /* Longer by what aligning it needs, which is given back at once. */
+    /* Map more than `size`, so that an aligned block fits, and unmap the rest at once. */
     char *const start = mmap(NULL, size + HUGE_PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (start == MAP_FAILED) return NULL;
     size_t const skipped = (size_t)(-(uintptr_t)start % HUGE_PAGE);
     char *const block = start + skipped;
     if (skipped) munmap(start, skipped);
     munmap(block + size, HUGE_PAGE - skipped);
-    madvise(block, size, MADV_HUGEPAGE); /* a wish: without it the pages are small ones */
+    madvise(block, size, MADV_HUGEPAGE); /* only a hint: without huge pages the block has small ones */
     ((header *)block)->size = size;
     return (header *)block;
 }
@@ -202,15 +202,15 @@ void pool_set_limit(size_t bytes) {
 }
 
 static void forget(void) {
-    /* Another thread of the parent may have been at work on the list: the child leaves what was
-     * kept where it is. */
+    /* Another thread of the parent may have been changing the list at the fork: the child abandons
+     * the kept blocks. */
     pthread_mutex_init(&pool.lock, NULL);
     pool.blocks = pool.refused = 0;
     pool.held = 0;
     pool.drained = false;
 }
 
-/* From the load on, since another thread may fork before the import ends. */
+/* Registered when the library is loaded: another thread may fork before the import ends. */
 __attribute__((constructor(102))) static void watch_forks(void) {
     pthread_atfork(NULL, NULL, forget);
 }

@@ -1,5 +1,5 @@
-/* Memory of large results: taken, given back, and kept for a while. Any thread may take and give,
- * with the GIL or without. */
+/* Memory for large results: taken, given back, and kept for a while. Any thread may call these
+ * functions, with the GIL or without. */
 #ifndef GORSQRT_POOL_H
 #define GORSQRT_POOL_H
 
@@ -7,25 +7,25 @@
 
 #include <stddef.h>
 
-/* Results of so many bytes and more come from the pool. Below, the C heap does not go to the system
- * each time. */
+/* Results of at least this many bytes use the pool. For smaller ones the C heap does not ask the
+ * system each time. */
 enum { POOLED = 1 << 25 };
 
-/* A block of at least `bytes` bytes, aligned to 64, of any content; NULL if there is no memory. It
- * belongs to its taker until it is given back. */
+/* Takes a block of at least `bytes` bytes, aligned to 64, with arbitrary content; NULL if there is
+ * no memory. The block belongs to the caller until pool_give. */
 void *pool_take(size_t bytes);
 void pool_give(void *memory);
 
-/* How many bytes a block has. */
+/* The number of bytes in a block. */
 size_t pool_size(const void *memory);
 
-/* Asks for huge pages for fresh memory of another allocator, which nobody has written to. It has no
- * other effect. */
+/* Asks the system for huge pages for another allocator's fresh memory, before the first write to
+ * it. It has no other effect. */
 void pool_prepare(void *memory, size_t bytes);
 
 void pool_set_limit(size_t bytes);
 
-/* Gives back all that is kept; whether there was any. */
+/* Gives all kept blocks back to the system; true if there were any. */
 bool pool_drop(void);
 
 /* Functions of the module. */

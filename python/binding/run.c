@@ -1,4 +1,5 @@
-/* Carrying out a plan as a guest of Python: without the GIL, and with an ear for Ctrl-C. */
+/* Carries out plans on the CPU for Python: long calls give up the GIL, and Ctrl-C ends them. Needs
+ * cgo's plans and workers. After an interrupted call dst is partly written. */
 #include "run.h"
 #include "threads.h"
 
@@ -7,8 +8,8 @@
 #include "../../cgo/workers.h"
 
 enum {
-    SHORT_CALL = 1 << 13,     /* items below which keeping the GIL costs less than giving it up: some microseconds */
-    LOOK_AT_SIGNALS_MS = 100, /* between two looks of a long call */
+    SHORT_CALL = 1 << 13,     /* items; for fewer, giving up the GIL costs more than keeping it for some microseconds */
+    LOOK_AT_SIGNALS_MS = 100, /* how often a long call checks for signals */
 };
 
 /* A call that runs without the GIL. */
@@ -17,14 +18,14 @@ typedef struct {
     int64_t looked_ms;
 } flight;
 
-/* To some milliseconds, which costs a quarter of the exact time. */
+/* Accurate to some milliseconds, at a quarter of the cost of the exact time. */
 static int64_t now_ms(void) {
     struct timespec t;
     clock_gettime(CLOCK_MONOTONIC_COARSE, &t);
     return t.tv_sec * 1000 + t.tv_nsec / 1000000;
 }
 
-/* Lets Python's signal handlers run now and then, so that Ctrl-C ends a long call. */
+/* Lets Python's signal handlers run every LOOK_AT_SIGNALS_MS, so that Ctrl-C ends a long call. */
 static bool interrupted(void *context) {
     flight *f = context;
     int64_t const now = now_ms();

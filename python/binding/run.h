@@ -1,5 +1,5 @@
-/* Carrying out a plan on the CPU. The caller holds the memory at dst and src. Both functions answer
- * 0, or -1 with an exception set. */
+/* Carries out plans on the CPU. The caller keeps the memory at dst and src in place until the
+ * function returns. Both functions answer 0, or -1 with an exception set. */
 #ifndef GORSQRT_RUN_H
 #define GORSQRT_RUN_H
 
@@ -7,7 +7,8 @@
 
 int run(const gorsqrt_plan *plan, void *dst, const void *src);
 
-/* n contiguous items of one dtype, disjoint or identical, without a plan of Go's. */
+/* 1/√src of n contiguous items of one dtype, without a plan by Go. dst and src are disjoint or the
+ * same. */
 int run_plain(int32_t dtype, int64_t n, void *dst, const void *src);
 
 #endif

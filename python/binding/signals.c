@@ -1,14 +1,15 @@
-/* Signals: what Go's runtime takes when it begins, and what it keeps. It needs its handlers of
- * SIGSEGV, SIGBUS, SIGFPE and SIGURG, and hands on what is not its own; SIGPIPE, which it takes
- * too, is given back. */
+/* The signal handlers that Go's runtime installs when it starts. Go keeps those of SIGSEGV, SIGBUS,
+ * SIGFPE and SIGURG, and passes on signals that are not its own. The handler of SIGPIPE, which Go
+ * replaces too, is restored. Needs nothing else of gorsqrt. In a forked child only Go's own
+ * handlers are removed. */
 #include "signals.h"
 
 static const int number[GO_SIGNALS] = {SIGSEGV, SIGBUS, SIGFPE, SIGURG, SIGPIPE};
 
-/* What was set before Go began. */
+/* The handlers before Go started. */
 static signal_actions outside;
 
-/* Go's handlers, where it has kept them: the original's, or in a forked child its copy's. */
+/* Go's handlers, as Go installed them: the original's, or in a forked child its copy's. */
 static void (*gos[GO_SIGNALS])(int);
 
 void signals_note(signal_actions now) {
@@ -19,8 +20,9 @@ void signals_note_import(void) {
     signals_note(outside);
 }
 
-/* Between its beginning and the settling Go hands SIGPIPE on to what was set, so nobody notices. In
- * a child, what was set since the import stays above Go's handler, as in the parent. */
+/* Between Go's start and this call Go passes SIGPIPE on to the earlier handler, so the program sees
+ * no difference. In a forked child a handler that was set after the import stays above Go's, as in
+ * the parent. */
 void signals_settle(const signal_actions before) {
     for (int i = 0; i < GO_SIGNALS; i++) {
         struct sigaction now;

@@ -1,4 +1,5 @@
-/* The signals that Go's runtime takes when it begins, and those that it keeps. */
+/* The signal handlers that Go's runtime installs when it starts: which ones stay, and which ones
+ * are restored. */
 #ifndef GORSQRT_SIGNALS_H
 #define GORSQRT_SIGNALS_H
 
@@ -7,8 +8,8 @@
 enum { GO_SIGNALS = 5 };
 typedef struct sigaction signal_actions[GO_SIGNALS];
 
-/* Notes the handlers that are set, for signals_settle after Go has begun and has answered its first
- * call. */
+/* signals_note saves the current handlers before Go starts. signals_settle restores those that Go
+ * does not need, after Go has started and answered its first call. */
 void signals_note(signal_actions now);
 void signals_settle(const signal_actions before);
 
@@ -16,7 +17,7 @@ void signals_settle(const signal_actions before);
 void signals_note_import(void);
 void signals_settle_import(void);
 
-/* Takes Go's handlers off. Safe in a child of fork. */
+/* Removes Go's handlers. Safe in a child of fork. */
 void signals_without_go(void);
 
 #endif

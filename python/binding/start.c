@@ -1,10 +1,11 @@
-/* The beginning of Go's runtime.
+/* The start of Go's runtime. Needs the linker script python/start.ld and the linker's --wrap.
  *
- * Go would begin when this library is loaded, and it ends the process if the system refuses it
- * memory or a thread. So its beginning is no constructor of this library (python/start.ld);
- * start_go calls it, after it has asked the system for what Go is going to ask for. Go gets an
- * environment of ours: variables that are meant for other programs written in Go must not steer
- * this one, and malformed ones would end the process. */
+ * Go would start when this library is loaded, and would end the process if the system refused it
+ * memory or a thread. So its start is no constructor of this library (python/start.ld). start_go
+ * calls it, after it has asked the system for all that Go will ask for. If the system refuses, the
+ * import (or in a forked child the call) raises an exception instead. Go gets an environment of its
+ * own: variables for other Go programs must not steer this one, and malformed ones would end the
+ * process. */
 #include "start.h"
 
 #include <errno.h>
@@ -17,13 +18,14 @@
 #include <sys/mman.h>
 #include <sys/resource.h>
 
-/* What Go's runtime takes, with some room to spare; `strace` and /proc/self/status tell. */
+/* What Go's runtime needs, with some room to spare; measured with `strace` and
+ * /proc/self/status. */
 enum {
-    RESERVED_MIB = 1600, /* address space: 1161 of Go, the rest for the C heaps of its threads; most is never used */
-    MAPPED_MIB = 88,     /* memory that it may write to, of which it touches 4 */
-    BEGINNING = 5,       /* threads that it begins with, at most */
-    SPARE = 3,           /* threads that it may want later; see __wrap__cgo_try_pthread_create */
-    ENTERING_MIB = 8,    /* memory that a thread's first call into Go may make its heap grow by */
+    RESERVED_MIB = 1600, /* address space: 1161 for Go, the rest for the C heaps of its threads; most is never used */
+    MAPPED_MIB = 88,     /* memory that Go may write to; it touches 4 */
+    BEGINNING = 5,       /* most threads at its start */
+    SPARE = 3,           /* more threads that it may want later; see __wrap__cgo_try_pthread_create */
+    ENTERING_MIB = 8,    /* by which a thread's first call into Go may make its heap grow */
 };
 #define MIB ((size_t)1 << 20)
 
@@ -43,7 +45,7 @@ static pthread_mutex_t spares_lock = PTHREAD_MUTEX_INITIALIZER;
 static int spares_left;
 
 static void *wait_as_spare(void *argument) {
-    spare *const s = argument; /* static, or on the stack of find_room, which waits for this thread's end */
+    spare *const s = argument; /* static, or on the stack of find_room, which joins this thread */
     while (sem_wait(&s->wake) != 0) continue;
     return s->run ? s->run(s->argument) : NULL;
 }
@@ -60,8 +62,8 @@ static int create_waiting(pthread_t *thread, spare *s) {
     return failed;
 }
 
-/* So many bytes of memory, or of addresses without memory (PROT_NONE); NULL if the system gives
- * none. */
+/* Maps this many bytes of memory, or of address space only (PROT_NONE); NULL if the system
+ * refuses. */
 static void *take(size_t bytes, int protection) {
     void *const taken = mmap(NULL, bytes, protection, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     return taken == MAP_FAILED ? NULL : taken;
@@ -91,7 +93,8 @@ void append_limits(char *text, size_t size, int kinds) {
     if (*separator == ',' && end + 1 < size) strcpy(text + end, ")");
 }
 
-/* Creates up to n waiting threads. How many, and in *failed whether the system gave no more. */
+/* Creates up to n waiting threads. Returns how many; *failed says whether the system refused
+ * one. */
 static int create_all(int n, pthread_t *threads, spare *waiting, bool *failed) {
     for (int i = 0; i < n; i++) {
         *failed = create_waiting(&threads[i], &waiting[i]) != 0;
@@ -109,8 +112,8 @@ static void end_all(int n, const pthread_t *threads, spare *waiting) {
     }
 }
 
-/* Whether there is room for Go, all of it at the same time; if not, writes down what there is too
- * little of. Leaves the spare threads waiting. */
+/* Whether the system has room for all that Go needs at one time; if not, `why` names the missing
+ * resource. Leaves the spare threads waiting. */
 static bool find_room(char *why, size_t size) {
     void *const reserved = take(RESERVED_MIB * MIB, PROT_NONE);
     void *const mapped = reserved ? take(MAPPED_MIB * MIB, PROT_READ | PROT_WRITE) : NULL;
@@ -139,8 +142,9 @@ static bool find_room(char *why, size_t size) {
     return false;
 }
 
-/* Every thread that Go creates later comes from here: Go ends the process if it gets none. (The
- * linker puts this in the place of a function of runtime/cgo.) */
+/* Creates every later thread of Go. Go ends the process if it gets none, so a waiting spare thread
+ * takes over if the system refuses one. (The linker's --wrap puts this in place of a function of
+ * runtime/cgo.) */
 int __real__cgo_try_pthread_create(pthread_t *thread, const pthread_attr_t *attributes, void *(*run)(void *), void *argument);
 int __wrap__cgo_try_pthread_create(pthread_t *thread, const pthread_attr_t *attributes, void *(*run)(void *), void *argument);
 
@@ -149,20 +153,21 @@ int __wrap__cgo_try_pthread_create(pthread_t *thread, const pthread_attr_t *attr
     pthread_mutex_lock(&spares_lock);
     spare *const s = spares_left > 0 ? &spares[--spares_left] : NULL;
     pthread_mutex_unlock(&spares_lock);
-    if (s == NULL) return __real__cgo_try_pthread_create(thread, attributes, run, argument); /* which tries for .2 s */
+    if (s == NULL) return __real__cgo_try_pthread_create(thread, attributes, run, argument); /* retries for .2 s */
     s->run = run;
     s->argument = argument; /* Go's, which the thread frees */
     sem_post(&s->wake);
     return 0;
 }
 
-/* Go's arguments, environment and auxiliary vector, as the kernel lays them out. Go keeps pointers
- * to them. No variable but these: garbage is collected when garbage.go says so, since the
- * collector's own pace would open descriptors for its timers; and the control group is read by
- * rsqrt/machine.go, since Go would keep its files open. */
+/* Go's arguments, environment and auxiliary vector, in the kernel's layout. Go keeps pointers to
+ * them. The environment holds only these variables. The collector is off, because its own pace
+ * would open descriptors for its timers; garbage.go says when to collect. Go does not follow the
+ * control group's limit, because it would keep the group's files open; rsqrt/machine.go reads the
+ * limit. */
 static const void *arguments[] = {"gorsqrt", NULL, "GOGC=off", "GOMAXPROCS=2", "GODEBUG=containermaxprocs=0,updatemaxprocs=0",
                                   NULL,
-                                  /* The pairs of the auxiliary vector, which begin_go fills in. */
+                                  /* The auxiliary vector's pairs; begin_go fills them in. */
                                   NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL};
 enum { ENVIRONMENT = 2, VECTOR = 6 };
 
@@ -185,7 +190,7 @@ bool start_go(char *why, size_t size) {
 }
 
 bool start_may_enter(void) {
-    static _Thread_local bool entered __attribute__((tls_model("initial-exec"))); /* as Go's own are */
+    static _Thread_local bool entered __attribute__((tls_model("initial-exec"))); /* as Go's own variables */
     if (entered) return true;
     void *const memory = take(ENTERING_MIB * MIB, PROT_READ | PROT_WRITE);
     if (memory) munmap(memory, ENTERING_MIB * MIB);

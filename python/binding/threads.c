@@ -1,10 +1,10 @@
-/* The number of threads of a call: cgo's workers, and the source of their number. The GIL is held
- * in all functions here. */
+/* The number of threads that may work on one call, and its source. Needs cgo's workers. The GIL
+ * must be held in all functions here. A number that the user has set is never replaced. */
 #include "threads.h"
 
 #include "../../cgo/workers.h"
 
-/* A number from set_num_threads stands, whatever torch says. */
+/* A number from set_num_threads stays, whatever torch says. */
 static const char SET[] = "set_num_threads", TORCHS[] = "torch's DataLoader";
 static const char *source = "";
 
@@ -17,9 +17,9 @@ void threads_set(int threads) {
     source = SET;
 }
 
-/* A worker process of torch's DataLoader uses torch's number of threads, which is 1 unless the user
- * sets another one there. No event tells that a process becomes such a worker, so every call that
- * may have helpers asks: some 100 ns. */
+/* A worker process of torch's DataLoader uses torch's number of threads: 1, unless the user sets
+ * another there. No event tells that a process becomes such a worker, so every call that may have
+ * helpers asks. That takes some 100 ns. */
 int threads_ask_torch(void) {
     if (source == SET) return 0;
     PyObject *get_info = imported("torch.utils.data", "get_worker_info");

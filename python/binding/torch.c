@@ -1,5 +1,6 @@
-/* torch's tensors as containers: any strided one is read where it lies, and fresh ones are torch's
- * in every respect. Needs torch_door.c, and the pool for large results. */
+/* torch's tensors as containers. Any strided tensor is read in place; fresh tensors are made by
+ * torch. Needs torch_door.c, and the pool for large results. A tensor's memory is used only during
+ * the call, while the caller keeps the tensor; on a CUDA device only in its stream's order. */
 #include "torch.h"
 #include "pool.h"
 #include "torch_door.h"
@@ -7,7 +8,7 @@
 
 #include <string.h>
 
-/* torch's default dtype, what its booleans and integers are computed in; -1 with an exception
+/* torch's default dtype, in which its booleans and integers are computed; -1 with an exception
  * set. */
 static int32_t torchs_default_dtype(void) {
     PyObject *now = PyObject_CallObject(torch.get_default_dtype, NULL);
@@ -17,8 +18,8 @@ static int32_t torchs_default_dtype(void) {
     return dtype;
 }
 
-/* Where a tensor on a CUDA device is, and the stream that this thread uses there now. 0 if that is
- * known. */
+/* Reads the device of a tensor on a CUDA device, and the stream that this thread uses there now. 0
+ * if both are known. */
 static int take_place(operand *o, torch_handle tensor) {
     void *stream;
     if (torch.call.current_stream == NULL || torch.call.get_device_index(tensor, &o->array.index) ||
@@ -61,12 +62,12 @@ int torch_take(operand *o, bool written) {
         return failed;
     }
     if (t.ndim <= GORSQRT_MAX_NDIM) {
-        /* Copies: a launch is decided without the GIL, and taking the other operand may run
-         * anybody's code. */
+        /* Copies: a launch is decided without the GIL, and taking the other operand may run any
+         * Python code. */
         bool fits = true;
         for (int64_t d = 0; d < t.ndim; d++) {
             o->shape[d] = t.shape[d];
-            /* a dimension of one item or none may have any stride */
+            /* a dimension of at most one item may have any stride */
             fits &= !__builtin_mul_overflow(t.strides[d], gorsqrt_item_size[t.dtype], &o->strides[d]) || t.shape[d] < 2;
         }
         extent e;
@@ -79,7 +80,7 @@ int torch_take(operand *o, bool written) {
     return PyErr_Occurred() ? -1 : 0;
 }
 
-/* torch.empty_strided, called as in Python; strides in elements. */
+/* Calls torch.empty_strided through Python; strides in elements. */
 static PyObject *empty_by_python(int32_t index, int32_t dtype, int ndim, const int64_t *shape, const int64_t *strides) {
     PyObject *sizes = tuple_of(ndim, shape), *steps = sizes ? tuple_of(ndim, strides) : NULL;
     PyObject *device = index < 0 ? PyUnicode_FromString("cpu") : PyUnicode_FromFormat("cuda:%d", (int)index);
@@ -94,8 +95,8 @@ static PyObject *empty_by_python(int32_t index, int32_t dtype, int ndim, const i
     return result;
 }
 
-/* Where the memory of such a tensor is: somebody may have put another function in
- * torch.empty_strided's place. NULL with an exception set if the tensor is not as it was asked
+/* Checks a tensor from torch.empty_strided, which the user may have replaced by another function,
+ * and reads its address. NULL with an exception set if the tensor is not the one that was asked
  * for. */
 static fresh checked(PyObject *object, int32_t index, int32_t dtype, int ndim, const int64_t *shape, const int64_t *strides) {
     if (PyType_IsSubtype(Py_TYPE(object), torch_tensor)) {
@@ -106,7 +107,7 @@ static fresh checked(PyObject *object, int32_t index, int32_t dtype, int ndim, c
         for (int d = 0; fits && d < ndim; d++) {
             fits = a->shape[d] == shape[d] && a->strides[d] == strides[d] * gorsqrt_item_size[dtype];
         }
-        void *const data = fits ? a->data : NULL; /* the tensor's */
+        void *const data = fits ? a->data : NULL; /* the tensor's memory */
         operand_release(&o);
         if (fits) return fresh_of(object, data);
     }
@@ -116,7 +117,7 @@ static fresh checked(PyObject *object, int32_t index, int32_t dtype, int ndim, c
 }
 
 /* A fresh tensor on the CPU, or on the CUDA device of an index that is not negative; strides in
- * elements. It is torch's in every respect and its own to resize; its memory is aligned to 64
+ * elements. It is an ordinary torch tensor, and the user may resize it. Its memory is aligned to 64
  * bytes, by torch's allocator or the pool. */
 static fresh empty(int32_t index, int32_t dtype, int ndim, const int64_t *shape, const int64_t *strides) {
     PyObject *result = NULL;
@@ -132,15 +133,15 @@ static fresh empty(int32_t index, int32_t dtype, int ndim, const int64_t *shape,
         if (result || failed) return fresh_of(result, data);
         PyErr_Clear();
     }
-    /* Also if that failed, so that the error is torch's. */
+    /* Also after a failure above, so that the error is torch's. */
     result = empty_by_python(index, dtype, ndim, shape, strides);
     if (result == NULL && device == torch.cpu && PyErr_ExceptionMatches(PyExc_RuntimeError) && pool_drop()) {
-        PyErr_Clear(); /* no memory, perhaps, and there is more now */
+        PyErr_Clear(); /* memory may have run out, and there is more now */
         result = empty_by_python(index, dtype, ndim, shape, strides);
     }
     fresh made = result ? checked(result, index, dtype, ndim, shape, strides) : fresh_of(NULL, NULL);
     if (made.object && device == torch.cpu && Py_IS_TYPE(result, torch_tensor) &&
-        Py_REFCNT(result) == 1) { /* else others have it too */
+        Py_REFCNT(result) == 1) { /* otherwise other code refers to it too */
         void *const impl = torch_impl_of(result);
         if (impl == NULL || torch_pool(impl, &made.data)) Py_CLEAR(made.object);
     }
@@ -165,7 +166,7 @@ int torch_written(PyObject *out, PyObject *input) {
 }
 
 PyObject *torch_call(bool in_place, PyObject *input, PyObject *out) {
-    static PyObject *functions[2]; /* of gorsqrt.torch._calls, held until the process ends */
+    static PyObject *functions[2]; /* functions of gorsqrt.torch._calls, held until the process ends */
     PyObject **const function = &functions[in_place];
     if (*function == NULL) {
         PyObject *module = PyImport_ImportModule("gorsqrt.torch._calls");

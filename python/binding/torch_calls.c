@@ -1,8 +1,12 @@
-/* Calls with a tensor, and the kernels of gorsqrt.torch's ops.
+/* Calls with a tensor, and the kernels of gorsqrt.torch's ops. Needs torch_door.c, torch.c and
+ * decide.c.
  *
- * An ordinary contiguous tensor is computed here at once. One with a gradient to record, of a
- * subclass or conjugated needs torch for that one thing. All others go to Go's decision or to
- * gorsqrt/torch. */
+ * - An ordinary contiguous tensor on the CPU is computed here at once.
+ * - A tensor with a gradient to record, of a subclass, or conjugated uses torch for that one
+ *   feature.
+ * - All other tensors go to decide.c or to the package gorsqrt/torch.
+ *
+ * `Ordinary` is defined in torch_door.c. */
 #include "torch_calls.h"
 
 #include "container.h"
@@ -16,7 +20,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* An ordinary tensor that t tells of. NULL if its call needs a decision. */
+/* Computes an ordinary tensor that t describes. NULL if the call needs a decision, or with an
+ * exception set. */
 static PyObject *call_ordinary(bool in_place, PyObject *input, const torch_look *t) {
     if (t->on_cuda || t->dtype >= GORSQRT_COMPUTED || t->ndim > GORSQRT_MAX_NDIM || !torch_is_contiguous(t)) return NULL;
     if (in_place) {
@@ -31,15 +36,16 @@ static PyObject *call_ordinary(bool in_place, PyObject *input, const torch_look 
     return y.object;
 }
 
-/* Tensors that are ordinary but for one thing: a gradient to record, a subclass, a conjugate. Each
- * function answers NULL if the tensor is none of its own, and with an exception set if it
- * failed. */
+/* Tensors that are ordinary except in one respect: a gradient to record, a subclass, a conjugate.
+ * Each function answers NULL if it does not handle the tensor, and NULL with an exception set if it
+ * fails. */
 
-/* Up to so many items torch computes and records sooner than Python can record: of 16 bits, and of
- * complex numbers. */
+/* Up to this many items torch computes and records faster than Python can record: of 16-bit dtypes,
+ * and of complex numbers. */
 enum { FEW = 8192, FEW_COMPLEX = 256 };
 
-/* Whether y is a tensor like t, in memory of its own. */
+/* Whether the object is a strided tensor on the CPU like t, in memory of its own; if so, y
+ * describes it. */
 static bool is_like(torch_look *y, PyObject *object, const torch_look *t) {
     if (!PyType_IsSubtype(Py_TYPE(object), torch_tensor) || !torch_is_strided(object) ||
         !torch_look_at(y, torch_handle_of(object), true))
@@ -49,7 +55,7 @@ static bool is_like(torch_look *y, PyObject *object, const torch_look *t) {
     return like;
 }
 
-/* Writes input's result, which t tells of, into object's memory as if torch did not see it. */
+/* Writes the result of input, which t describes, into object's memory without torch's notice. */
 static int write_over(PyObject *object, PyObject *input, const torch_look *t) {
     torch_look y;
     if (!is_like(&y, object, t)) {
@@ -62,7 +68,7 @@ static int write_over(PyObject *object, PyObject *input, const torch_look *t) {
     return same ? 0 : -1;
 }
 
-/* In place: our result waits in memory of its own until torch has recorded and written. */
+/* In place: our result stays in separate memory until torch has recorded and written its own. */
 static PyObject *record_in_place(PyObject *input, const torch_look *t) {
     if (!torch_is_contiguous(t)) return NULL;
     size_t const bytes = (size_t)(t->n * gorsqrt_item_size[t->dtype]);
@@ -77,11 +83,12 @@ static PyObject *record_in_place(PyObject *input, const torch_look *t) {
     return result;
 }
 
-/* A gradient is to be recorded, by torch's own function. float32 and float64 have our bits then. Of
- * few items of other dtypes our result is written over torch's before anybody sees it: the node
- * that torch has recorded saves that memory, so the derivatives are torch's own formulas of our
- * bits. Hooks on saved tensors would see torch's bits; with such hooks, and for more items, Python
- * records. */
+/* A tensor with a gradient to record. torch's own function records it.
+ *
+ * float32 and float64: torch's result already has our bits. Few items of other dtypes: our result
+ * replaces torch's before any other code sees it. The node that torch has recorded saves that
+ * memory, so torch's own formulas compute the derivatives from our bits. Hooks on saved tensors
+ * would see torch's bits; so with such hooks, and for more items, Python records. */
 static PyObject *record(bool in_place, PyObject *input) {
     torch_look t;
     if (!torch_look_at(&t, torch_handle_of(input), false) || t.dtype >= GORSQRT_COMPUTED) return NULL;
@@ -99,8 +106,8 @@ static PyObject *record(bool in_place, PyObject *input) {
     return result;
 }
 
-/* The class of results that torch's own __torch_function__ makes for tensors of a subclass,
- * borrowed; NULL if the class has a __torch_function__ of its own, or with an exception set. */
+/* The class that torch's own __torch_function__ gives to results for tensors of a subclass,
+ * borrowed. NULL if the subclass has its own __torch_function__, or with an exception set. */
 static PyObject *class_of_results(PyTypeObject *type) {
     PyObject *function = PyObject_GetAttrString((PyObject *)type, "__torch_function__");
     if (function == NULL) return NULL;
@@ -145,8 +152,8 @@ static PyObject *call_conjugate(PyObject *input) {
     return result;
 }
 
-/* The answer that needs neither a decision nor gorsqrt/torch. NULL without an exception if there is
- * none. */
+/* The answer if it needs neither a decision nor gorsqrt/torch. NULL without an exception if it
+ * does. */
 WITHOUT_CANARY static PyObject *call_in_state(torch_state state, bool in_place, PyObject *input, torch_look *t) {
     switch (state) {
         case TORCH_ORDINARY: return torch_is_readable(input, in_place, t) ? call_ordinary(in_place, input, t) : NULL;
@@ -178,8 +185,8 @@ static PyObject *directly_py(PyObject *module, PyObject *input) {
     return result || PyErr_Occurred() ? result : Py_NewRef(Py_None);
 }
 
-/* The container of an argument of a kernel, which may be the first to ask for torch. NOT_AN_ARRAY
- * with an exception set. */
+/* The container of a kernel's argument; a kernel may be the first code that looks for torch.
+ * NOT_AN_ARRAY with an exception set. */
 static container recognise_for_kernel(PyObject *object) {
     container const found = recognise(object);
     if (found == OVERRIDES_UFUNC) {
@@ -206,7 +213,7 @@ static PyObject *into_py(PyObject *module, PyObject *args) {
 }
 
 int torch_calls_install(PyObject *module) {
-    /* Static: the functions refer to it for as long as the process lives. */
+    /* Static: the functions refer to it until the process ends. */
     static PyMethodDef methods[] = {
         {"torch_directly", directly_py, METH_O,
          "rsqrt of a tensor that needs no torch but for its gradient, its class or its conjugate; else None."},

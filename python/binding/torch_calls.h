@@ -4,9 +4,9 @@
 
 #include "object.h"
 
-/* The answer to a call with a tensor, which must be one of torch's class or of a subclass, and the
- * door must have found torch. NULL with an exception set; without one only for a subclass that is
- * to be recognised like any other object. */
+/* The answer to a call with an object of torch's class or a subclass; the door must have found
+ * torch. NULL with an exception set. NULL without one only for a subclass that must be recognised
+ * like any other object. */
 PyObject *torch_answer(bool in_place, PyObject *input);
 
 /* Adds the functions that gorsqrt/torch calls. */

@@ -1,16 +1,22 @@
-/* torch's tensors, without torch at build time or at import.
+/* Reading and writing torch's tensors, without torch at build time or at import. Needs torch's
+ * shared libraries, which the program has loaded, and gorsqrt/_torch_door.py.
  *
- * An ordinary tensor is read and written directly, by torch's own C functions, found when somebody
- * else has imported torch. Ordinary is what leaves torch nothing to do but the arithmetic: exactly
- * a Tensor or Parameter, strided, in the CPU's memory or a CUDA device's, without a gradient to
- * record, while no mode, transform, trace or dual level is active. Everything else is left to the
- * package gorsqrt/torch and torch's dispatcher.
+ * An ordinary tensor is read and written directly, by torch's own C functions. A tensor is ordinary
+ * if torch has nothing to do but the arithmetic:
  *
- * Two words tell most of it. A tensor's dispatch keys say what it is: conjugated, meta, sparse, a
- * wrapper, made in inference mode …; the calling thread's say what is active: dispatch modes,
- * transforms of functorch, tracing, autocast, inference mode. What they are for ordinary tensors,
- * and where a tensor has them, gorsqrt/_torch_door.py finds out from the installed torch; until it
- * has, no tensor is ordinary. */
+ * - its class is exactly Tensor or Parameter;
+ * - it is strided, in the CPU's memory or a CUDA device's;
+ * - it has no gradient to record;
+ * - no mode, transform, trace or dual level is active.
+ *
+ * The package gorsqrt/torch and torch's dispatcher handle all other tensors.
+ *
+ * Two sets of dispatch keys tell most of this: one word of the tensor and two words of the thread.
+ * A tensor's keys tell its kind: conjugated, meta, sparse, a wrapper, made in inference mode, and
+ * so on. The thread's keys tell its state: dispatch modes, functorch's transforms, tracing,
+ * autocast, inference mode. gorsqrt/_torch_door.py finds out from the installed torch which keys
+ * ordinary tensors have, and where a tensor keeps them. Once it has, the door is open. Until then
+ * no tensor is ordinary. */
 #include "torch_door.h"
 #include "layout.h"
 
@@ -45,8 +51,8 @@ static const struct {
     {&torch.call.to_pyobject, "torch_tensor_to_pyobject", true},
 };
 
-/* The dtypes by torch's names: its number of each, its functions that say them, and its objects of
- * those that are computed. */
+/* The dtypes by torch's names: torch's number of each, the functions that tell the numbers, and
+ * torch's objects for the dtypes that are computed. */
 static const char *const dtype_name[GORSQRT_DTYPES] = {
     [GORSQRT_F16] = "float16",   [GORSQRT_BF16] = "bfloat16",   [GORSQRT_F32] = "float32", [GORSQRT_F64] = "float64",
     [GORSQRT_C64] = "complex64", [GORSQRT_C128] = "complex128", [GORSQRT_BOOL] = "bool",   [GORSQRT_I8] = "int8",
@@ -56,17 +62,17 @@ static const char *const dtype_name[GORSQRT_DTYPES] = {
 enum { NUMBERS = 64 }; /* torch has some 48 dtypes */
 static int8_t dtype_of[NUMBERS];
 
-/* What the door needs; of no use until `open`. */
+/* What gorsqrt/_torch_door.py has found out. The fields are valid only if `open`. */
 static struct {
-    bool open, shut;                  /* shut: the door doesn't know this torch, and gorsqrt.torch serves all tensors */
+    bool open, shut;                  /* shut: this torch is unknown, and the ops of gorsqrt.torch serve all tensors */
     Py_ssize_t tensor_at, keys_at;    /* bytes from a Python object to its at::Tensor, and from a TensorImpl to its keys */
-    uint64_t keys, inference_keys;    /* of an ordinary tensor, and of one made in inference mode */
-    uint64_t inference[2];            /* the thread's words in inference mode; outside both are 0 */
-    uint64_t autocast, autocast_cuda; /* what autocast changes of the second, for any device and for CUDA's */
-    bool cuda_open;                   /* the next two, which can be known once there is a tensor on a CUDA device */
+    uint64_t keys, inference_keys;    /* of an ordinary tensor, and of a tensor made in inference mode */
+    uint64_t inference[2];            /* the thread's two words in inference mode; otherwise both are 0 */
+    uint64_t autocast, autocast_cuda; /* the bits of the second word that autocast sets, for any device and for CUDA devices */
+    bool cuda_open;                   /* whether the next two are known: that takes a tensor on a CUDA device */
     uint64_t cuda_keys, cuda_inference_keys;
-    uint64_t conj_keys;                /* of a complex tensor that is its memory's conjugate */
-    PyObject *level_dict, *level_name; /* where torch.autograd.forward_ad keeps its level: -1 if none is active */
+    uint64_t conj_keys;                /* of a complex tensor that is the conjugate of its memory */
+    PyObject *level_dict, *level_name; /* where torch.autograd.forward_ad keeps its level; -1 if none is active */
 } door;
 
 torch_here torch;
@@ -74,24 +80,25 @@ static PyObject *name_cdata;
 
 PyTypeObject *torch_tensor, *torch_parameter;
 
-/* libtorch_cpu.so, which knows libc10's names too, and libc10.so. They are never unloaded. */
+/* libtorch_cpu.so, through which libc10's names are found too, and libc10.so. They are never
+ * unloaded. */
 static void *library, *c10;
 
-/* Two words of the calling thread, c10's thread-local raw_local_dispatch_key_set. dlsym gives the
- * address that a variable has in the thread that asks, which holds for as long as that lives. */
+/* Two words of the calling thread: c10's thread-local raw_local_dispatch_key_set. dlsym gives the
+ * variable's address in the calling thread, which is valid while the thread lives. */
 static const uint64_t *thread_keys(void) {
     static _Thread_local const uint64_t *keys;
     if (keys == NULL) keys = dlsym(c10, "_ZN3c104impl26raw_local_dispatch_key_setE");
     return keys;
 }
 
-/* A library that torch has loaded, by name; NULL if there is none. */
+/* A library that torch has loaded; NULL if there is none of this name. */
 static void *loaded(const char *name) {
     return dlopen(name, RTLD_LAZY | RTLD_NOLOAD);
 }
 
-/* Finds torch's functions and its numbers of the dtypes. 1, 0 if this torch lacks one that is
- * needed, -1 with an exception set. */
+/* Finds torch's functions and its numbers of the dtypes. 1; 0 if this torch lacks a needed
+ * function; -1 with an exception set. */
 static int find_functions(void) {
     library = loaded("libtorch_cpu.so");
     c10 = loaded("libc10.so");
@@ -121,15 +128,16 @@ static int find_functions(void) {
     return 1;
 }
 
-/* Finds torch, once it is whole. 1, 0 where there is none, -1 with an exception set. */
+/* Finds torch, once its import is complete. 1; 0 if torch is not imported; -1 with an exception
+ * set. */
 static int find(void) {
     PyObject *tensor = imported("torch", "Tensor"), *parameter = NULL;
     if (tensor) parameter = imported("torch.nn.parameter", "Parameter");
     if (parameter && torch.get_default_dtype == NULL) torch.get_default_dtype = imported("torch", "get_default_dtype");
     if (torch.get_default_dtype && torch.empty_strided == NULL) torch.empty_strided = imported("torch", "empty_strided");
     int found = PyErr_Occurred() ? -1 : parameter && torch.get_default_dtype && torch.empty_strided;
-    /* In a forked child the loader may be out of order for good: who has a Go, or gets one, may use
-     * it. */
+    /* In a forked child the loader may be unusable for good. If go_ask answers, the loader can be
+     * used. */
     if (found == 1 && go_ask() == NULL) found = -1;
     int const functions_found = found == 1 ? find_functions() : 0;
     if (functions_found < 0) found = -1;
@@ -153,8 +161,8 @@ void *torch_symbol(const char *name) {
     return library ? dlsym(library, name) : NULL;
 }
 
-/* The arrays are torch's, and hold while the tensor does and nobody changes its shape: as long as
- * the GIL is ours. */
+/* torch owns the arrays. They are valid while the tensor lives and its shape is not changed: while
+ * the GIL is held without interruption. */
 WITHOUT_CANARY bool torch_look_at(torch_look *t, torch_handle tensor, bool written) {
     int32_t number;
     if (torch.call.get_dim(tensor, &t->ndim) || torch.call.get_sizes(tensor, &t->shape) ||
@@ -162,8 +170,8 @@ WITHOUT_CANARY bool torch_look_at(torch_look *t, torch_handle tensor, bool writt
         torch.call.get_dtype(tensor, &number))
         return false;
     t->dtype = number >= 0 && number < NUMBERS ? dtype_of[number] : GORSQRT_DTYPES;
-    /* The memory is the storage's, which the tensor owns; another thread that resizes it meanwhile
-     * is in error, as with torch's own functions. Asking for it to be written ends a
+    /* The memory is the storage's, which the tensor owns. Another thread that resizes it meanwhile
+     * is in error, as with torch's own functions. A request for writable memory ends a
      * copy-on-write. */
     if (written || torch.call.get_const_data == NULL) return torch.call.get_data(tensor, &t->data) == 0;
     return torch.call.get_const_data(tensor, (const void **)&t->data) == 0;
@@ -206,8 +214,8 @@ void *torch_impl_of(PyObject *object) {
     return impl;
 }
 
-/* The TensorImpl of a tensor while the door is open. The object owns it for as long as it lives,
- * and the caller keeps the object alive. */
+/* A tensor's TensorImpl, while the door is open. The object owns it while the object lives, and the
+ * caller keeps the object alive. */
 static const void *impl_of(PyObject *object) {
     return *(const void *const *)torch_handle_of(object);
 }
@@ -232,16 +240,16 @@ static bool is_strided_on_cuda(PyObject *object, uint64_t keys, bool written, bo
     return keys == door.cuda_keys || (keys == door.cuda_inference_keys && (!written || inference));
 }
 
-/* Whether a tensor is one in the CPU's memory or a CUDA device's, and no wrapper, view of another
- * kind or the like. False also with an exception set. */
+/* Whether a tensor is strided, in the CPU's memory or a CUDA device's, and no wrapper, view of
+ * another kind or the like. False also with an exception set. */
 static bool is_strided(PyObject *object, bool written, bool inference, bool *on_cuda) {
     uint64_t const keys = keys_of(object);
     *on_cuda = keys != door.keys && keys != door.inference_keys;
     return *on_cuda ? is_strided_on_cuda(object, keys, written, inference) : keys == door.keys || !written || inference;
 }
 
-/* Whether no mode, transform or trace is active in this thread, but inference mode, perhaps. False
- * also with an exception set. */
+/* Whether no mode, transform or trace is active in this thread; *inference says whether inference
+ * mode is. False also with an exception set. */
 static bool is_quiet(bool *inference) {
     if (!door.open) {
         if (torch.known && !door.shut) open_door("open_door", NULL);
@@ -253,13 +261,14 @@ static bool is_quiet(bool *inference) {
     return ((included | excluded) == 0 || *inference) && torch.call.function_modes() == 0;
 }
 
-/* Whether autograd knows something of a tensor. If not, it has neither a gradient to record nor a
- * tangent. */
+/* Whether autograd keeps data for a tensor. Without that data it has neither a gradient to record
+ * nor a tangent. */
 static bool has_meta(PyObject *object) {
     return torch.call.autograd_meta == NULL || torch.call.autograd_meta(impl_of(object)) != NULL;
 }
 
-/* Whether a tensor may have a tangent, since a dual level is active. */
+/* Whether a tensor may have a tangent: a dual level is active, and autograd keeps data for the
+ * tensor. */
 static bool is_dual(PyObject *object) {
     if (!has_meta(object)) return false;
     PyObject *level = PyDict_GetItemWithError(door.level_dict, door.level_name); /* borrowed */
@@ -305,7 +314,7 @@ bool torch_is_strided(PyObject *object) {
 WITHOUT_CANARY void torch_count_write(PyObject *object) {
     uint64_t const keys = keys_of(object);
     bool const inference = keys == door.inference_keys || (door.cuda_open && keys == door.cuda_inference_keys);
-    if (!inference) torch.call.bump_version(torch_handle_of(object)); /* those have no version */
+    if (!inference) torch.call.bump_version(torch_handle_of(object)); /* tensors made in inference mode have no version */
 }
 
 /* For gorsqrt/_torch_door.py and gorsqrt/torch. */
@@ -334,7 +343,7 @@ static PyObject *open_py(PyObject *module, PyObject *args) {
     door.inference[1] = inference[1];
     door.autocast = autocast | autocast_cuda;
     door.autocast_cuda = autocast_cuda;
-    /* Held until the process ends, as all that is held here. */
+    /* Held until the process ends, like everything else here. */
     Py_INCREF(door.level_dict);
     Py_INCREF(torch.rsqrt[0]);
     Py_INCREF(torch.rsqrt[1]);
@@ -362,7 +371,7 @@ static PyObject *is_plain_py(PyObject *module, PyObject *tensor) {
     return PyErr_Occurred() ? NULL : PyBool_FromLong(state == TORCH_ORDINARY || state == TORCH_RECORDED);
 }
 
-/* By which door tensors go. Asking opens it, if that can be done now. */
+/* How tensors are reached now. Asking opens the door, if it can be opened now. */
 static PyObject *door_py(PyObject *module, PyObject *unused) {
     (void)module, (void)unused;
     if (torch_is_tensor(&PyBaseObject_Type) < 0) return NULL;
@@ -372,7 +381,7 @@ static PyObject *door_py(PyObject *module, PyObject *unused) {
 }
 
 int torch_door_install(PyObject *module) {
-    /* Static: the functions refer to it for as long as the process lives. */
+    /* Static: the functions refer to it until the process ends. */
     static PyMethodDef methods[] = {
         {"torch_thread_keys", thread_keys_py, METH_NOARGS, "torch's dispatch keys of this thread: (included, excluded)."},
         {"torch_open", open_py, METH_VARARGS, "Lets ordinary tensors be read and written directly."},

@@ -1,14 +1,14 @@
-/* The memory of torch's large results.
+/* The memory of torch's large results. Needs the pool and gorsqrt/_torch_door.py.
  *
- * torch makes the tensor. Its memory, which nobody has touched yet, is then exchanged for a block
- * of the pool: the storage's DataPtr gets another address and a deleter of ours. The storage is
- * torch's own otherwise and keeps its allocator, so that it can be resized, shared and copied as
- * any other; and whoever drops the memory, in whatever thread, gives the block back. No storage is
- * used twice, only memory is.
+ * torch makes the tensor. Before anything touches its memory, a block of the pool replaces that
+ * memory: the storage's DataPtr gets another address and our deleter. Otherwise the storage is
+ * torch's own and keeps its allocator, so it can be resized, shared and copied like any other. The
+ * thread that drops the memory, whichever it is, gives the block back. Only memory is reused, never
+ * a storage.
  *
- * A DataPtr has no C interface. gorsqrt/_torch_door.py finds out where a storage has it and tries
- * an exchange on a small tensor; until that has gone well, and where a storage looks otherwise than
- * it did then, results keep torch's memory. */
+ * A DataPtr has no C interface. gorsqrt/_torch_door.py finds its place in a storage and tries an
+ * exchange on a small tensor. Results keep torch's memory until that has succeeded, and whenever a
+ * storage differs from the one examined then. */
 #include "torch_storage.h"
 #include "pool.h"
 #include "torch_door.h"
@@ -21,15 +21,15 @@
 typedef struct {
     void *data;
     void (*deleter)(void *);
-    void *context; /* what the deleter is called with */
+    void *context; /* the deleter's argument */
 } data_ptr;
 
-enum { HEAD = 64 }; /* bytes that a storage has before its DataPtr, at most */
+enum { HEAD = 64 }; /* most bytes before the DataPtr in a storage */
 
 typedef struct {
     Py_ssize_t storage_at, data_at; /* bytes from a TensorImpl to its storage's address, and from a storage to its DataPtr */
-    char head[HEAD];                /* what a storage that has one owner begins with: its class and its counts */
-    void (*deleter)(void *);        /* of torch's allocator */
+    char head[HEAD];                /* the first bytes of a storage with one owner: its class and its counts */
+    void (*deleter)(void *);        /* torch's allocator's deleter */
 } layout;
 
 static layout known;
@@ -51,7 +51,7 @@ static bool find(void) {
     return storage_size != NULL;
 }
 
-/* The DataPtr of a fresh tensor, whose storage nobody else has and whose memory is `data`, of
+/* The DataPtr of a fresh tensor, if its storage has no other owner and its memory is `data`, from
  * torch's allocator; else NULL. */
 static data_ptr *own_data(const layout *l, const void *impl, const void *data) {
     char *storage;
@@ -74,7 +74,7 @@ int torch_pool(void *impl, void **data) {
         shut = !torch_find_out("open_storages", NULL);
         if (PyErr_Occurred()) return -1;
     }
-    /* A profiler of memory is told of torch's blocks only. */
+    /* A memory profiler sees only torch's blocks, so don't exchange any while one runs. */
     data_ptr *const own = open && !profiles_memory() ? own_data(&known, impl, *data) : NULL;
     void *const memory = own ? pool_take((size_t)bytes) : NULL;
     if (memory) {
@@ -88,10 +88,10 @@ int torch_pool(void *impl, void **data) {
 
 /* For gorsqrt/_torch_door.py. */
 
-/* A block that counts how often it is given back. */
+/* Memory that counts how often it is given back. */
 typedef struct {
     int given;
-    _Alignas(16) char memory[]; /* as malloc's is */
+    _Alignas(16) char memory[]; /* as malloc's memory */
 } trial;
 
 static trial *trial_of(void *memory) {
@@ -142,7 +142,7 @@ static PyObject *open_py(PyObject *module, PyObject *address) {
 }
 
 int torch_storage_install(PyObject *module) {
-    /* Static: the functions refer to it for as long as the process lives. */
+    /* Static: the functions refer to it until the process ends. */
     static PyMethodDef methods[] = {
         {"torch_try_storages", try_py, METH_VARARGS, "Exchanges the memory of a fresh tensor; the address of what it has now."},
         {"torch_open_storages", open_py, METH_O,

@@ -4,9 +4,9 @@
 
 #include "object.h"
 
-/* Gives a fresh tensor in the CPU's memory, whose TensorImpl and first element nobody else knows, a
- * block of the pool instead of torch's memory if it is large: *data is the first element
- * afterwards. 0, or -1 with an exception set. */
+/* If a fresh CPU tensor is large, replaces torch's memory by a block of the pool: *data is the
+ * first element afterwards. No other code may know the tensor's TensorImpl or first element yet. 0,
+ * or -1 with an exception set. */
 int torch_pool(void *impl, void **data);
 
 /* Adds the functions that gorsqrt/_torch_door.py calls. */
