@@ -1,5 +1,6 @@
-/* The arithmetic of the complex kernels (complex.h) on data in the first cache, with n vectors of
- * re and of im side by side: -DSIDE_BY_SIDE=n. For x86-64 with AVX-512. */
+/* The arithmetic of the complex kernels (complex.h) on data in the first-level cache, with n
+ * vectors of re and of im computed together: -DSIDE_BY_SIDE=n. Needs an x86-64 processor with
+ * AVX-512. */
 #ifdef __x86_64__
 #include <immintrin.h>
 

@@ -1,13 +1,13 @@
-/* The most that the units of an x86-64 processor can do: the arithmetic of a kernel's block in
- * registers, without loads, stores and tests, and with no instruction that waits for another. Each
- * function does `rounds` blocks. */
+/* The highest speed of an x86-64 processor's units: the arithmetic of a kernel's block in
+ * registers, without loads, stores and tests. No instruction waits for another. Each function runs
+ * `rounds` blocks. Each needs the instruction set in its target attribute. */
 #ifdef __x86_64__
 #define MANY                                                                                                                   \
     "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6", "xmm7", "xmm8", "xmm9", "xmm10", "xmm11", "xmm12", "xmm13",        \
         "xmm14", "xmm15"
 
-/* The registers 0 to 9 are written, 14 and 15 are ones and read: no result is used, and none is
- * subnormal or a nan. */
+/* Registers 0 to 9 are written. Registers 14 and 15 hold ones and are read. No result is used, and
+ * none is subnormal or a nan. */
 #define ROOT(r, type, to) "vsqrtp" type " %%" r "15, %%" r to "\n"
 #define DIVISION(r, type, to) "vdivp" type " %%" r "15, %%" r "14, %%" r to "\n"
 #define SEED(r, seed, to) seed " %%" r "15, %%" r to "\n"
@@ -32,7 +32,7 @@
     "vpcmpeqd %%xmm15, %%xmm15, %%xmm15\n vpslld $25, %%xmm15, %%xmm15\n vpsrld $2, %%xmm15, %%xmm15\n"                        \
     "vbroadcastss %%xmm15, %%ymm15\n vmovaps %%ymm15, %%ymm14\n"
 
-/* One step of a block's vectors, with nothing or a part of the divider's work before it. */
+/* One step of a block's vectors, and the parts of the divider's work. */
 #define F32_STEP ON_FIVE(PRODUCT, "zmm", "s")
 #define F64_STEP ON_FIVE(PRODUCT, "zmm", "d")
 #define AVX2_STEP ON_THREE(PRODUCT, "ymm", "s")
@@ -43,7 +43,7 @@
 #define AVX2_ROOT ROOT("ymm", "s", "6")
 #define AVX2_DIVISION DIVISION("ymm", "s", "7")
 
-/* avx512's f32: 4 vectors divided, 5 by a seed and 8 multiplications each. */
+/* avx512's f32: 4 vectors by the divider, 5 by a seed and 8 multiplications each. */
 LIMIT(divider_f32_avx512, "avx512f", ONES_F32,
       F32_ROOT F32_ROOT F32_ROOT F32_ROOT F32_DIVISION F32_DIVISION F32_DIVISION F32_DIVISION)
 LIMIT(multipliers_f32_avx512, "avx512f", ONES_F32,
@@ -52,7 +52,7 @@ LIMIT(both_f32_avx512, "avx512f", ONES_F32,
       F32_ROOT ON_FIVE(SEED, "zmm", "vrsqrt14ps") F32_ROOT F32_STEP F32_ROOT F32_STEP F32_STEP F32_ROOT F32_STEP F32_DIVISION
           F32_STEP F32_DIVISION F32_STEP F32_DIVISION F32_STEP F32_DIVISION F32_STEP)
 
-/* avx512's f64: 3 divided, 5 by a seed and 12 multiplications. */
+/* avx512's f64: 3 vectors by the divider, 5 by a seed and 12 multiplications each. */
 LIMIT(divider_f64_avx512, "avx512f", ONES_F64, F64_ROOT F64_ROOT F64_ROOT F64_DIVISION F64_DIVISION F64_DIVISION)
 LIMIT(multipliers_f64_avx512, "avx512f", ONES_F64,
       ON_FIVE(SEED, "zmm", "vrsqrt14pd")
@@ -61,7 +61,8 @@ LIMIT(both_f64_avx512, "avx512f", ONES_F64,
       F64_ROOT ON_FIVE(SEED, "zmm", "vrsqrt14pd") F64_STEP F64_STEP F64_STEP F64_ROOT F64_STEP F64_STEP F64_STEP F64_ROOT
           F64_STEP F64_STEP F64_DIVISION F64_STEP F64_DIVISION F64_STEP F64_STEP F64_DIVISION F64_STEP)
 
-/* The same where Intel's processors have 2 and 1 divided, and 7 by a seed. */
+/* The same for Intel's processors: 2 vectors of f32 and 1 of f64 by the divider, and 7 by a
+ * seed. */
 #define F32_SEVEN ON_SEVEN(PRODUCT, "zmm", "s")
 #define F64_SEVEN ON_SEVEN(PRODUCT, "zmm", "d")
 LIMIT(divider_f32_avx512_intel, "avx512f", ONES_F32, F32_ROOT F32_ROOT F32_DIVISION F32_DIVISION)
@@ -78,7 +79,7 @@ LIMIT(both_f64_avx512_intel, "avx512f", ONES_F64,
       F64_ROOT ON_SEVEN(SEED, "zmm", "vrsqrt14pd") F64_SEVEN F64_SEVEN F64_SEVEN F64_SEVEN F64_SEVEN F64_SEVEN F64_DIVISION
           F64_SEVEN F64_SEVEN F64_SEVEN F64_SEVEN F64_SEVEN F64_SEVEN)
 
-/* avx2's f32: 3 divided, 3 by a seed and 10 multiplications. */
+/* avx2's f32: 3 vectors by the divider, 3 by a seed and 10 multiplications each. */
 LIMIT(divider_f32_avx2, "avx2", ONES_AVX2, AVX2_ROOT AVX2_ROOT AVX2_ROOT AVX2_DIVISION AVX2_DIVISION AVX2_DIVISION)
 LIMIT(multipliers_f32_avx2, "avx2", ONES_AVX2,
       ON_THREE(SEED, "ymm", "vrsqrtps")
@@ -87,9 +88,9 @@ LIMIT(both_f32_avx2, "avx2", ONES_AVX2,
       AVX2_ROOT ON_THREE(SEED, "ymm", "vrsqrtps") AVX2_STEP AVX2_ROOT AVX2_STEP AVX2_STEP AVX2_ROOT AVX2_STEP AVX2_STEP
           AVX2_DIVISION AVX2_STEP AVX2_STEP AVX2_DIVISION AVX2_STEP AVX2_DIVISION AVX2_STEP AVX2_STEP)
 
-/* Kernels without a divider: the multiplications of a block, its other operations, and both.
- * Registers 0 to 13 are written; lookups also read what they write, and so come after a copy, as in
- * the kernels, which takes no unit's time. */
+/* Kernels that don't use the divider: the multiplications of a block, its other operations, and
+ * both. Registers 0 to 13 are written. A lookup also reads the register that it writes, so a copy
+ * comes before it, as in the kernels; the copy takes no unit's time. */
 #define THREE(name, to) name " %%zmm15, %%zmm14, %%zmm" to "\n"
 #define FOUR(name, by, to) name " $" by ", %%zmm15, %%zmm14, %%zmm" to "\n"
 #define LOOKUP(name, to) "vmovdqa64 %%zmm15, %%zmm" to "\n" THREE(name, to)
@@ -128,8 +129,8 @@ LIMIT(both_f16_avx512, "avx512bw", ONES_F32, F16_BOTH F16_BOTH F16_BOTH F16_BOTH
     FOUR("vpternlogd", "0xea", "11") FOUR("vpshrdw", "8", "5") THREE("vpavgw", "6") THREE("vpavgw", "7")
 LIMIT(both_bf16_avx512, "avx512vbmi,avx512vbmi2", ONES_F32, BF16_PAIR THREE("vpmaxuw", "8") BF16_PAIR ASK)
 
-/* avx512's c64 and c128: a fourth of a vector of re and one of im, without the multiplications by
- * which these differ. */
+/* avx512's c64 and c128: a quarter of the work for a vector of re and one of im, without the
+ * multiplications in which the two differ. */
 #define COMPLEX_OTHERS(t, i)                                                                                                   \
     THREE("vaddp" t, "0")                                                                                                      \
     THREE("vaddp" t, "1")                                                                                                      \
@@ -165,8 +166,8 @@ LIMIT(multipliers_c128_avx512, "avx512dq", ONES_F64, FOUR_TIMES(COMPLEX_MULTIPLI
 LIMIT(others_c128_avx512, "avx512dq", ONES_F64, FOUR_TIMES(COMPLEX_OTHERS("d", "q"), ))
 LIMIT(both_c128_avx512, "avx512dq", ONES_F64, FOUR_TIMES(COMPLEX_BOTH("d", "q"), C128_MORE) THREE("vmulpd", "9"))
 
-/* What a kernel with no arithmetic would do: `bytes`, a multiple of 256, by cache lines, `rounds`
- * times. */
+/* The work of a kernel without arithmetic: copies `bytes` bytes, a multiple of 256, by cache lines,
+ * `rounds` times. */
 __attribute__((target("avx512f"))) void copy_avx512(char *to, const char *from, long bytes, long rounds) {
     for (long i = 0, all = bytes * rounds; all > 0; all -= 256, i = i + 256 < bytes ? i + 256 : 0) {
         __asm__ volatile("vmovdqa64 (%1), %%zmm0\n vmovdqa64 64(%1), %%zmm1\n"

@@ -1,4 +1,4 @@
-/* Moves of items that lie apart, without arithmetic. For x86-64 with AVX-512. */
+/* Moves of items that are apart, without arithmetic. Needs an x86-64 processor with AVX-512. */
 #ifdef __x86_64__
 #include "../cgo/kernels.h"
 
@@ -7,11 +7,11 @@
 
 #define AVX512 __attribute__((target("avx512f")))
 
-enum { ROWS = 64, COLUMNS = 128 }; /* of a block: the fastest of all from 16 to 256 and from 32 to 1024 */
+enum { ROWS = 64, COLUMNS = 128 }; /* of a block; the fastest of all from 16 to 256 and from 32 to 1024 */
 
-/* to[r][c] = from[c][r] of n·n float32, n a multiple of 128: each block is turned on its way into a
- * tile, and its rows are copied, past the caches where those would not hold both sides; the next
- * block's lines are asked for meanwhile. */
+/* to[r][c] = from[c][r] of n·n float32, n a multiple of 128. Each block is transposed into a tile,
+ * and the tile's rows are copied: by streaming stores if the caches would not hold both sides.
+ * Meanwhile the next block's lines are prefetched. */
 AVX512 void transposing_copy_avx512(char *to, const char *from, long n, int streaming) {
     _Alignas(64) static _Thread_local char block[ROWS * COLUMNS * 4];
     for (long c = 0; c < n; c += COLUMNS) {
@@ -37,7 +37,7 @@ AVX512 void transposing_copy_avx512(char *to, const char *from, long n, int stre
     _mm_sfence();
 }
 
-/* One item of each of n lines, so many bytes apart, is read and added. */
+/* Reads one item from each of n lines that are `apart` bytes apart, and adds them. */
 int reading_lines(const char *from, long n, long apart) {
     int sum = 0;
 #pragma GCC unroll 1
@@ -49,11 +49,11 @@ int reading_lines(const char *from, long n, long apart) {
     return sum;
 }
 
-/* n bytes, a multiple of 64, are written. */
+/* Writes n bytes, a multiple of 64. */
 AVX512 void filling_avx512(char *to, long n) {
     __m512i x = _mm512_set1_epi32(1);
     for (long i = 0; i < n; i += 64) {
-        __asm__("" : "+v"(x)); /* else this is a call of memset */
+        __asm__("" : "+v"(x)); /* otherwise the compiler calls memset */
         _mm512_storeu_si512(to + i, x);
     }
 }

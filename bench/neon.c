@@ -1,4 +1,4 @@
-/* One call of a neon kernel on ordinary numbers, whose instructions neon.py counts. Arguments: the
+/* One call of a neon kernel on ordinary numbers; neon.py counts its instructions. Arguments: the
  * dtype's number, and the number of items. */
 #include "kernels.h"
 

@@ -1,5 +1,6 @@
-/* A copy by streaming stores, which do not read the lines that they write, with prefetch. Both ends
- * are aligned to 32 bytes, and n is a multiple of 64. Not on x86-64: the C library's copy. */
+/* A copy by streaming stores, which do not read the lines that they write, with prefetch. dst and
+ * src must be aligned to 32 bytes, and n must be a multiple of 64. On other processors than x86-64
+ * it is the C library's copy. */
 #include <pthread.h>
 #include <stddef.h>
 #include <string.h>
@@ -11,7 +12,7 @@ __attribute__((target("avx"))) void streaming_copy(void *restrict dst, const voi
     char *const to = dst;
     const char *const from = src;
     for (size_t i = 0; i < n; i += 64) {
-        _mm_prefetch(from + i + 4096, _MM_HINT_T0); /* beyond the end it does nothing */
+        _mm_prefetch(from + i + 4096, _MM_HINT_T0); /* does nothing beyond the end */
         __m256i const low = _mm256_load_si256((const __m256i *)(from + i));
         __m256i const high = _mm256_load_si256((const __m256i *)(from + i + 32));
         _mm256_stream_si256((__m256i *)(to + i), low);
@@ -25,8 +26,8 @@ void streaming_copy(void *restrict dst, const void *restrict src, size_t n) {
 }
 #endif
 
-/* The same by two threads, a half each; n is a multiple of 128. The second is started anew, which
- * takes some 20 µs. */
+/* The same by two threads, one half each; n is a multiple of 128. The second thread is started in
+ * each call, which takes some 20 µs. */
 typedef struct {
     char *dst;
     const char *src;

@@ -15,8 +15,8 @@ static const char *load(const char *path) {
     return library ? NULL : dlerror();
 }
 
-// Calls with whole numbers and pointers, at most seven: the functions of the driver that tests call
-// have no other arguments.
+// Calls a function with whole numbers and pointers, at most seven. The driver's functions that
+// tests call have no other arguments.
 static int call(const char *name, uintptr_t *a) {
     int (*f)(uintptr_t, uintptr_t, uintptr_t, uintptr_t, uintptr_t, uintptr_t, uintptr_t) =
         (int (*)(uintptr_t, uintptr_t, uintptr_t, uintptr_t, uintptr_t, uintptr_t, uintptr_t))dlsym(library, name);
@@ -37,8 +37,8 @@ import (
 	"unsafe"
 )
 
-// Load builds the double if its sources have changed, and loads it. Whoever loads libcuda.so.1
-// later in this process gets the double.
+// Load builds the double if its sources have changed, and loads it. A later load of libcuda.so.1 in
+// this process gets the double.
 func Load() error {
 	_, here, _, _ := runtime.Caller(0)
 	sources := filepath.Join(filepath.Dir(here), "libcuda")
@@ -82,8 +82,8 @@ func build(sources, output string) error {
 	return os.Rename(fresh, output)
 }
 
-// Call calls a function of the double by its symbol. The arguments are whole numbers and pointers
-// to memory that stays in place.
+// Call calls the double's function of this name. The arguments are whole numbers and pointers to
+// memory that stays in place.
 func Call(name string, args ...uintptr) int {
 	symbol := C.CString(name)
 	defer C.free(unsafe.Pointer(symbol))
@@ -94,14 +94,14 @@ func Call(name string, args ...uintptr) int {
 	return int(C.call(symbol, &all[0]))
 }
 
-// must ends the test program if the driver refuses a call of the tests themselves.
+// must ends the test program if the driver refuses a call that the tests themselves make.
 func must(name string, args ...uintptr) {
 	if code := Call(name, args...); code != 0 {
 		panic(fmt.Sprintf("%s answers %d: %s", name, code, Why()))
 	}
 }
 
-// made is what a function writes through its first argument.
+// made returns the word that a function writes through its first argument.
 func made(name string, args ...uintptr) uintptr {
 	word := (*uintptr)(C.calloc(1, 8))
 	defer C.free(unsafe.Pointer(word))
@@ -119,29 +119,30 @@ func On(device int, work func()) {
 	work()
 }
 
-// Memory is a block on a device.
+// Memory is an allocation on a device.
 type Memory struct {
 	Device  int
 	Address uintptr
 }
 
-// Alloc makes a block with these bytes.
+// Alloc allocates memory with these bytes.
 func Alloc(device int, bytes []byte) (m Memory) {
 	On(device, func() { m = Memory{device, made("cuMemAlloc_v2", uintptr(max(1, len(bytes))))} })
 	m.Write(bytes)
 	return m
 }
 
-// AllocHuge makes a block whose bytes are not set, and which costs what is written of it.
+// AllocHuge allocates memory whose bytes are not set. Only the bytes that are written take the
+// CPU's memory.
 func AllocHuge(device, length int) (m Memory) {
 	On(device, func() { m = Memory{device, made("cuMemAlloc_v2", uintptr(length))} })
 	return m
 }
 
-// At is the block from an offset on.
+// At returns the memory from an offset on.
 func (m Memory) At(offset int) Memory { return Memory{m.Device, m.Address + uintptr(offset)} }
 
-// Write copies bytes into the block and waits for it.
+// Write copies bytes into the memory and waits for the copy.
 func (m Memory) Write(bytes []byte) {
 	if len(bytes) == 0 {
 		return
@@ -152,8 +153,8 @@ func (m Memory) Write(bytes []byte) {
 	On(m.Device, func() { must("cuMemcpyHtoD_v2", m.Address, uintptr(unsafe.Pointer(&bytes[0])), uintptr(len(bytes))) })
 }
 
-// Read waits for what has been enqueued on the default stream, and on those that wait for it, and
-// copies the block.
+// Read waits for the work on the default stream and on the streams that wait for it, and returns a
+// copy of the memory.
 func (m Memory) Read(length int) []byte {
 	bytes, code := m.TryRead(length)
 	if code != 0 {
@@ -162,7 +163,7 @@ func (m Memory) Read(length int) []byte {
 	return bytes
 }
 
-// TryRead is Read, with the driver's answer.
+// TryRead is Read, but returns the driver's error.
 func (m Memory) TryRead(length int) (bytes []byte, code int) {
 	bytes = make([]byte, length)
 	if length == 0 {
@@ -175,27 +176,27 @@ func (m Memory) TryRead(length int) (bytes []byte, code int) {
 	return bytes, code
 }
 
-// Peek is the block as it is, whatever waits: the double's memory is the CPU's.
+// Peek returns the memory as it is now, without waiting: the double's memory is the CPU's.
 func (m Memory) Peek(length int) []byte {
 	return append([]byte(nil), unsafe.Slice((*byte)(*(*unsafe.Pointer)(unsafe.Pointer(&m.Address))), length)...)
 }
 
-// Free gives the block back.
+// Free frees the memory.
 func (m Memory) Free() { must("cuMemFree_v2", m.Address) }
 
-// NewStream makes a stream, which waits for the default one unless it is told not to.
+// NewStream makes a stream. It waits for the default stream unless it is non-blocking.
 func NewStream(device int, nonBlocking uintptr) (stream uintptr) {
 	On(device, func() { stream = made("cuStreamCreate", nonBlocking) })
 	return stream
 }
 
-// Synchronize waits for a stream; the driver's answer.
+// Synchronize waits for a stream and returns the driver's answer.
 func Synchronize(device int, stream uintptr) (code int) {
 	On(device, func() { code = Call("cuStreamSynchronize", stream) })
 	return code
 }
 
-// Record makes an event of what is enqueued on the stream.
+// Record makes an event behind the work that is enqueued on the stream now.
 func Record(device int, stream uintptr) (event uintptr) {
 	On(device, func() {
 		event = made("cuEventCreate", 0)
@@ -209,8 +210,8 @@ func Wait(device int, stream, event uintptr) {
 	On(device, func() { must("cuStreamWaitEvent", stream, event, 0) })
 }
 
-// Capture captures what work enqueues on the stream, and returns the graph, or the driver's answer
-// where that fails.
+// Capture captures the work that the function work enqueues on the stream. It returns the graph, or
+// the driver's answer if that fails.
 func Capture(device int, stream uintptr, mode uintptr, work func()) (graph uintptr, code int) {
 	On(device, func() {
 		must("cuStreamBeginCapture_v2", stream, mode)
@@ -231,8 +232,8 @@ func Replay(device int, graph, stream uintptr) {
 
 // The double's controls; libcuda.c describes them.
 
-// LoadModule loads PTX into a device's primary context; the module, or the driver's answer where it
-// refuses it.
+// LoadModule loads PTX into a device's primary context. It returns the module, or the driver's
+// answer if the driver refuses it.
 func LoadModule(device int, ptx string) (module uintptr, code int) {
 	text := C.CString(ptx)
 	defer C.free(unsafe.Pointer(text))
@@ -242,21 +243,21 @@ func LoadModule(device int, ptx string) (module uintptr, code int) {
 	return *word, code
 }
 
-// Function is a module's, in the current context.
+// Function returns a module's function, in the current context.
 func Function(module uintptr, name string) uintptr {
 	text := C.CString(name)
 	defer C.free(unsafe.Pointer(text))
 	return made("cuModuleGetFunction", module, uintptr(unsafe.Pointer(text)))
 }
 
-// Fail lets a call of a function fail: the one after the next `after` ones.
+// Fail makes one call of a function fail: the one after the next `after` calls.
 func Fail(function string, after, code int) {
 	name := C.CString(function)
 	defer C.free(unsafe.Pointer(name))
 	Call("double_fail", uintptr(unsafe.Pointer(name)), uintptr(after), uintptr(code))
 }
 
-// Log lists the calls since the last look.
+// Log returns the calls since the last Log.
 func Log() []string {
 	symbol := C.CString("double_log")
 	defer C.free(unsafe.Pointer(symbol))
@@ -265,23 +266,23 @@ func Log() []string {
 	return strings.Split(strings.TrimSpace(C.GoString(text)), "\n")
 }
 
-// Why says where the last kernel went wrong, or why a module was refused.
+// Why returns where the last kernel went wrong, or why a module was refused.
 func Why() string {
 	symbol := C.CString("double_why")
 	defer C.free(unsafe.Pointer(symbol))
 	return C.GoString(C.text(symbol))
 }
 
-// Bits chooses the nans of arithmetic and what registers hold before they are written.
+// Bits sets the nans that arithmetic makes, and the content of registers before they are written.
 func Bits(nan32 uint32, nan64, unwritten uint64) {
 	Call("double_bits", uintptr(nan32), uintptr(nan64), uintptr(unwritten))
 }
 
-// First lets grids of more blocks than these run without them.
+// First makes grids of more than this many blocks run without the first ones.
 func First(block int) { Call("double_first", uintptr(block)) }
 
-// Pending counts the work that waits on a device.
+// Pending returns the number of pieces of work that wait on a device.
 func Pending(device int) int { return Call("double_pending", uintptr(device)) }
 
-// Reset forgets the errors of kernels, and answers how many memory blocks there are.
+// Reset clears the errors of kernels, and returns the number of allocations.
 func Reset() int { return Call("double_reset") }

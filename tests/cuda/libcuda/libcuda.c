@@ -1,13 +1,11 @@
 /* A test double of libcuda.so.1: the driver's documented functions on the CPU's memory. ptx.c runs
  * the kernels.
  *
- * - There are two devices.
- * - Work on a stream runs when something waits for it and not before, so a missing wait shows. If
- *   double_schedule says so, it runs in a random order of those that are allowed.
- * - Device memory is the CPU's, filled with 0xa5. Copies and kernels are checked to the byte, and a
+ * - There are two devices. - Work on a stream runs only when something waits for it, so a missing
+ *   wait shows. After double_schedule it runs in one of the allowed orders, drawn at random. -
+ *   Device memory is the CPU's, filled with 0xa5. Copies and kernels are checked to the byte, and a
  *   kernel sees the memory of its own device only. Freed memory is not used again for a while, so a
- *   late access shows.
- * - Small launches run `careful` (ptx.h).
+ *   late access shows. - Small launches run `careful` (ptx.h).
  *
  * The functions double_… are for the tests. Any thread may call any function. */
 #include "../../../cuda/include/cuda.h"
@@ -27,13 +25,13 @@ enum {
     HOST = -1, /* in place of a device: the CPU's own memory, pinned */
     STACK = 16,
     ALIGNMENT = 512,
-    RESTING = 256, /* how many freed blocks are not used again yet */
-    HUGE = 1 << 28 /* from here on memory is not filled, so that it costs none */
+    RESTING = 256, /* number of freed blocks that are not used again yet */
+    HUGE = 1 << 28 /* from this size on memory is not filled, so that unwritten pages take no memory */
 };
 
 #define CAPACITY ((size_t)1 << 34) /* of a device, in bytes */
 
-/* What cuda.h leaves out. */
+/* Declarations that cuda.h leaves out. */
 typedef struct CUmemPoolHandle_st *CUmemoryPool;
 enum { POOL_RESERVED_NOW = 5, POOL_RESERVED_MOST, POOL_USED_NOW, POOL_USED_MOST };
 
@@ -42,7 +40,7 @@ typedef enum { KERNEL, COPY, FILL, FREE, CALL, MARK, GRAPH_FREE } work_kind;
 /* One piece of work on a stream. */
 typedef struct work {
     work_kind kind;
-    uint64_t sequence; /* grows with every piece that is enqueued anywhere */
+    uint64_t sequence; /* grows with every piece of work, on any stream */
     int device;
     union {
         struct {
@@ -55,7 +53,7 @@ typedef struct work {
             size_t bytes;
             unsigned char value;
             bool to_device, from_device;
-            void *staged; /* what src is in, where that was copied at the call */
+            void *staged; /* a copy of src, if it was made at the call */
         };
         struct {
             CUhostFn call;
@@ -65,12 +63,12 @@ typedef struct work {
     struct wait {
         CUstream stream;
         uint64_t sequence;
-    } *waits; /* what must be done before */
+    } *waits; /* the work that must be done before this */
     int nwaits;
     struct work *next;
 } work;
 
-/* The pieces of a capture that come before the next piece, by their numbers in the order of the
+/* The pieces of a capture that precede the next piece, by their numbers in the order of the
  * calls. */
 typedef struct {
     bool *is;
@@ -79,12 +77,12 @@ typedef struct {
 
 struct CUctx_st {
     int device, users;
-    CUresult error; /* what a kernel has ended in: all further calls answer it */
+    CUresult error; /* a kernel's error, which all further calls answer */
 };
 
 struct CUstream_st {
     CUcontext context;
-    bool blocking; /* waits for the default stream, and it for this one */
+    bool blocking; /* waits for the default stream, and the default stream waits for it */
     bool legacy, destroyed;
     int priority;
     work *first, **end;
@@ -112,7 +110,7 @@ struct CUgraph_st {
     size_t pieces;
     CUgraphNode last;
     bool invalid;
-    int users; /* the graph itself, and what is made of it */
+    int users; /* the graph itself, and the objects made from it */
 };
 
 struct CUgraphExec_st {
@@ -129,22 +127,22 @@ struct CUfunc_st {
     const ptx_kernel *kernel;
 };
 
-/* A block of a device's memory, or of the CPU's that the driver has pinned. */
+/* A block of a device's memory, or of the CPU's memory that the driver has pinned. */
 typedef struct {
     uint64_t low, high;
     int device;
-    bool registered; /* pinned where it was: not the driver's to free */
+    bool registered; /* the program's memory, pinned in place; the driver does not free it */
 } block;
 
 static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
-static pid_t process; /* that called cuInit; 0: none */
+static pid_t process; /* the process that called cuInit; 0: none */
 static struct CUctx_st contexts[DEVICES] = {{.device = 0}, {.device = 1}};
 static struct CUstream_st defaults[DEVICES], per_thread[DEVICES];
 static CUstream streams;
 static block *blocks;
 static size_t nblocks;
 static struct CUmemPoolHandle_st {
-    size_t used, most; /* bytes that are allocated on a device, and how many there were at once */
+    size_t used, most; /* bytes allocated on a device, and the most at one time */
 } pools[DEVICES];
 static void *resting[RESTING];
 static size_t nresting;
@@ -181,7 +179,7 @@ __attribute__((format(printf, 1, 2))) static void note(const char *format, ...) 
     call_log[log_length] = 0;
 }
 
-/* Begins a call: takes the lock, writes the log, and answers with the error that the tests have
+/* Begins a call: takes the lock, writes the log, and returns the error that the tests have
  * ordered. */
 static CUresult enter(const char *function) {
     pthread_mutex_lock(&mutex);
@@ -288,14 +286,14 @@ static void release(uint64_t low) {
     free(memory);
 }
 
-/* Whether all of a range lies in its block, if it begins in one. */
+/* Whether a whole range is in one block, if it begins in a block. */
 static bool within(uint64_t address, size_t bytes) {
     const block *const b = block_at(address);
     return bytes == 0 || b == NULL || bytes <= b->high - address;
 }
 
-/* Whether all of a range is in one block. Work that was right when it was enqueued may find the
- * block freed when it runs. */
+/* Whether a whole range is in one block. A block may have been freed between enqueuing work on it
+ * and running the work. */
 static bool holds(uint64_t address, size_t bytes) {
     return bytes == 0 || (block_at(address) && within(address, bytes));
 }
@@ -376,7 +374,8 @@ static void run_until(CUstream stream, uint64_t until) {
     while (stream->first && stream->first->sequence <= until) {
         work *const w = stream->first;
         run_work(w);
-        /* The work may have made others run, but not this stream: nothing waits for itself. */
+        /* The work may have run work of other streams, but none of this stream: no work waits for
+         * itself. */
         stream->first = w->next;
         if (stream->first == NULL) stream->end = &stream->first;
         discard(w);
@@ -398,15 +397,16 @@ static void add_wait(work *w, CUstream stream, uint64_t until) {
     w->waits[w->nwaits++] = (struct wait){stream, until};
 }
 
-/* The stream of a handle; a default stream is the current context's. NULL for one that is
- * destroyed. */
+/* The stream of a handle. The default stream belongs to the current context. NULL for a destroyed
+ * stream. */
 static CUstream any_stream(CUstream handle, CUcontext context) {
     if (handle == NULL || handle == (CUstream)1) return &defaults[context->device];
     if (handle == (CUstream)2) return &per_thread[context->device];
     return handle->destroyed ? NULL : handle;
 }
 
-/* The same, for what must be of the current context; NULL for a stream of another one. */
+/* The same for calls that require a stream of the current context; NULL for a stream of another
+ * context. */
 static CUstream stream_of(CUstream handle, CUcontext context) {
     CUstream const stream = any_stream(handle, context);
     return stream && stream->context == context ? stream : NULL;
@@ -423,7 +423,7 @@ static void invalidate(void) {
     for (int i = 0; i < ncaptures; i++) captures[i]->invalid = true;
 }
 
-/* Whether the calling thread may now do what a capture does not allow. */
+/* Whether a capture forbids unsafe calls in this thread now. */
 static bool prohibited(void) {
     bool found = false;
     for (int i = 0; i < ncaptures && thread_mode != CU_STREAM_CAPTURE_MODE_RELAXED; i++) {
@@ -458,7 +458,7 @@ static void append(work *w, work ***end) {
     *end = &w->next;
 }
 
-/* Runs, as drawn, a piece of some stream's work or none. */
+/* Runs a randomly drawn piece of work of some stream, or none. */
 static void run_any(void) {
     if (schedule == 0) return;
     schedule ^= schedule << 13;
@@ -513,7 +513,7 @@ static CUresult enqueue(CUstream stream, work const *what) {
     return CUDA_SUCCESS;
 }
 
-/* The same, and waits for it. */
+/* The same, and waits for the work. */
 static CUresult perform(CUcontext context, work const *what) {
     CUstream const stream = &defaults[context->device];
     if (prohibited()) return CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED;
@@ -686,7 +686,7 @@ API CUresult cuModuleGetFunction(CUfunction *function, CUmodule module, const ch
     CHECK(module->context == context, CUDA_ERROR_INVALID_HANDLE);
     const ptx_kernel *const kernel = ptx_find(module->module, name);
     CHECK(kernel, CUDA_ERROR_NOT_FOUND);
-    *function = malloc(sizeof **function); /* for as long as the process lives, as tests end soon */
+    *function = malloc(sizeof **function); /* never freed: tests end soon */
     **function = (struct CUfunc_st){context, kernel};
     return leave(CUDA_SUCCESS);
 }
@@ -732,8 +732,8 @@ API CUresult cuMemFree_v2(CUdeviceptr memory) {
     return leave(CUDA_SUCCESS);
 }
 
-/* Memory that is made in a capture is there from then on: until it is freed outside, or with the
- * graph if it is freed in it. */
+/* Memory that a capture allocates exists from then on. It lasts until it is freed outside the
+ * capture, or if it is freed in the capture, as long as the graph. */
 API CUresult cuMemAllocAsync(CUdeviceptr *memory, size_t bytes, CUstream handle) {
     ENTER("cuMemAllocAsync");
     CURRENT(context);
@@ -754,8 +754,8 @@ API CUresult cuMemFreeAsync(CUdeviceptr memory, CUstream handle) {
     return leave(enqueue(stream, &freeing));
 }
 
-/* The CPU's memory that is not pinned is done with when the call returns: it is read at the call,
- * or written before its end. */
+/* CPU memory that is not pinned is used only during the call: it is read at the call, or written
+ * before the call returns. */
 static CUresult copy(uint64_t dst, uint64_t src, size_t bytes, bool wait, CUstream handle) {
     CURRENT(context);
     CUstream const stream = any_stream(handle, context);
@@ -832,7 +832,7 @@ API CUresult cuMemGetInfo_v2(size_t *free_bytes, size_t *total) {
     return leave(CUDA_SUCCESS);
 }
 
-/* A device's pool is all of its memory, and keeps nothing that is freed. */
+/* A device's pool is all of its memory, and keeps no freed memory. */
 
 API CUresult cuDeviceGetDefaultMemPool(CUmemoryPool *pool, CUdevice device) {
     ENTER("cuDeviceGetDefaultMemPool");
@@ -970,7 +970,7 @@ API CUresult cuStreamGetPriority(CUstream handle, int *priority) {
 API CUresult cuStreamDestroy_v2(CUstream stream) {
     ENTER("cuStreamDestroy");
     CHECK(stream > (CUstream)2 && !stream->destroyed, CUDA_ERROR_INVALID_HANDLE);
-    run_until(stream, FOREVER); /* its memory stays, since events may name it */
+    run_until(stream, FOREVER); /* not freed, since events may refer to it */
     stream->destroyed = true;
     for (CUstream *s = &streams; *s; s = &(*s)->next) {
         if (*s == stream) {
@@ -994,7 +994,7 @@ API CUresult cuStreamSynchronize(CUstream handle) {
     return leave(stream->context->error);
 }
 
-/* Looking lets the work go on, so that who looks again and again comes to its end. */
+/* A query lets the work continue, so a loop of queries comes to its end. */
 API CUresult cuStreamQuery(CUstream handle) {
     ENTER("cuStreamQuery");
     CURRENT(context);
@@ -1031,7 +1031,7 @@ API CUresult cuEventCreate(CUevent *event, unsigned int flags) {
 API CUresult cuEventDestroy_v2(CUevent event) {
     ENTER("cuEventDestroy");
     CHECK(event && !event->destroyed, CUDA_ERROR_INVALID_HANDLE);
-    event->destroyed = true; /* its memory stays, so that a later use shows */
+    event->destroyed = true; /* not freed, so that a later use shows */
     return leave(CUDA_SUCCESS);
 }
 
@@ -1051,7 +1051,7 @@ API CUresult cuEventRecord(CUevent event, CUstream handle) {
     return leave(CUDA_SUCCESS);
 }
 
-/* What of an event's can be waited for. */
+/* The part of an event's state that can be waited for. */
 #define RECORDED(event)                                                                                                        \
     CHECK(event && !event->destroyed, CUDA_ERROR_INVALID_HANDLE);                                                              \
     CHECK(event->capture == NULL, CUDA_ERROR_CAPTURED_EVENT)
@@ -1075,7 +1075,8 @@ API CUresult cuEventSynchronize(CUevent event) {
     return leave(event->context->error);
 }
 
-/* Milliseconds are the pieces of work that were enqueued between the two, on all streams. */
+/* Counts as milliseconds the pieces of work that were enqueued between the two events, on all
+ * streams. */
 API CUresult cuEventElapsedTime(float *milliseconds, CUevent start, CUevent end) {
     ENTER("cuEventElapsedTime");
     RECORDED(start);
@@ -1097,7 +1098,7 @@ API CUresult cuStreamWaitEvent(CUstream handle, CUevent event, unsigned int flag
     (void)flags;
     CUstream const stream = any_stream(handle, context);
     CHECK(stream && event && !event->destroyed, CUDA_ERROR_INVALID_HANDLE);
-    if (event->capture) { /* joins the capture */
+    if (event->capture) { /* the stream joins the capture */
         CHECK(is_active(event->capture), CUDA_ERROR_CAPTURED_EVENT);
         CHECK(stream->capture == NULL || stream->capture == event->capture, CUDA_ERROR_STREAM_CAPTURE_ISOLATION);
         if (stream->capture == NULL) stream->before.length = 0;
@@ -1144,7 +1145,7 @@ API CUresult cuStreamBeginCapture_v2(CUstream handle, CUstreamCaptureMode mode) 
     return leave(CUDA_SUCCESS);
 }
 
-/* A graph's work goes with its last user. The graph stays, as events may name it. */
+/* Frees a graph's work with its last user. The graph stays, since events may refer to it. */
 static void abandon(CUgraph graph) {
     if (--graph->users) return;
     for (int d = 0; d < DEVICES; d++) run_device(d);
@@ -1170,7 +1171,7 @@ API CUresult cuStreamEndCapture(CUstream handle, CUgraph *graph) {
     for (int i = 0; i < ncaptures; i++) {
         if (captures[i] == captured) captures[i] = captures[--ncaptures];
     }
-    /* What other streams did must have been waited for. A mark is nothing that is done. */
+    /* The other streams' captured work must have been waited for. A mark does no work. */
     CUresult result = captured->invalid ? CUDA_ERROR_STREAM_CAPTURE_INVALIDATED : CUDA_SUCCESS;
     size_t piece = 0;
     for (const work *w = captured->first; w && result == CUDA_SUCCESS; w = w->next, piece++) {
@@ -1201,7 +1202,7 @@ API CUresult cuStreamGetCaptureInfo_v2(CUstream handle, CUstreamCaptureStatus *s
     CUgraph const capture = any_stream(handle, current())->capture;
     if (id) *id = capture->id;
     if (graph) *graph = capture;
-    /* The graph's work is one sequence: what comes next depends on its last piece. */
+    /* The graph's work is one sequence: later work depends on its last piece. */
     capture->last = NULL;
     for (work *w = capture->first; w; w = w->next) capture->last = (CUgraphNode)w;
     if (dependencies) *dependencies = &capture->last;
@@ -1262,7 +1263,7 @@ API CUresult cuGraphDestroy(CUgraph graph) {
     return leave(CUDA_SUCCESS);
 }
 
-/* The double has no log that a callback could be told of. */
+/* The double has no log, so the callback is never called. */
 API CUresult cuLogsRegisterCallback(void *callback, void *data, void **handle) {
     (void)callback, (void)data;
     *handle = NULL;
@@ -1274,7 +1275,7 @@ API CUresult cuLogsUnregisterCallback(void *handle) {
     return CUDA_SUCCESS;
 }
 
-/* What libraries that are linked against the driver's name, and is not here. */
+/* Functions that libraries linked against the driver name, and that the double does not have. */
 
 static CUresult refuse(const char *function) {
     fprintf(stderr, "The double of libcuda.so.1 has no %s.\n", function);
@@ -1397,20 +1398,20 @@ API void double_bits(uint32_t nan_of_32, uint64_t nan_of_64, uint64_t unwritten)
     poison = unwritten;
 }
 
-/* Grids that reach beyond this many blocks run only what lies beyond. */
+/* A grid of more than this many blocks runs without the first ones of this number. */
 API void double_first(unsigned block) {
     first_block = block;
 }
 
 /* From now on work also runs before something waits for it, in an order drawn by this number. 0
- * ends that. */
+ * ends this. */
 API void double_schedule(uint64_t number) {
     pthread_mutex_lock(&mutex);
     schedule = number;
     pthread_mutex_unlock(&mutex);
 }
 
-/* How many pieces of work wait on a device. */
+/* The number of pieces of work that wait on a device. */
 API int double_pending(int device) {
     int n = 0;
     pthread_mutex_lock(&mutex);
@@ -1423,7 +1424,7 @@ API int double_pending(int device) {
     return n;
 }
 
-/* How many blocks of memory there are on a device; -1: pinned ones of the CPU's. */
+/* The number of blocks of memory on a device; -1: of pinned blocks of the CPU's. */
 API int double_blocks(int device) {
     int n = 0;
     pthread_mutex_lock(&mutex);
@@ -1432,8 +1433,8 @@ API int double_blocks(int device) {
     return n;
 }
 
-/* Forgets captures, and the errors that kernels ended in; a real context is lost after one. Answers
- * how many memory blocks there are. */
+/* Clears captures and the errors of kernels; a real context is lost after such an error. Returns
+ * the number of blocks of memory. */
 API int double_reset(void) {
     pthread_mutex_lock(&mutex);
     ncaptures = 0;

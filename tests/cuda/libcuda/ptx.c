@@ -1,3 +1,6 @@
+/* The interpreter of ptx.h. It reads a module's text into rows of registers and a list of
+ * instructions, and runs its kernels on the CPU. Needs ptx_memory to know the blocks of memory. No
+ * access leaves its block: the launch ends with an error instead. */
 #include "ptx.h"
 
 #include <ctype.h>
@@ -285,7 +288,7 @@ static void sort_units(void) {
     }
 }
 
-/* NULL where there is none of this name. */
+/* NULL if there is none of this name. */
 static const unit *find_unit(const char *name) {
     static pthread_once_t once = PTHREAD_ONCE_INIT;
     pthread_once(&once, sort_units);
@@ -297,7 +300,7 @@ static const unit *find_unit(const char *name) {
 typedef struct {
     uint16_t operation;
     uint8_t size;   /* of an access, in bytes */
-    uint8_t vector; /* how many registers it moves */
+    uint8_t vector; /* the number of registers that it moves */
     bool negated;   /* the predicate */
     uint32_t wide;  /* bit i: row[i] is 8 bytes wide */
     int32_t guard;  /* the predicate's row, or -1 */
@@ -514,8 +517,8 @@ static uint64_t number(reader *r) {
     return value;
 }
 
-/* A register of this width, or wider where `wider` allows; what is read of a wider one are its low
- * bytes. */
+/* A register of this width, or of a greater width if `wider` allows it; then its low bytes are
+ * read. */
 static const variable *register_operand(reader *r) {
     char name[64];
     word(r, name);
@@ -525,7 +528,7 @@ static const variable *register_operand(reader *r) {
     return v ? v : &none;
 }
 
-/* Something to read: a register, a number, or the address of a parameter. */
+/* A source operand: a register, a number, or the address of a parameter. */
 static uint32_t source(reader *r, width w, instruction *i, const char *text) {
     skip_blanks(r);
     if (is_number(r->at)) {
@@ -542,7 +545,7 @@ static uint32_t source(reader *r, width w, instruction *i, const char *text) {
         return ROW_ZERO;
     }
     if (v->width == w) return v->row;
-    if (v->width == B64 && w == B32) { /* its low half, by an instruction of its own */
+    if (v->width == B64 && w == B32) { /* its low half, which an instruction of its own extracts */
         instruction narrow = {.operation = OP_cvt_u32_u64, .guard = i->guard, .negated = i->negated};
         narrow.row[0] = new_row(r, B32);
         narrow.row[1] = v->row;
@@ -765,8 +768,8 @@ static void rows_of(const instruction *i, uint32_t reads[MAX_OPERANDS + 1], int 
     if (i->guard >= 0) reads[(*nreads)++] = (uint32_t)i->guard;
 }
 
-/* Finds the exposed registers: which rows are alive before each instruction, from the last to the
- * first until nothing changes. */
+/* Finds the exposed registers: computes, backwards and until nothing changes, the rows that are
+ * alive before each instruction. */
 static void expose(reader *r) {
     enum { ROW = 4 * LANES };
     ptx_kernel *const k = r->kernel;
@@ -906,7 +909,8 @@ int ptx_max_threads(const ptx_kernel *kernel) {
 
 /* Running. */
 
-/* Who touched a byte during a launch: a thread's number + 1; 0 nobody; for readers ~0: several. */
+/* The threads that accessed a byte during a launch: a thread's number + 1; 0: none; for readers ~0:
+ * several. */
 typedef struct {
     uint64_t low, high;
     uint32_t *writer, *reader;
@@ -1021,7 +1025,7 @@ static ptx_outcome access(worker *w, const instruction *i, int pc, uint32_t mask
     return PTX_DONE;
 }
 
-/* The usual access: 16 bytes for each of 32 lanes, which follow each other. */
+/* The usual access: 16 contiguous bytes for each of 32 lanes. */
 static bool access_dense(worker *w, const instruction *i, uint32_t mask, char *rows) {
     const uint64_t *const base = (const uint64_t *)(rows + i->row[4]);
     if (mask != ~0u || i->vector != 4 || i->size != 4 || w->launch->careful) return false;

@@ -19,7 +19,7 @@
 
 enum { DEVICES = 8 };
 
-/* What the project's cuda.h leaves out of the driver's. */
+/* Declarations that the project's cuda.h leaves out. */
 CUresult cuDeviceGetDefaultMemPool(cudaMemPool_t *pool, CUdevice device);
 CUresult cuMemPoolGetAttribute(cudaMemPool_t pool, int attribute, void *value);
 CUresult cuMemPoolSetAttribute(cudaMemPool_t pool, int attribute, void *value);
@@ -59,8 +59,8 @@ static cudaError_t refuse(const char *what, const char *why, CUresult error) {
 
 #define DEVICE_ADDRESS(pointer) ((CUdeviceptr)(uintptr_t)(pointer))
 
-/* Devices. The current one is that of the driver's current context, else the one that the thread
- * has asked for. */
+/* Devices. The current device is the device of the driver's current context, or else the one that
+ * the thread has set. */
 
 static CUresult primary(int device, CUcontext *context) {
     static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
@@ -79,7 +79,7 @@ static CUresult use(int device) {
     return result ? result : cuCtxSetCurrent(context);
 }
 
-/* Every call but those that only ask begins so: the driver is initialised, and a context is
+/* Every call except pure queries begins with this: it initialises the driver and makes a context
  * current. */
 static CUresult ready(void) {
     CUresult const result = cuInit(0);
@@ -171,7 +171,7 @@ API cudaError_t cudaDeviceGetStreamPriorityRange(int *least, int *greatest) {
     return cudaSuccess;
 }
 
-/* A device's memory is only copied to another one's: its kernels don't see it. */
+/* A device can only copy another device's memory: its kernels don't see it. */
 API cudaError_t cudaDeviceCanAccessPeer(int *can, int device, int peer) {
     (void)device, (void)peer;
     *can = 0;
@@ -193,7 +193,7 @@ API cudaError_t cudaRuntimeGetVersion(int *version) {
     return cudaSuccess;
 }
 
-/* A function of the driver's under the name without its version. */
+/* A function of the driver, by its name without the version. */
 static cudaError_t entry_point(const char *name, void **function, enum cudaDriverEntryPointQueryResult *status) {
     char versioned[128];
     snprintf(versioned, sizeof versioned, "%s_v2", name);
@@ -304,7 +304,7 @@ API cudaError_t cudaHostGetDevicePointer(void **device, void *host, unsigned int
     return cudaSuccess;
 }
 
-/* The device of a device's memory; -1 for the CPU's. */
+/* The device on which the memory is; -1 for the CPU's memory. */
 static int device_of(const void *memory) {
     unsigned type;
     int device;
@@ -326,7 +326,7 @@ API cudaError_t cudaPointerGetAttributes(struct cudaPointerAttributes *attribute
     return cudaSuccess;
 }
 
-/* Whether the memory is where the caller says. */
+/* Whether the memory is where the caller says it is. */
 static bool is_kind(const void *dst, const void *src, enum cudaMemcpyKind kind) {
     bool const to = device_of(dst) >= 0, from = device_of(src) >= 0;
     switch (kind) {
@@ -628,7 +628,7 @@ API void __cudaRegisterFunction(void **handle, const char *function, char *devic
     (void)warp;
     pthread_mutex_lock(&kernels_mutex);
     if ((nkernels & (nkernels - 1)) == 0) kernels = realloc(kernels, (nkernels ? 2 * nkernels : 1) * sizeof *kernels);
-    kernels[nkernels++] = (struct kernel){function, name}; /* the name is the library's, which stays loaded */
+    kernels[nkernels++] = (struct kernel){function, name}; /* the name belongs to the library, which stays loaded */
     pthread_mutex_unlock(&kernels_mutex);
 }
 
@@ -642,7 +642,7 @@ static cudaError_t refuse_kernel(const void *function) {
     return refuse(name, ", as kernels of machine code are not run", CUDA_ERROR_NO_BINARY_FOR_GPU);
 }
 
-/* What stands between the brackets of a launch: nobody reads it, as the launch is refused. */
+/* The launch configuration, <<<…>>>. It is not used, because the launch is refused. */
 API unsigned __cudaPushCallConfiguration(dim3 grid, dim3 block, size_t shared, struct CUstream_st *stream) {
     (void)grid, (void)block, (void)shared, (void)stream;
     return 0;
@@ -701,7 +701,7 @@ API cudaError_t cudaOccupancyMaxActiveBlocksPerMultiprocessor(int *blocks, const
     return cudaOccupancyMaxActiveBlocksPerMultiprocessorWithFlags(blocks, function, block, shared, 0);
 }
 
-/* What torch names beside. */
+/* Other functions that torch names. */
 
 #define REFUSE(function)                                                                                                       \
     API cudaError_t no_##function(void) __asm__(#function);                                                                    \
