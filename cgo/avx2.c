@@ -1,5 +1,6 @@
-/* The avx2 tier: f32 in blocks of 6 vectors and f64 of 4, f16 and bf16 in f32 lanes, c64 and c128
- * by two vectors of re and two of im.
+/* The avx2 tier, for x86-64 processors with AVX2, FMA and F16C. f32 is computed in blocks of 6
+ * vectors, f64 in blocks of 4, f16 and bf16 in f32 lanes, c64 and c128 in two vectors of re and two
+ * of im.
  *
  *     intrinsic                instruction        latency / throughput (Zen 4, cycles)
  *     _mm256_sqrt_ps           vsqrtps ymm        15 / 5
@@ -11,10 +12,10 @@
  *     _mm256_cvtph_ps          vcvtph2ps ymm       6 / 0.7
  *     _mm256_cvtps_ph          vcvtps2ph xmm       6 / 0.7
  *
- * One divider does square roots and divisions, and while it works the multipliers have little to
- * do. So f32 and f64 give it half of a block's vectors and compute the others by fma, to the same
- * bits. The 16-bit dtypes are bound by conversions and fma, complex by fma and addition. x86 gives
- * the contract's nans by itself. Masked lanes neither load nor store, so that tails read nothing
+ * One divider does square roots and divisions, and meanwhile the multipliers have little to do. So
+ * f32 and f64 give the divider half of a block's vectors and compute the others by fma, to the same
+ * bits. The 16-bit dtypes are bound by conversions and fma, complex dtypes by fma and addition.
+ * x86's own nans are the contract's. Masked lanes neither load nor store, so tails read nothing
  * beyond the end. */
 #ifdef __x86_64__
 #include "kernels.h"
@@ -30,8 +31,8 @@
 #define AVX2 __attribute__((target("avx2,fma,f16c")))
 
 enum {
-    F32_BLOCK = 6,   /* vectors that are computed together, step by step: more outgrow the registers */
-    F32_DIVIDED = 3, /* of them by the divider */
+    F32_BLOCK = 6,   /* vectors that are computed together, step by step; more would need more registers than there are */
+    F32_DIVIDED = 3, /* of these by the divider */
     F64_BLOCK = 4,
     F64_DIVIDED = 2,
     F32S = 8,
@@ -49,28 +50,28 @@ enum {
 #define VECTORS PAIRS
 #include "complex.h"
 
-/* A mask of the first k lanes: read 8 or 4 lanes from k elements before the zeros. */
+/* Masks of the first k lanes: read 8 or 4 lanes, beginning k elements before the first zero. */
 static const int32_t lanes_i32[16] = {-1, -1, -1, -1, -1, -1, -1, -1};
 static const int64_t lanes_i64[8] = {-1, -1, -1, -1};
 
-/* y = RN(1 / RN(√x)) for x in [2^-100, inf). The fma way, with g → √x, h → 1/(2√x), s = RN(√x) and
- * y → 1/s:
+/* y = RN(1 / RN(√x)) for x in [2^-100, inf). By fma, with g → √x, h → 1/(2√x), s = RN(√x) and y →
+ * 1/s:
  *
  *     h = y0/2   g = x·y0   r = 1/2 - g·h   r = r + 1.4375 r²   g = g + g·r   h = h + h·r       y0: 1/√x to 11 bits
  *     s = g + (x - g²)·h
  *     y = 2h   e = 1 - s·y   e = e + 1.0625·2^-48   y = y + y·e
  *
- * 1.5 r² would be exact; a little less keeps g below √x, which matters for the last x before 4. y +
- * y·e is 1/s less e² of it, and that matters in one case: s is the last number before a power of
- * two and y that power, 1/s is just above the middle of two numbers and y + y·e that middle. A
- * larger e lifts it, and no other result over a middle. Tested for all x with this processor's y0;
- * in a search for all x with every y0 that 1.5·2^-12 allow two were wrong, of 9216 for the last x
- * before 4.
+ * 1.5 r² would be the exact term; a little less keeps g below √x, which matters for the last x
+ * before 4. y + y·e is (1 - e²)/s. The difference matters in one case: s is the last number before
+ * a power of two, y is that power's reciprocal, 1/s is just above the midpoint of two numbers, and
+ * y + y·e is that midpoint. The larger e lifts this result over its midpoint, and no other. Tested
+ * for all x with this processor's y0. A search over all x with every y0 that an error of 1.5·2^-12
+ * allows found two wrong results, among the 9216 for the last x before 4.
  *
- * This is y0 and its half, of the vectors behind those that the divider computes, and whether all
- * of their x are in that range. The half says so by its bits: below 2^-100, where the low end of x
- * - g² would be lost, it is larger, and so is zero's inf; the half of infinity's 0 and of a
- * negative's or a nan's nan are larger as unsigned integers. */
+ * This function computes y0 and its half for the vectors after those of the divider, and returns
+ * whether all their x are in that range. The half's bits tell: below 2^-100, where the low digits
+ * of x - g² would be lost, the half is larger, and for zero it is inf. The halves for infinity,
+ * negatives and nans (from 0 and nan) are larger as unsigned integers. */
 AVX2 INLINE bool seed_f32s(__m256 *g, __m256 *h, const __m256 *x_f32x8, int divided, int block) {
     __m256i const exponent_u32x8 = _mm256_set1_epi32(1 << 23), range_u32x8 = _mm256_set1_epi32((127 + 49) << 23 | 1 << 22);
     __m256i most_u32x8 = _mm256_setzero_si256();
@@ -83,7 +84,7 @@ AVX2 INLINE bool seed_f32s(__m256 *g, __m256 *h, const __m256 *x_f32x8, int divi
     return _mm256_testz_si256(outside_u32x8, outside_u32x8);
 }
 
-/* All steps behind that, and the divider's work. */
+/* All further steps, and the divider's work. */
 AVX2 INLINE void rsqrt_f32_block(__m256 *y_f32x8, __m256 *g, __m256 *h, const __m256 *x_f32x8, int divided, int block) {
     __m256 const half_f32x8 = _mm256_set1_ps(0.5f), one_f32x8 = _mm256_set1_ps(1.0f);
     __m256 const near_f32x8 = _mm256_set1_ps(1.4375f), more_f32x8 = _mm256_set1_ps(0x1.1p-48f);
@@ -103,9 +104,9 @@ AVX2 INLINE void rsqrt_f32_block(__m256 *y_f32x8, __m256 *g, __m256 *h, const __
     for (int i = divided; i < block; i++) y_f32x8[i] = _mm256_fmadd_ps(h[i], e[i], h[i]);
 }
 
-/* x without the numbers that arithmetic is slow or wrong for, and a factor for the results:
- * subnormals, bits·2^-149, become 2·bits, by a conversion of integers, for a factor of 2^75; other
- * numbers below 2^-100 are multiplied by 2^64, for one of 2^32. */
+/* x without the numbers for which arithmetic is slow or wrong, and a factor for the results.
+ * Subnormals, bits·2^-149, become 2·bits by a conversion of integers, with a factor of 2^75. Other
+ * numbers below 2^-100 are multiplied by 2^64, with a factor of 2^32. */
 AVX2 INLINE __m256 lifted_f32x8(__m256 x_f32x8, __m256 *factor_f32x8) {
     __m256i const x_u32x8 = _mm256_castps_si256(x_f32x8);
     __m256i const magnitude_u32x8 = _mm256_and_si256(x_u32x8, _mm256_set1_epi32(INT32_MAX));
@@ -122,14 +123,14 @@ AVX2 INLINE __m256 lifted_f32x8(__m256 x_f32x8, __m256 *factor_f32x8) {
     return _mm256_castsi256_ps(_mm256_blendv_epi8(scaled_u32x8, converted_u32x8, is_subnormal_u32x8));
 }
 
-/* y where it is a number, and else 2·y0: where zeros and infinities, negatives and nans have made
- * it a nan, that is the result. Elsewhere 2·y0 is about twice the result, so that it is what min
- * does, whose answer beside a nan is its second operand. */
+/* y if it is a number, else 2·y0. For zeros, infinities, negatives and nans y is a nan, and 2·y0 is
+ * the result. For others 2·y0 is about twice the result. So the answer is the minimum of both: min
+ * returns its second operand if the first is a nan. */
 AVX2 INLINE __m256 number_or_seed(__m256 y_f32x8, __m256 seed_f32x8) {
     return _mm256_min_ps(y_f32x8, _mm256_add_ps(seed_f32x8, seed_f32x8));
 }
 
-/* A block with any values in it. */
+/* A block with arbitrary values. */
 AVX2 static __attribute__((noinline)) void rsqrt_f32_any_block(float *y, const float *x) {
     __m256 x_f32x8[F32_BLOCK], g[F32_BLOCK], h[F32_BLOCK], y_f32x8[F32_BLOCK], factor_f32x8[F32_BLOCK];
     for (int i = 0; i < F32_BLOCK; i++) x_f32x8[i] = lifted_f32x8(_mm256_loadu_ps(x + i * F32S), factor_f32x8 + i);
@@ -160,7 +161,7 @@ AVX2 INLINE void rsqrt_f32_items(float *y, const float *x, size_t n, bool stream
         }
     }
     size_t i = whole * step;
-    for (; i + 4 * F32S <= n; i += 4 * F32S) { /* at most once; but gcc would make a slow memcpy of the stores beside a loop */
+    for (; i + 4 * F32S <= n; i += 4 * F32S) { /* at most once; with `if` gcc would make a slow memcpy of the stores */
         __m256 x_f32x8[F32_BLOCK], g[F32_BLOCK], h[F32_BLOCK], y_f32x8[F32_BLOCK];
         for (int j = 0; j < 4; j++) x_f32x8[j] = _mm256_loadu_ps(x + i + j * F32S);
         if (!seed_f32s(g, h, x_f32x8, 2, 4)) break;
@@ -192,7 +193,8 @@ AVX2 static void rsqrt_f32_avx2_streaming(void *dst, const void *src, size_t n) 
     rsqrt_f32_items((float *)dst + head, (const float *)src + head, n - head, true);
 }
 
-/* 8 items that lie `item` bytes apart: -4, 8 or 12. With 12 two more are read than lie between. */
+/* 8 items that are `item` bytes apart: -4, 8 or 12. For 12 it reads two more items than lie between
+ * the first and the last. */
 AVX2 INLINE __m256 near_f32x8(const char *x, int64_t item) {
     if (item == -4) {
         __m256i const backwards = _mm256_setr_epi32(7, 6, 5, 4, 3, 2, 1, 0);
@@ -209,8 +211,8 @@ AVX2 INLINE __m256 near_f32x8(const char *x, int64_t item) {
     return _mm256_permutevar8x32_ps(_mm256_blend_ps(x_f32x8, _mm256_loadu_ps((const float *)(x + 64)), 0x24), thirds);
 }
 
-/* The same with any distance, and nothing more read. Four by four and in a loop: the fewer
- * instructions, and the fewer that load, the more lines are on their way at once. */
+/* The same for any distance, without reading more. The loop loads four by four: the fewer
+ * instructions and loads, the more cache lines are on their way at once. */
 AVX2 INLINE __m256 far_f32x8(const char *x, int64_t item) {
     __m128 x_f32x4[2];
 #pragma GCC unroll 1
@@ -222,7 +224,7 @@ AVX2 INLINE __m256 far_f32x8(const char *x, int64_t item) {
     return _mm256_insertf128_ps(_mm256_castps128_ps256(x_f32x4[0]), x_f32x4[1], 1);
 }
 
-/* By the divider, which is not what far items wait for. */
+/* By the divider, which does not limit the speed of items far apart. */
 AVX2 static __attribute__((noinline)) void rsqrt_f32_far(float *y, const char *x, int64_t item, size_t n) {
     for (; n >= F32S; n -= F32S) {
         _mm256_storeu_ps(y, _mm256_div_ps(_mm256_set1_ps(1.0f), _mm256_sqrt_ps(far_f32x8(x, item))));
@@ -251,9 +253,9 @@ AVX2 INLINE void rsqrt_f32_near(float *y, const char *x, int64_t item, size_t n)
     rsqrt_f32_far(y + i, x + (int64_t)i * item, item, n - i);
 }
 
-/* Contiguous rows of two to four vectors, of which the last ends with the row and so may share
- * items with the one before: they are read before the first is written, and written twice. It
- * answers how many rows are done. */
+/* Contiguous rows of two to four vectors. The last vector ends with the row, so it may share items
+ * with the one before: these items are read before the first write, and written twice. Returns how
+ * many rows are done. */
 AVX2 INLINE int64_t rsqrt_f32_short_rows(char *dst, int64_t dst_row, const char *src, int64_t src_row, int64_t rows, int64_t k,
                                          int vectors) {
     int const step = F32_BLOCK / vectors, block = step * vectors;
@@ -303,9 +305,9 @@ AVX2 static void rsqrt_f32_avx2_rows(void *dst, int64_t dst_row, const void *src
     }
 }
 
-/* y0 of two vectors, 1/√x to 11 bits, from the upper halves of x's bits, by vrsqrtps of f in [1/2,
- * 2): x = f·2^(2k - 1022), where k is half of x's biased exponent, and so 1/√x = 1/√f · 2^(511 -
- * k). */
+/* y0 of two vectors, 1/√x to 11 bits, from the upper halves of x's bits. x = f·2^(2k - 1022), where
+ * f is in [1/2, 2) and k is half of x's biased exponent. So 1/√x = 1/√f · 2^(511 - k), and vrsqrtps
+ * gives 1/√f. */
 AVX2 INLINE void seed_f64s(__m256d *y_f64x4, const __m256d *x_f64x4) {
     __m256 const upper_f32x8 = _mm256_shuffle_ps(_mm256_castpd_ps(x_f64x4[0]), _mm256_castpd_ps(x_f64x4[1]), 0xdd);
     __m256i const upper_u32x8 = _mm256_castps_si256(upper_f32x8);
@@ -323,7 +325,8 @@ AVX2 INLINE void seed_f64s(__m256d *y_f64x4, const __m256d *x_f64x4) {
  *
  *     y = 2h   e = 1 - s·y   e = e + e·(1 + 2^-40)e   y = y + y·e
  *
- * where the factor breaks that tie upwards. No proof: the hard cases are enumerated and tested. */
+ * The factor breaks that tie upwards. There is no proof here: the hard cases are enumerated and
+ * tested. */
 AVX2 INLINE void rsqrt_f64_block(__m256d *y_f64x4, const __m256d *x_f64x4) {
     __m256d const half_f64x4 = _mm256_set1_pd(0.5), one_f64x4 = _mm256_set1_pd(1.0), more_f64x4 = _mm256_set1_pd(1 + 0x1p-40);
     __m256d g[F64_BLOCK], h[F64_BLOCK], r[F64_BLOCK], s[F64_BLOCK], e[F64_BLOCK];
@@ -408,7 +411,7 @@ AVX2 INLINE __m256d apart_f64x4(const char *x, int64_t item) {
     return _mm256_setr_pd(x_f64[0], x_f64[1], x_f64[2], x_f64[3]);
 }
 
-/* As in f32. */
+/* Like rsqrt_f32_far. */
 AVX2 static __attribute__((noinline)) void rsqrt_f64_far(double *y, const char *x, int64_t item, size_t n) {
     for (; n >= F64S; n -= F64S) {
         _mm256_storeu_pd(y, _mm256_div_pd(_mm256_set1_pd(1.0), _mm256_sqrt_pd(apart_f64x4(x, item))));
@@ -508,7 +511,7 @@ AVX2 static void rsqrt_f16_avx2(void *dst, const void *src, size_t n) {
     }
 }
 
-/* Two vectors of f32s that are bf16s: the items at even places, and at odd ones. */
+/* Converts bf16s to two vectors of f32s: the items at even places, and those at odd places. */
 AVX2 INLINE __m256 even_bf16s(__m256i x_u16x16) {
     return _mm256_castsi256_ps(_mm256_slli_epi32(x_u16x16, 16));
 }
@@ -517,8 +520,8 @@ AVX2 INLINE __m256 odd_bf16s(__m256i x_u16x16) {
     return _mm256_castsi256_ps(_mm256_and_si256(x_u16x16, _mm256_set1_epi32((int)0xffff0000)));
 }
 
-/* Back again. Half an ulp added and the rest cut off is rounding to nearest: no result is near a
- * tie. */
+/* Converts back. Adding half an ulp and cutting off the rest rounds to nearest, because no result
+ * is near a tie. */
 AVX2 INLINE __m256i bf16s_from(__m256 even_f32x8, __m256 odd_f32x8) {
     __m256i const half_u32x8 = _mm256_set1_epi32(0x8000);
     __m256i const low_u32x8 = _mm256_srli_epi32(_mm256_add_epi32(_mm256_castps_si256(even_f32x8), half_u32x8), 16);
@@ -602,13 +605,14 @@ AVX2 INLINE bool any_f64s(i64s where) {
     return _mm256_movemask_pd((__m256d)where) != 0;
 }
 
-/* A mask of those of n elements of 8 bytes that lie in the j-th vector. */
+/* The mask of the elements, of n elements of 8 bytes, that are in the j-th vector. */
 AVX2 INLINE __m256i first_4(size_t n, int j) {
     size_t const before = 4 * (size_t)j, left = n > before ? n - before : 0;
     return _mm256_loadu_si256((const __m256i *)(lanes_i64 + 4 - (left < 4 ? left : 4)));
 }
 
-/* Two vectors of items taken apart and put together; the order within `parts` is no matter. */
+/* Separates the parts of two vectors of items, and joins them again; the order within `parts` does
+ * not matter. */
 
 AVX2 INLINE parts_f32 parts_from_c64s(__m256 first_c64x4, __m256 last_c64x4) {
     return (parts_f32){
@@ -719,7 +723,7 @@ AVX2 static void rsqrt_c128_avx2(void *dst, const void *src, size_t n) {
     }
 }
 
-/* Columns 0 and 4, or 0 and 2: a lane apart. */
+/* Loads one lane each from two columns that are `apart`: 0 and 4, or 0 and 2. */
 AVX2 INLINE __m256 lanes_2(const char *from, int64_t apart) {
     __m256 const first = _mm256_castps128_ps256(_mm_loadu_ps((const float *)from));
     return _mm256_insertf128_ps(first, _mm_loadu_ps((const float *)(from + apart)), 1);

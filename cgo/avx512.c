@@ -1,5 +1,6 @@
-/* The avx512 tier: f32 in blocks of 9 vectors and f64 of 8, f16 and bf16 by tables or in f32 lanes,
- * c64 and c128 by two vectors of re and two of im.
+/* The avx512 tier, for x86-64 processors with AVX-512. f32 is computed in blocks of 9 vectors, f64
+ * in blocks of 8, f16 and bf16 by tables or in f32 lanes, c64 and c128 in two vectors of re and two
+ * of im.
  *
  *     intrinsic                instruction         latency / throughput (Zen 4, cycles; Zen 5 halves the second but the divider's)
  *     _mm512_sqrt_ps           vsqrtps zmm         15 / 10
@@ -14,13 +15,13 @@
  *     _mm512_cvtph_ps          vcvtph2ps zmm        7 / 1.3
  *     _mm512_cvtps_ph          vcvtps2ph ymm        7 / 1.3
  *
- * One divider does square roots and divisions, and while it works the multipliers have little to
- * do: each root and each division takes the place of two fma. So f32 and f64 give it some vectors
- * of a block and compute the others by fma, to the same bits; then both are busy. The 16-bit
- * dtypes' tables are bound by the number of instructions, bf16's by the second cache, their f32
- * lanes by conversions and fma, complex by multiplications and how many operations can wait for
- * each other. x86 gives the contract's nans by itself. Masked lanes neither load nor store, so that
- * tails read nothing beyond the end. */
+ * One divider does square roots and divisions, and meanwhile the multipliers have little to do:
+ * each root and each division takes the place of two fma. So f32 and f64 give the divider some
+ * vectors of a block and compute the others by fma, to the same bits. Then both are busy. f16's
+ * table is bound by the number of instructions, bf16's by the second-level cache, their f32 lanes
+ * by conversions and fma. Complex dtypes are bound by multiplications, and by how many operations
+ * can wait for each other. x86's own nans are the contract's. Masked lanes neither load nor store,
+ * so tails read nothing beyond the end. */
 #ifdef __x86_64__
 #include "kernels.h"
 
@@ -34,10 +35,10 @@
 
 #define AVX512 __attribute__((target("avx512f,avx512bw,avx512vl,avx512dq,prfchw")))
 
-/* Vectors that are computed together, step by step, and how many of them by the divider: it and the
- * multipliers then take nearly the same time, 64 cycles beside 61 in f32 and 75 beside 77 in f64 on
- * Zen 4, where the multipliers also lose some to integers. Intel's multipliers are 3.9 and 4.5
- * times as fast as its divider, Zen 4's 1.8 and 1.9 times: `python bench limits`. */
+/* The vectors that are computed together, step by step, and how many of them the divider computes.
+ * It and the multipliers then take nearly the same time on Zen 4: 64 cycles beside 61 in f32, 75
+ * beside 77 in f64, where the multipliers also lose some to integers. Intel's multipliers are 3.9
+ * and 4.5 times as fast as its divider, Zen 4's 1.8 and 1.9 times: `python bench limits`. */
 enum {
     F32_BLOCK = 9,
     F32_DIVIDED = 4,
@@ -47,13 +48,13 @@ enum {
     F64_DIVIDED = 3,
     F64_DIVIDED_INTEL = 1,
     F64S = 8,
-    PAIRS = 2,    /* vectors of re and of im that are computed together, beside the second half of as many */
-    AHEAD = 4096, /* bytes: what memory is asked for in advance; outside the arrays that does nothing */
+    PAIRS = 2,    /* vectors of re and of im that are computed together with the second half of as many */
+    AHEAD = 4096, /* bytes; prefetched so far in advance, which does nothing outside the arrays */
 };
 
-/* By the value's kind, from the lowest digit: nans quieted (2 2), a zero's infinity (6), +1 as
- * computed (0), -inf a nan (3), +inf zero (8), negatives a nan (3), positive numbers as computed
- * (0). */
+/* One hexadecimal digit per kind of value, from the lowest: nans quieted (2 2), a zero's infinity
+ * (6), +1 as computed (0), -inf a nan (3), +inf zero (8), negatives a nan (3), positive numbers as
+ * computed (0). */
 static const int fixup_table = 0x03830622;
 
 #define TIER AVX512
@@ -66,7 +67,7 @@ static const int fixup_table = 0x03830622;
 #define VECTORS PAIRS
 #include "complex.h"
 
-/* The mask of those of `items` that lie in the j-th vector of 16 or 8. */
+/* The mask of the items, of `items`, that are in the j-th vector of 16 or 8. */
 AVX512 INLINE __mmask16 first_16(size_t items, int j) {
     size_t const before = 16 * (size_t)j, left = items > before ? items - before : 0;
     return left < 16 ? (__mmask16)((1u << left) - 1) : 0xffff;
@@ -77,22 +78,22 @@ AVX512 INLINE __mmask8 first_8(size_t items, int j) {
     return left < 8 ? (__mmask8)((1u << left) - 1) : 0xff;
 }
 
-/* y = RN(1 / RN(√x)) for x in [2^-100, inf). The fma way, with g → √x, h → 1/(2√x), s = RN(√x) and
- * y → 1/s:
+/* y = RN(1 / RN(√x)) for x in [2^-100, inf). By fma, with g → √x, h → 1/(2√x), s = RN(√x) and y →
+ * 1/s:
  *
  *     h = y0/2   g = x·y0   r = 1/2 - g·h   g = g + g·r   h = h + h·r       y0: 1/√x to 14 bits
  *     s = g + (x - g²)·h
  *     y = 2h   e = 1 - s·y   e = e + 2^-60, rounded up   y = y + y·e
  *
- * y + y·e is 1/s less e² of it, so exact e would do but for one case: s is the last number before a
- * power of two and y that power, 1/s is just above the middle of two numbers and y + y·e that
- * middle. A larger e lifts it, and no other result over a middle. Tested for all x with this
- * processor's y0; in a search for all x with every y0 that the 14 bits allow.
+ * y + y·e is (1 - e²)/s. The difference matters in one case: s is the last number before a power of
+ * two, y is that power's reciprocal, 1/s is just above the midpoint of two numbers, and y + y·e is
+ * that midpoint. The larger e lifts this result over its midpoint, and no other. Tested for all x
+ * with this processor's y0, and in a search for all x with every y0 that the 14 bits allow.
  *
- * This is y0 and its half, of the vectors behind those that the divider computes, and whether all
- * of their x are in that range. The half says so by its bits: below 2^-100, where the low end of x
- * - g² would be lost, it is larger, and so is zero's inf; the half of infinity's 0 and of a
- * negative's or a nan's nan are larger as unsigned integers. */
+ * This function computes y0 and its half for the vectors after those of the divider, and returns
+ * whether all their x are in that range. The half's bits tell: below 2^-100, where the low digits
+ * of x - g² would be lost, the half is larger, and for zero it is inf. The halves for infinity,
+ * negatives and nans (from 0 and nan) are larger as unsigned integers. */
 AVX512 INLINE bool seed_f32s(__m512 *g, __m512 *h, const __m512 *x_f32x16, int divided, int block) {
     __m512i const exponent_u32x16 = _mm512_set1_epi32(1 << 23), range_u32x16 = _mm512_set1_epi32((127 + 49) << 23 | 1 << 22);
     __m512i most_u32x16 = _mm512_setzero_si512();
@@ -104,7 +105,7 @@ AVX512 INLINE bool seed_f32s(__m512 *g, __m512 *h, const __m512 *x_f32x16, int d
     return _mm512_cmpge_epu32_mask(most_u32x16, range_u32x16) == 0;
 }
 
-/* All steps behind that, and the divider's work. */
+/* All further steps, and the divider's work. */
 AVX512 INLINE void rsqrt_f32_block(__m512 *y_f32x16, __m512 *g, __m512 *h, const __m512 *x_f32x16, int divided, int block) {
     __m512 const half_f32x16 = _mm512_set1_ps(0.5f), one_f32x16 = _mm512_set1_ps(1.0f), least_f32x16 = _mm512_set1_ps(0x1p-60f);
     __m512 r[F32_BLOCK], s[F32_BLOCK], e[F32_BLOCK];
@@ -124,8 +125,8 @@ AVX512 INLINE void rsqrt_f32_block(__m512 *y_f32x16, __m512 *g, __m512 *h, const
     for (int i = divided; i < block; i++) y_f32x16[i] = _mm512_fmadd_ps(h[i], e[i], h[i]);
 }
 
-/* Both; or false, and y as it was, where an x that goes by fma is not in that range, unless `any`
- * is allowed. */
+/* Both functions together. If an x that is computed by fma is not in that range, the answer is
+ * false and y is unchanged, unless `any` is set. */
 AVX512 INLINE bool rsqrt_f32_vectors(__m512 *y_f32x16, const __m512 *x_f32x16, int divided, int block, bool any) {
     __m512 g[F32_BLOCK], h[F32_BLOCK];
     if (__builtin_expect(!seed_f32s(g, h, x_f32x16, divided, block), 0) && !any) return false;
@@ -133,15 +134,15 @@ AVX512 INLINE bool rsqrt_f32_vectors(__m512 *y_f32x16, const __m512 *x_f32x16, i
     return true;
 }
 
-/* A whole block, with as many vectors divided as suits the processor. */
+/* A whole block; the number of vectors for the divider is the one that suits the processor. */
 AVX512 INLINE bool rsqrt_f32_whole(__m512 *y_f32x16, const __m512 *x_f32x16, bool any) {
     if (gorsqrt_intel) return rsqrt_f32_vectors(y_f32x16, x_f32x16, F32_DIVIDED_INTEL, F32_BLOCK, any);
     return rsqrt_f32_vectors(y_f32x16, x_f32x16, F32_DIVIDED, F32_BLOCK, any);
 }
 
-/* A block with any values in it: their mantissas, in [1/2, 2) so that the exponents are even, and
- * half of these taken off again. Zeros, infinities, negatives and nans have results from a table.
- * Nothing here is slow for subnormals. */
+/* A block with arbitrary values. It computes with mantissas in [1/2, 2), chosen so that the
+ * exponents are even, and then subtracts half the exponents. Results for zeros, infinities,
+ * negatives and nans come from a table. Nothing here is slow for subnormals. */
 AVX512 static __attribute__((noinline)) void rsqrt_f32_any_block(float *y, const float *x) {
     __m512 const minus_half_f32x16 = _mm512_set1_ps(-0.5f);
     __m512 m_f32x16[F32_BLOCK], y_f32x16[F32_BLOCK];
@@ -158,8 +159,9 @@ AVX512 static __attribute__((noinline)) void rsqrt_f32_any_block(float *y, const
     }
 }
 
-/* Whether a block's x are all in its range, asked before there is a seed: for processors where that
- * of a subnormal takes an exception's time, and behind a block where some were not. */
+/* Whether all x of a block are in its range, asked before there is a seed: for processors on which
+ * the seed of a subnormal is slow, like an exception, and after a block in which some x were not in
+ * range. */
 AVX512 INLINE bool are_ordinary_f32s(const __m512 *x_f32x16) {
     __m512i const least_u32x16 = _mm512_set1_epi32((127 - 100) << 23),
                   range_u32x16 = _mm512_set1_epi32((255 - 127 + 100) << 23);
@@ -170,9 +172,9 @@ AVX512 INLINE bool are_ordinary_f32s(const __m512 *x_f32x16) {
     return _mm512_cmpge_epu32_mask(most_u32x16, range_u32x16) == 0;
 }
 
-/* Asks for the line of x or y that a loop needs `ahead` bytes later, or before. Stores past the
- * caches leave y alone, and Intel's other ones wait for their lines. Zen 4's f32 gains nothing by
- * it. */
+/* Prefetches the line of x or y that a loop needs `ahead` bytes later (or earlier, if negative). y
+ * is not prefetched for streaming stores; Intel's other stores wait for their lines. f32 on Zen 4
+ * gains nothing by it. */
 AVX512 INLINE void prefetch(const void *y, const void *x, ptrdiff_t ahead, bool streaming) {
     if (streaming) {
         __builtin_prefetch((const char *)x + ahead, 0, 3);
@@ -181,10 +183,11 @@ AVX512 INLINE void prefetch(const void *y, const void *x, ptrdiff_t ahead, bool 
     }
 }
 
-/* What the f32 kernel reads: integers are converted as they are loaded. */
+/* The source of the f32 kernel: integers are converted as they are loaded. */
 enum source { FROM_F32, FROM_I32, FROM_I64 };
 
-/* Items i to i + 15 of x, and 1 in the lanes that are not asked for: nothing is read for these. */
+/* Loads items i to i + 15 of x. Lanes that are not set in `lanes` become 1, and nothing is read for
+ * them. */
 AVX512 INLINE __m512 load_f32x16(const void *x, size_t i, __mmask16 lanes, enum source from) {
     if (from == FROM_F32) return _mm512_mask_loadu_ps(_mm512_set1_ps(1.0f), lanes, (const float *)x + i);
     if (from == FROM_I32) {
@@ -196,8 +199,8 @@ AVX512 INLINE __m512 load_f32x16(const void *x, size_t i, __mmask16 lanes, enum 
     return _mm512_insertf32x8(_mm512_castps256_ps512(_mm512_cvtepi64_ps(low_i64x8)), _mm512_cvtepi64_ps(high_i64x8), 1);
 }
 
-/* n items, at most those of a block, with ones beyond them; false, and nothing done, where one is
- * out of the block's range. */
+/* Computes n items, at most a block's, and ones beyond them. If one is out of the block's range,
+ * the answer is false and nothing is written. */
 AVX512 INLINE bool rsqrt_f32_part(float *y, const float *x, size_t n, int divided, int block) {
     __m512 x_f32x16[F32_BLOCK], y_f32x16[F32_BLOCK];
     for (int j = 0; j < block; j++) x_f32x16[j] = load_f32x16(x, (size_t)j * F32S, first_16(n, j), FROM_F32);
@@ -206,8 +209,8 @@ AVX512 INLINE bool rsqrt_f32_part(float *y, const float *x, size_t n, int divide
     return true;
 }
 
-/* What is left, less than a block, in the smallest block that holds it; else, and for one vector,
- * by the divider. */
+/* The rest, less than a block, in the smallest block that holds it. The divider computes a single
+ * vector, and any rest that is not in range. */
 AVX512 static __attribute__((noinline)) void rsqrt_f32_rest(float *y, const float *x, size_t n) {
     if (n > 7 * F32S) {
         if (rsqrt_f32_part(y, x, n, F32_DIVIDED, F32_BLOCK)) return;
@@ -289,9 +292,9 @@ AVX512 static void rsqrt_f32_avx512_streaming(void *dst, const void *src, size_t
     rsqrt_f32_items((float *)dst + head, (const float *)src + head, n - head, FROM_F32, true);
 }
 
-/* 16 items that lie `item` bytes apart: -4, 8, 12 or 20. Since 3 and 5 are odd, each item has a
- * lane of its own among 16, and the loads of all lines can share a vector. Nothing before the first
- * or beyond the last item is read. */
+/* 16 items that are `item` bytes apart: -4, 8, 12 or 20. Because 3 and 5 are odd, each item has its
+ * own lane among 16, and the loads of all lines can share a vector. Nothing before the first or
+ * after the last item is read. */
 AVX512 INLINE __m512 near_f32x16(const char *x, int64_t item) {
     if (item == -4) {
         __m512i const backwards = _mm512_setr_epi32(15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0);
@@ -317,8 +320,8 @@ AVX512 INLINE __m512 near_f32x16(const char *x, int64_t item) {
     return _mm512_permutexvar_ps(fifths, x_f32x16);
 }
 
-/* The same with any distance. Four by four and in a loop: the fewer instructions, and the fewer
- * that load, the more lines are on their way at once. */
+/* The same for any distance. The loop loads four by four: the fewer instructions and loads, the
+ * more cache lines are on their way at once. */
 AVX512 INLINE __m512 far_f32x16(const char *x, int64_t item) {
     __m128i x_i32x4[4];
 #pragma GCC unroll 1
@@ -333,7 +336,7 @@ AVX512 INLINE __m512 far_f32x16(const char *x, int64_t item) {
     return _mm512_castsi512_ps(_mm512_inserti32x4(x_i32x16, x_i32x4[3], 3));
 }
 
-/* By the divider, which is not what far items wait for. */
+/* By the divider, which does not limit the speed of items far apart. */
 AVX512 static __attribute__((noinline)) void rsqrt_f32_far(float *y, const char *x, int64_t item, size_t n) {
     for (; n >= F32S; n -= F32S) {
         _mm512_storeu_ps(y, _mm512_div_ps(_mm512_set1_ps(1.0f), _mm512_sqrt_ps(far_f32x16(x, item))));
@@ -361,8 +364,8 @@ AVX512 INLINE void rsqrt_f32_near(float *y, const char *x, int64_t item, size_t 
     rsqrt_f32_far(y + i, x + (int64_t)i * item, item, n - i);
 }
 
-/* Not inlined: contiguous rows, which are short, are computed an eighth slower in a function that
- * holds all of this too. */
+/* Not inlined: a function that also holds this code computes short contiguous rows an eighth
+ * slower. */
 AVX512 static __attribute__((noinline)) void rsqrt_f32_apart(float *y, const char *x, int64_t item, size_t n) {
     switch (item) {
         case 8: rsqrt_f32_near(y, x, 8, n); break;
@@ -373,11 +376,11 @@ AVX512 static __attribute__((noinline)) void rsqrt_f32_apart(float *y, const cha
     }
 }
 
-/* Contiguous rows of one to four vectors, of which the last ends with the row and so may share
- * items with the one before: they are read before the first is written, and written twice, which
- * costs less than a mask where the line is far. Rows are often a large power of two apart, and then
- * a cache has room for 8 of them, so that no more than 4 vectors are computed together. It answers
- * how many rows are done. */
+/* Contiguous rows of one to four vectors. The last vector ends with the row, so it may share items
+ * with the one before: these items are read before the first write, and written twice, which costs
+ * less than a mask if the line is far. Rows are often a large power of two apart, and a cache holds
+ * only 8 lines at such a distance; so at most 4 vectors are computed together. Returns how many
+ * rows are done. */
 AVX512 INLINE int64_t rsqrt_f32_short_rows(char *dst, int64_t dst_row, const char *src, int64_t src_row, int64_t rows,
                                            int64_t k, int vectors) {
     int const step = 4 / vectors, block = step * vectors;
@@ -412,10 +415,10 @@ AVX512 INLINE int64_t rsqrt_f32_short_rows(char *dst, int64_t dst_row, const cha
 
 AVX512 static void rsqrt_f32_avx512_rows(void *dst, int64_t dst_row, const void *src, int64_t src_row, int64_t src_item,
                                          int64_t rows, int64_t k) {
-    /* Rows in place that all fall into the same sets of the first cache: the next rows' lines would
-     * drive out those that a block is about to write. One by one there are fewer on their way. But
-     * Intel's loads wait for earlier stores a multiple of 4096 bytes away, and the sets of its
-     * first cache hold 12 lines, not 8. */
+    /* Rows in place that all map to the same sets of the first-level cache: the next rows' lines
+     * would evict lines that a block is about to write. One row at a time keeps fewer lines on
+     * their way. But Intel's loads wait for earlier stores a multiple of 4096 bytes away, and the
+     * sets of its first-level cache hold 12 lines, not 8. */
     bool const crowded = !gorsqrt_intel && dst == src && dst_row % 4096 == 0 && k <= 2 * F32S;
     int64_t r = 0;
     if (src_item == 4 && !crowded) {
@@ -437,7 +440,7 @@ AVX512 static void rsqrt_f32_avx512_rows(void *dst, int64_t dst_row, const void 
     }
 }
 
-/* 16 items to places apart. A store takes a cycle, whatever its size. */
+/* Stores 16 items to places `item` bytes apart. A store takes a cycle, whatever its size. */
 AVX512 INLINE void put_f32x16(char *y, int64_t item, __m512 y_f32x16) {
     __m512i const y_u32x16 = _mm512_castps_si512(y_f32x16);
     __m128i const y_u32x4[4] = {_mm512_castsi512_si128(y_u32x16), _mm512_extracti32x4_epi32(y_u32x16, 1),
@@ -452,7 +455,7 @@ AVX512 INLINE void put_f32x16(char *y, int64_t item, __m512 y_f32x16) {
     }
 }
 
-/* By the divider: its 16 cycles for a vector are those that its stores take. */
+/* By the divider: its 16 cycles for a vector are as long as the vector's stores take. */
 AVX512 static void rsqrt_f32_avx512_places(void *dst, int64_t dst_row, int64_t dst_item, const void *src, int64_t src_row,
                                            int64_t src_item, int64_t rows, int64_t k) {
     for (int64_t r = 0; r < rows; r++) {
@@ -486,9 +489,9 @@ AVX512 static void rsqrt_i64_f32_avx512(void *dst, const void *src, size_t n) {
     rsqrt_f32_items(dst, src, n, FROM_I64, false);
 }
 
-/* The same for x in [2^-960, inf), with one more iteration and e = e + e·(e + 2^-70), since the
- * next e would lift some results over a middle where the seed is not this processor's. No proof:
- * the hard cases are enumerated and tested. */
+/* The same for x in [2^-960, inf), with one more iteration and e = e + e·(e + 2^-70). With another
+ * processor's seed, the next e would lift some results over a midpoint. There is no proof here: the
+ * hard cases are enumerated and tested. */
 AVX512 INLINE bool seed_f64s(__m512d *g, __m512d *h, const __m512d *x_f64x8, int divided, int block) {
     __m512i const exponent_u64x8 = _mm512_set1_epi64(1ll << 52), range_u32x16 = _mm512_set1_epi32((1023 + 479) << 20 | 1 << 19);
     __m512i most_u32x16 = _mm512_setzero_si512();
@@ -521,7 +524,7 @@ AVX512 INLINE void rsqrt_f64_block(__m512d *y_f64x8, __m512d *g, __m512d *h, con
     for (int i = divided; i < block; i++) y_f64x8[i] = _mm512_fmadd_pd(h[i], e[i], h[i]);
 }
 
-/* As in f32. */
+/* Like rsqrt_f32_vectors. */
 AVX512 INLINE bool rsqrt_f64_vectors(__m512d *y_f64x8, const __m512d *x_f64x8, int divided, int block, bool any) {
     __m512d g[F64_BLOCK], h[F64_BLOCK];
     if (__builtin_expect(!seed_f64s(g, h, x_f64x8, divided, block), 0) && !any) return false;
@@ -637,7 +640,7 @@ AVX512 INLINE __m256d apart_f64x4(const char *x, int64_t item) {
     return _mm256_setr_pd(x_f64[0], x_f64[1], x_f64[2], x_f64[3]);
 }
 
-/* As in f32. */
+/* Like near_f32x16 and far_f32x16. */
 AVX512 INLINE __m512d apart_f64x8(const char *x, int64_t item) {
     return _mm512_insertf64x4(_mm512_castpd256_pd512(apart_f64x4(x, item)), apart_f64x4(x + 4 * item, item), 1);
 }
@@ -685,8 +688,8 @@ AVX512 static void rsqrt_f64_avx512_rows(void *dst, int64_t dst_row, const void 
 }
 
 /* 1/√x within 2^-26, enough for the 16-bit dtypes: y0 + (1 - x·y0²)·y0/2. For zeros, infinities,
- * negatives and nans that is a nan; then min takes its second operand, and 2·y0 is the result. Else
- * it is about twice the result. */
+ * negatives and nans that is a nan. Then min returns its second operand, 2·y0, which is the result.
+ * For others 2·y0 is about twice the result. */
 AVX512 INLINE __m512 rsqrt_near_f32x16(__m512 x_f32x16) {
     __m512 const y_f32x16 = _mm512_rsqrt14_ps(x_f32x16);
     __m512 const g_f32x16 = _mm512_mul_ps(x_f32x16, y_f32x16);
@@ -719,7 +722,7 @@ AVX512 static void rsqrt_f16_avx512(void *dst, const void *src, size_t n) {
     rsqrt_f16_items(dst, src, n);
 }
 
-/* Two vectors of f32s that are bf16s: the items at even places, and at odd ones. */
+/* Converts bf16s to two vectors of f32s: the items at even places, and those at odd places. */
 AVX512 INLINE __m512 even_bf16s(__m512i x_u16x32) {
     return _mm512_castsi512_ps(_mm512_slli_epi32(x_u16x32, 16));
 }
@@ -728,8 +731,8 @@ AVX512 INLINE __m512 odd_bf16s(__m512i x_u16x32) {
     return _mm512_castsi512_ps(_mm512_and_si512(x_u16x32, _mm512_set1_epi32((int)0xffff0000)));
 }
 
-/* Back again. Half an ulp added and the rest cut off is rounding to nearest: no result is near a
- * tie. */
+/* Converts back. Adding half an ulp and cutting off the rest rounds to nearest, because no result
+ * is near a tie. */
 AVX512 INLINE __m512i bf16s_from(__m512 even_f32x16, __m512 odd_f32x16) {
     __m512i const half_u32x16 = _mm512_set1_epi32(0x8000);
     __m512i const low_u32x16 = _mm512_srli_epi32(_mm512_add_epi32(_mm512_castps_si512(even_f32x16), half_u32x16), 16);
@@ -761,25 +764,25 @@ AVX512 static void rsqrt_bf16_avx512(void *dst, const void *src, size_t n) {
 #define AVX512_VBMI __attribute__((target("avx512f,avx512bw,avx512vl,avx512dq,prfchw,avx512vbmi,avx512vbmi2")))
 
 /* The 16-bit dtypes by tables. With u = a constant - x, the bits of 1/√x are (u + c + 1)/2, rounded
- * down, which is one instruction: a small c makes up for 1/√x being no straight line, and is the
- * same for 4x. The constant is the greatest x that goes by the table, so that all others, infinity,
- * nans, negative numbers, zeros and subnormals, have a greater u than the least such x. */
+ * down, which is one instruction. The small number c corrects for the curve of 1/√x, and is the
+ * same for x and 4x. The constant is the greatest x that uses the table. So all other values
+ * (infinity, nans, negative numbers, zeros, subnormals) have a greater u than the least such x. */
 enum {
     TABLE_BLOCK = 4, /* vectors that are computed together */
     U16S = 32,
     AND_OR = 0xea, /* vpternlog's a & b | c */
 };
 
-/* The mask of those of `items` that lie in the j-th vector of 32. */
+/* The mask of the items, of `items`, that are in the j-th vector of 32. */
 AVX512 INLINE __mmask32 first_32(size_t items, int j) {
     size_t const before = U16S * (size_t)j, left = items > before ? items - before : 0;
     return left < U16S ? ((__mmask32)1 << left) - 1 : 0xffffffff;
 }
 
-/* f16's c is c0 + t·(c1 + t·c2)/2^15, rounded to nearest, in each of 64 pieces of 32 numbers; t is
- * 64 and u's last 5 bits, and the sum in brackets a signed number modulo 2^16. Since t begins at
- * 64, c1 and c2 make up for c0's lack of a fraction: they were searched for so that all 32 results
- * are right; tests compute them all. */
+/* f16's c is c0 + t·(c1 + t·c2)/2^15, rounded to nearest, in each of 64 pieces of 32 numbers. t is
+ * 64 plus u's last 5 bits, and the sum in brackets is a signed number modulo 2^16. Because t begins
+ * at 64, c1 and c2 make up for c0's lack of a fraction. A search found them such that all 32
+ * results are right; tests compute them all. */
 static const uint16_t rsqrt_f16_table[3][64] = {
     {14368, 14352, 14335, 14319, 14309, 14295, 14274, 14260, 14247, 14233, 14220, 14209, 14197, 14189, 14180, 14165,
      14167, 14147, 14139, 14138, 14126, 14121, 14116, 14111, 14122, 14110, 14108, 14108, 14111, 14117, 14133, 14126,
@@ -810,7 +813,7 @@ AVX512_VBMI INLINE void rsqrt_f16_block(__m512i *y_u16x32, const __m512i *u_u16x
     for (int i = 0; i < TABLE_BLOCK; i++) y_u16x32[i] = _mm512_avg_epu16(u_u16x32[i], _mm512_add_epi16(c0[i], c1[i]));
 }
 
-/* bf16's c is 0x3f00 and a byte, by bits 1 to 7 of u. */
+/* bf16's c is 0x3f00 plus a byte, which bits 1 to 7 of u select. */
 static const uint8_t rsqrt_bf16_table[128] = {
     17, 17, 16, 15, 15, 14, 13, 13, 12, 11, 11, 10, 10, 9,  9,  8,  8,  7,  7,  7,  6,  6,  6,  5,  5,  5,
     5,  5,  4,  4,  4,  4,  4,  4,  4,  5,  5,  5,  5,  6,  6,  6,  7,  8,  8,  9,  10, 10, 10, 9,  9,  9,
@@ -818,18 +821,19 @@ static const uint8_t rsqrt_bf16_table[128] = {
     2,  2,  3,  3,  3,  4,  4,  4,  4,  5,  6,  6,  6,  7,  8,  8,  10, 10, 11, 12, 13, 14, 15, 16, 18, 19,
     20, 22, 24, 24, 26, 28, 30, 32, 32, 31, 30, 29, 28, 27, 26, 25, 24, 23, 23, 21, 21, 20, 19, 19};
 
-/* Two vectors' bytes are looked up at once: those of the first at even places, of the second at odd
- * ones. */
+/* Looks up the bytes of two vectors at once: the first vector's at even places, the second's at odd
+ * places. */
 AVX512_VBMI INLINE void rsqrt_bf16_block(__m512i *y_u16x32, const __m512i *u_u16x32) {
     __mmask64 const odd = 0xaaaaaaaaaaaaaaaa;
-    __m512i const places_u8x64 = _mm512_set1_epi64(0x3100210011000100); /* for odd bytes: where bits 1 to 8 of 4 items are */
+    __m512i const places_u8x64 = _mm512_set1_epi64(0x3100210011000100); /* for odd bytes: the place of bits 1 to 8 of 4 items */
     __m512i const low_u16x32 = _mm512_set1_epi16(0xff), high_u16x32 = _mm512_set1_epi16(0x3f00),
                   next_u16x32 = _mm512_set1_epi16(0x3f);
     __m512i const first_u8x64 = _mm512_loadu_si512(rsqrt_bf16_table), last_u8x64 = _mm512_loadu_si512(rsqrt_bf16_table + 64);
     for (int i = 0; i < TABLE_BLOCK; i += 2) {
         __m512i const even_u8x64 = _mm512_srli_epi16(u_u16x32[i], 1);
         __m512i const i_u8x64 = _mm512_mask_multishift_epi64_epi8(even_u8x64, odd, places_u8x64, u_u16x32[i + 1]);
-        __m512i const c_u8x64 = _mm512_permutex2var_epi8(first_u8x64, i_u8x64, last_u8x64); /* by the low 7 bits of each */
+        __m512i const c_u8x64 =
+            _mm512_permutex2var_epi8(first_u8x64, i_u8x64, last_u8x64); /* selected by the low 7 bits of each */
         __m512i const a_u16x32 = _mm512_ternarylogic_epi32(c_u8x64, low_u16x32, high_u16x32, AND_OR);
         __m512i const b_u16x32 = _mm512_shrdi_epi16(c_u8x64, next_u16x32, 8);
         y_u16x32[i] = _mm512_avg_epu16(u_u16x32[i], a_u16x32);
@@ -845,7 +849,7 @@ AVX512 INLINE bool are_any_above(const __m512i *u_u16x32, __m512i limit_u16x32) 
 
 enum half { F16, BF16 };
 
-/* In f32 lanes: any values. */
+/* In f32 lanes, for arbitrary values. */
 AVX512 INLINE void rsqrt_lanes(uint16_t *y, const uint16_t *x, size_t n, enum half of) {
     if (of == F16) rsqrt_f16_items(y, x, n);
     if (of == BF16) rsqrt_bf16_items(y, x, n);
@@ -868,13 +872,13 @@ AVX512_VBMI INLINE void rsqrt_half_block(uint16_t *y, const uint16_t *x, size_t 
     for (int j = 0; j < TABLE_BLOCK; j++) _mm512_mask_storeu_epi16(y + j * U16S, first_32(items, j), y_u16x32[j]);
 }
 
-/* Blocks with any x that is not between `least` and `most` are computed in f32 lanes, and so is a
- * short tail. bf16's 32 greatest numbers are such: with a greater constant, c would not always be
- * 0x3f00 and a byte. */
+/* By tables. Blocks with an x that is not between `least` and `most` are computed in f32 lanes, and
+ * so is a short tail. bf16's 32 greatest numbers are not in the table: with a greater constant, c
+ * would not always be 0x3f00 plus a byte. */
 AVX512_VBMI INLINE void rsqrt_half_items(uint16_t *y, const uint16_t *x, size_t n, enum half of) {
     int const least = of == F16 ? 0x0400 : 0x0080, most = of == F16 ? 0x7bff : 0x7f5f;
     __m512i most_u16x32 = _mm512_set1_epi16((short)most), limit_u16x32 = _mm512_set1_epi16((short)(most - least));
-    __asm__("" : "+v"(most_u16x32), "+v"(limit_u16x32)); /* else gcc makes the constants anew in every round of the loop */
+    __asm__("" : "+v"(most_u16x32), "+v"(limit_u16x32)); /* otherwise gcc makes the constants anew in every round of the loop */
     size_t const block = TABLE_BLOCK * U16S;
     size_t i = 0;
     for (; i + block <= n; i += block) rsqrt_half_block(y + i, x + i, block, of, most_u16x32, limit_u16x32);
@@ -941,7 +945,8 @@ AVX512 INLINE bool any_f64s(i64s where) {
     return _mm512_movepi64_mask((__m512i)where) != 0;
 }
 
-/* Two vectors of items taken apart and put together; the order within `parts` is no matter. */
+/* Separates the parts of two vectors of items, and joins them again; the order within `parts` does
+ * not matter. */
 
 AVX512 INLINE parts_f32 parts_from_c64s(__m512 first_c64x8, __m512 last_c64x8) {
     return (parts_f32){
@@ -1105,8 +1110,8 @@ AVX512 INLINE __m512 unpack_high(__m512 a, __m512 b) {
     return _mm512_castpd_ps(_mm512_unpackhi_pd(_mm512_castps_pd(a), _mm512_castps_pd(b)));
 }
 
-/* 16 rows of 16 columns, every column's line loaded at once: of 16 lines that are a power of two
- * apart the first cache holds 8. */
+/* Transposes 16 rows of 16 columns, and loads each column's line at once: of 16 lines that are a
+ * power of two apart the first-level cache holds 8. */
 AVX512 INLINE void square_u32x16(char *to, int64_t to_row, const char *from, int64_t from_column) {
     __m512 a[16], b[16];
     for (int i = 0; i < 16; i++) a[i] = _mm512_loadu_ps(from + i * from_column);
@@ -1120,7 +1125,7 @@ AVX512 INLINE void square_u32x16(char *to, int64_t to_row, const char *from, int
         a[i + 2] = unpack_low(b[i + 1], b[i + 3]);
         a[i + 3] = unpack_high(b[i + 1], b[i + 3]);
     }
-    /* a[4·i + j], lane k: row 4·k + j, columns 4·i on. */
+    /* a[4·i + j], lane k: row 4·k + j, columns from 4·i on. */
     for (int j = 0; j < 4; j++) {
         for (int half = 0; half < 2; half++) {
             b[8 * half + j] = _mm512_shuffle_f32x4(a[8 * half + j], a[8 * half + 4 + j], 0x88);
@@ -1142,9 +1147,9 @@ AVX512 INLINE void square_u64x8(char *to, int64_t to_row, const char *from, int6
 
 MOVER(avx512, 64, square_u32x16, 16, square_u64x8)
 
-/* Items that follow each other, to every second place, half a line of them at most: by one masked
- * store, which leaves the places between alone. It takes two cycles, where each item's own store
- * takes one. */
+/* Stores contiguous items, at most half a line of them, to every second place. One masked store
+ * leaves the places between unchanged. It takes two cycles; a store for each item would take one
+ * cycle each. */
 AVX512 INLINE void spread_line(char *to, const char *from, int64_t items, int64_t size) {
     uint32_t const all = UINT32_MAX;
     if (size == 2) {
@@ -1158,7 +1163,7 @@ AVX512 INLINE void spread_line(char *to, const char *from, int64_t items, int64_
     }
 }
 
-/* The first store of a row ends with a line, so that the next take whole ones if items are
+/* The first store of a row ends with a line, so that the next stores fill whole lines if items are
  * aligned. */
 AVX512 INLINE void spread_rows(char *to, int64_t to_row, const char *from, int64_t from_row, int64_t rows, int64_t k,
                                int64_t size) {
@@ -1206,7 +1211,7 @@ const gorsqrt_tier gorsqrt_avx512 = {
     .mover = &(const gorsqrt_mover){rows_or_spread, transposed_avx512},
 };
 
-/* With VBMI and VBMI2: another f16 and bf16. */
+/* The avx512 tier for processors with VBMI and VBMI2: f16 and bf16 by tables. */
 const gorsqrt_tier gorsqrt_avx512vbmi = {
     .name = "avx512",
     .needs = "avx512vbmi avx512_vbmi2",

@@ -1,10 +1,11 @@
-/* Casts between dtypes, (dst, src, n) over contiguous items that share no byte. One step each: Go
- * chains them (rsqrt/dtype.go). Rounded to nearest even; nans keep their sign and are quieted. They
- * run under the default floating-point mode, which gorsqrt_execute sees to.
+/* Casts between dtypes, (dst, src, n) over contiguous items that share no byte. Each function is
+ * one step; Go chains them (rsqrt/dtype.go). Results are rounded to nearest even; nans keep their
+ * sign and are quieted. They must run under the default floating-point mode, which gorsqrt_execute
+ * sets.
  *
- * A tier whose vectors are to cast includes this file, has CASTS make the functions, with the
- * attributes that TIER names, and puts CASTS_OF into its table: they have the same source in every
- * tier, from which the compiler makes vectors, and give the same bits. */
+ * A tier that casts by its own vectors includes this file, makes the functions with CASTS, and puts
+ * CASTS_OF into its table; TIER names the functions' attributes. The source is the same in every
+ * tier, the compiler makes the vectors, and all tiers give the same bits. */
 #ifndef GORSQRT_CAST_H
 #define GORSQRT_CAST_H
 
@@ -21,8 +22,8 @@ typedef struct {
     double re, im;
 } c128;
 
-/* cast_<from>_<to>_<tier>: each item read as `source`, written as `target`; memcpy, since neither
- * side need be aligned. */
+/* cast_<from>_<to>_<tier>: reads each item as `source` and writes it as `target`. It uses memcpy
+ * because neither side need be aligned. */
 #define CAST(tier, from, to, source, target, value)                                                                            \
     TIER static void cast_##from##_##to##_##tier(void *restrict dst, const void *restrict src, size_t n) {                     \
         for (size_t i = 0; i < n; i++) {                                                                                       \
@@ -33,7 +34,7 @@ typedef struct {
         }                                                                                                                      \
     }
 
-/* All but those of f16. */
+/* All casts except those of f16. */
 #define CASTS(tier)                                                                                                            \
     CAST(tier, bf16, f32, uint16_t, float, bf16_to_f32(x))                                                                     \
     CAST(tier, f32, bf16, float, uint16_t, bf16_from_f32(x))                                                                   \

@@ -8,8 +8,8 @@ import (
 	"unsafe"
 )
 
-// TestCastsAgree compares every cast of every tier with the scalar one, over random bits and
-// lengths; Go's own conversions vouch for those of integers.
+// TestCastsAgree compares every cast of every tier with the scalar tier's, over random bits and
+// lengths. Casts of integers are also compared with Go's own conversions.
 func TestCastsAgree(t *testing.T) {
 	random := rand.New(rand.NewPCG(5, 6))
 	src, want, got := make([]uint64, 1<<12), make([]uint64, 1<<12), make([]uint64, 1<<12)

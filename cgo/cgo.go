@@ -1,6 +1,5 @@
-// Package cgo holds the arithmetic of gorsqrt in C, one file per instruction set, and these
-// one-line wrappers around it. It decides nothing: which kernel runs on which memory is package
-// rsqrt's choice.
+// Package cgo holds gorsqrt's arithmetic in C, one file per instruction set, and one-line wrappers
+// around it. It decides nothing: package rsqrt chooses which kernel runs on which memory.
 package cgo
 
 /*
@@ -18,7 +17,7 @@ import (
 	"unsafe"
 )
 
-// The dtypes, as kernels.h numbers them: below Computed are those that have kernels.
+// The dtypes, as kernels.h numbers them. Those below Computed have kernels.
 const (
 	F16      = int(C.GORSQRT_F16)
 	BF16     = int(C.GORSQRT_BF16)
@@ -42,24 +41,23 @@ const (
 	maxStages = int(C.GORSQRT_MAX_STAGES)
 )
 
-// Size is the number of bytes of one item of a dtype.
+// Size returns the number of bytes of one item of a dtype.
 func Size(dtype int) int { return int(C.gorsqrt_item_size[dtype]) }
 
-// IsIntel says whether this is a processor of Intel's.
+// IsIntel returns whether the processor is Intel's.
 func IsIntel() bool { return bool(C.gorsqrt_is_intel()) }
 
-// SetIntel says whether AVX-512's kernels shall be as Intel's processors like them, which changes
-// no bit; call it before the first kernel.
+// SetIntel sets whether the AVX-512 kernels run in the variant for Intel's processors. No result
+// bit changes. Call it before the first kernel.
 func SetIntel(intel bool) { C.gorsqrt_intel = C.bool(intel) }
 
-// Call runs a kernel over n items. dst and src are n items of its dtype, the same block or
-// disjoint.
+// Call runs a kernel over n items of its dtype. dst and src are the same items or disjoint.
 func Call(kernel Kernel, dst, src unsafe.Pointer, n int) {
 	C.call(C.uintptr_t(kernel), dst, src, C.size_t(n))
 }
 
-// Plan mirrors gorsqrt_plan, which plan.h documents. It holds no address of an array, only of C's
-// functions and tables, so it may lie in Go's memory or in C's.
+// Plan mirrors gorsqrt_plan, which plan.h documents. It holds addresses of C's functions and tables
+// only, none of an array, so it may be in Go's memory or in C's.
 type Plan struct {
 	N                             int
 	SrcSize, DstSize              int
@@ -72,7 +70,7 @@ type Plan struct {
 	Shape, SrcStrides, DstStrides [MaxNDim]int
 }
 
-// Fails to compile unless every field of the mirror lies where C has it.
+// Fails to compile unless every field has the same place in both structs.
 var _ = [1]struct{}{}[0|
 	(unsafe.Offsetof(Plan{}.N)^unsafe.Offsetof(C.gorsqrt_plan{}.n))|
 	(unsafe.Offsetof(Plan{}.SrcSize)^unsafe.Offsetof(C.gorsqrt_plan{}.src_size))|
@@ -90,7 +88,7 @@ var _ = [1]struct{}{}[0|
 	(unsafe.Offsetof(Plan{}.DstStrides)^unsafe.Offsetof(C.gorsqrt_plan{}.dst_strides))|
 	(unsafe.Sizeof(Plan{})^unsafe.Sizeof(C.gorsqrt_plan{}))]
 
-// Execute carries out a plan on the memory at dst and src.
+// Execute carries out a plan on the memory at dst and src, which the caller keeps in place.
 func Execute(plan *Plan, dst, src unsafe.Pointer) error {
 	if C.gorsqrt_execute((*C.gorsqrt_plan)(unsafe.Pointer(plan)), dst, src, nil, nil) == C.GORSQRT_NO_MEMORY {
 		return fmt.Errorf("no memory for a temporary of %d bytes", plan.N*plan.DstSize)
@@ -98,16 +96,16 @@ func Execute(plan *Plan, dst, src unsafe.Pointer) error {
 	return nil
 }
 
-// MostThreads is the largest number that SetThreads sets.
+// MostThreads is the largest number that SetThreads accepts.
 const MostThreads = int(C.WORKERS_MOST)
 
-// SetThreads says how many threads may work on one plan, the caller's among them: at least 1, at
+// SetThreads sets how many threads may work on one plan, including the caller's: at least 1, at
 // most MostThreads.
 func SetThreads(n int) { C.gorsqrt_set_threads(C.int(max(1, min(n, MostThreads)))) }
 
-// Threads is the number that SetThreads has set, 1 before.
+// Threads returns the number that SetThreads has set, 1 before that.
 func Threads() int { return int(C.gorsqrt_threads()) }
 
-// SetStreaming says from how many bytes read and written on a plan's results are stored past the
-// caches; call it before the first plan.
+// SetStreaming sets the number of bytes read and written from which a plan's results are stored
+// past the caches. Call it before the first plan.
 func SetStreaming(bytes int) { C.gorsqrt_streaming_from = C.int64_t(bytes) }

@@ -10,7 +10,7 @@ import (
 
 type float interface{ float32 | float64 }
 
-// reference is the contract by Go's own arithmetic, which rounds every operation to its type.
+// reference computes the contract by Go's own arithmetic, which rounds every operation to its type.
 func reference[F float](x F) F {
 	switch {
 	case x != x:
@@ -45,7 +45,7 @@ func bits[F float](x F) uint64 {
 	return math.Float64bits(float64(x))
 }
 
-// specials are the values at the edges of the format, and nans with payloads.
+// specials returns the values at the edges of the format, and nans with payloads.
 func specials[F float]() []F {
 	patterns := []uint64{
 		0, 1, 2, 0x000fffffffffffff, 0x0010000000000000, 0x3ff0000000000000, 0x7fefffffffffffff, 0x7ff0000000000000,
@@ -71,7 +71,7 @@ func fromBits[F float](p uint64) F {
 	return *(*F)(unsafe.Pointer(&p))
 }
 
-// guarded maps memory of at least so many bytes between two pages that may not be touched.
+// guarded maps at least this many bytes of memory between two pages that must not be accessed.
 func guarded(t *testing.T, bytes int) []byte {
 	t.Helper()
 	page := syscall.Getpagesize()
@@ -88,9 +88,9 @@ func guarded(t *testing.T, bytes int) []byte {
 	return memory[page : len(memory)-page]
 }
 
-// wipe fills memory so that written tells what is written since. Both pass over it as a whole:
-// where every access of Go's is checked, by a sanitizer, or emulated, loops over bytes would cost
-// more than all that is tested.
+// wipe fills memory so that written can tell which bytes are written later. Both treat the memory
+// as a whole: with a sanitizer or an emulator, which check or emulate each of Go's accesses, loops
+// over bytes would cost more than the rest of the tests.
 func wipe(memory []byte) {
 	for n := copy(memory, []byte{0xa5}); n < len(memory); n *= 2 {
 		copy(memory[n:], memory[:n])

@@ -1,19 +1,19 @@
-/* The complex reciprocal square root, written once, for parts of 32 bits and of 64: every tier
- * includes this file for both, and so all give the same bits. For finite z = re + i·im other than
+/* The complex reciprocal square root, written once for parts of 32 and of 64 bits. Every tier
+ * includes this file for both, so all tiers give the same bits. For finite z = re + i·im other than
  * 0, with m = |z|,
  *
  *     w = m + |re|    r = 1/√(2·w·m²)    A = w·r    B = |im|·r
  *
  *     1/√z = conj(√z) / m = (A, -copysign(B, im)) where re >= 0,  (B, -copysign(A, im)) where re < 0
  *
- * in which nothing cancels. Every rounded quantity x has a correction xl, so that each part is
- * within 0.5 + 2^-15 ulp in c64, and within 0.5 + 2^-40 in c128. Only + - · and fma of floats, in
- * the order written, and integers: no processor's own estimates and no processor's own nans. A
+ * in which nothing cancels. Every rounded quantity x has a correction xl, so each part is within
+ * 0.5 + 2^-15 ulp in c64 and within 0.5 + 2^-40 ulp in c128. It uses only + - · and fma of floats,
+ * in the order written, and integers: no estimates and no nans that differ between processors. A
  * compiler that contracts a·b + c changes the bits.
  *
- * A tier defines TIER, its functions' attributes, and then, before each time it includes this file,
- * BITS, those of a part, LANES, how many parts a vector holds, and VECTORS, how many vectors are
- * computed together, step by step; and somewhere the functions that are declared first here. */
+ * A tier defines TIER, its functions' attributes. Before each inclusion it defines BITS, the bits
+ * of a part; LANES, the number of parts in a vector; and VECTORS, the number of vectors that are
+ * computed together, step by step. It also defines the functions that are declared first here. */
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -37,7 +37,7 @@
 #define MANTISSA 23
 #define BIAS 127
 #define SEED 0x5f136aa8
-#define FAR 0x1p24f /* no step of rsqrt leaves the range of normal numbers where both parts lie between this and 1/this */
+#define FAR 0x1p24f /* if both parts are between 1/FAR and FAR, no step of rsqrt leaves the normal numbers */
 #define LIFT 32
 #define LIFTED 0x1p32f
 #else
@@ -49,7 +49,7 @@
 #define LIFT 200
 #define LIFTED 0x1p200
 #endif
-#define ONE ((UINT)1 << MANTISSA) /* of an exponent */
+#define ONE ((UINT)1 << MANTISSA) /* one unit of the exponent */
 #define SIGN ((UINT)1 << (BITS - 1))
 #define INF (SIGN - ONE)
 
@@ -57,14 +57,14 @@ typedef REAL REALS __attribute__((vector_size(BITS / 8 * LANES)));
 typedef INT INTS __attribute__((vector_size(BITS / 8 * LANES)));
 typedef UINT UINTS __attribute__((vector_size(BITS / 8 * LANES)));
 
-/* The real and imaginary parts of LANES complex numbers: their bits. */
+/* The bits of the real and imaginary parts of LANES complex numbers. */
 typedef struct {
     INTS re, im;
 } PARTS;
 
 TIER static inline REALS OF(fma)(REALS a, REALS b, REALS c);  /* c + a·b, rounded once */
 TIER static inline REALS OF(fnma)(REALS a, REALS b, REALS c); /* c - a·b, rounded once */
-TIER static inline REALS OF(max)(REALS a, REALS b); /* of numbers that are not negative; anything where one is a nan */
+TIER static inline REALS OF(max)(REALS a, REALS b); /* of numbers that are not negative; unspecified if one is a nan */
 TIER static inline REALS OF(min)(REALS a, REALS b);
 TIER static inline bool OF(any)(INTS where); /* whether a lane is below 0 */
 
@@ -73,8 +73,8 @@ INLINE_TIER INTS OF(select)(INTS where, INTS a, INTS b) {
     return (a & where) | (b & ~where);
 }
 
-/* Masks of whole lanes, for numbers that are not negative. By arithmetic: gcc 12 compares vectors
- * of one lane wrongly on aarch64. */
+/* Masks of whole lanes, for numbers that are not negative. They use arithmetic because gcc 12
+ * compares vectors of one lane wrongly on aarch64. */
 INLINE_TIER INTS OF(less)(INTS a, INTS b) {
     return (a - b) >> (BITS - 1);
 }
@@ -83,9 +83,10 @@ INLINE_TIER INTS OF(equal)(INTS a, INTS b) {
     return ((a ^ b) - 1) >> (BITS - 1);
 }
 
-/* y ≈ 1/√(2x) for n vectors of x > 0, up to 2·VECTORS, within 2^-21, or 2^-50. First half of the
- * exponent and straight lines for the mantissa, within 7 %; then y·p(x·y²), where p of degree 4 is
- * near 1/√(2v), for the v that come up within 2^-26, and has two factors with a leading 1. */
+/* y ≈ 1/√(2x) for n vectors of x > 0, n up to 2·VECTORS, within 2^-21 for 32 bits and 2^-50 for 64.
+ * The first y halves the exponent and takes straight lines for the mantissa: it is within 7 %. Then
+ * it is multiplied by p(v) with v = x·y². p has degree 4 and is 1/√(2v) within 2^-26 for the v that
+ * occur. It is a product of two factors with leading coefficient 1. */
 INLINE_TIER void OF(near)(REALS *y, const REALS *x, int n) {
     REALS const none = {0};
     REALS v[2 * VECTORS], p[2 * VECTORS], q[2 * VECTORS];
@@ -103,11 +104,12 @@ INLINE_TIER void OF(near)(REALS *y, const REALS *x, int n) {
 #endif
 }
 
-/* The result from A and B, which may be anything where z is special:
+/* The result from A and B, which may have any value if z is special:
  *
  *     a part infinite → (+0, ∓0)    else a part nan → (nan, nan)    (±0, ±0) → (+inf, nan)
  *
- * z: without its signs; left: where re's sign bit was set; sign: the sign bit opposite to im's. */
+ * z: z without its signs; left: the lanes in which re's sign bit was set; sign: the sign bit
+ * opposite to that of im. */
 INLINE_TIER PARTS OF(result)(PARTS z, INTS left, INTS sign, INTS a, INTS b, bool ordinary) {
     INTS const re = OF(select)(left, b, a), im = OF(select)(left, a, b) | sign;
     if (ordinary) return (PARTS){re, im};
@@ -122,8 +124,8 @@ INLINE_TIER PARTS OF(result)(PARTS z, INTS left, INTS sign, INTS a, INTS b, bool
     };
 }
 
-/* VECTORS vectors on their way to the result, in the formula's names: z without its signs, a and k
- * its parts as they are computed with, even and s their scaling, x = 2·m² and g = 1/m, or half of
+/* The intermediate values of VECTORS vectors, by the formula's names: z without its signs; a and k,
+ * its parts in the form used for computing; even and s, their scaling; x = 2·m²; g = 1/m or half of
  * it. */
 typedef struct {
     PARTS z[VECTORS];
@@ -132,8 +134,9 @@ typedef struct {
         r[VECTORS];
 } MIDWAY;
 
-/* The first of three parts, to x, of which near then makes g. `ordinary`, where all parts are
- * between 1/FAR and FAR or one of an item is 0, leaves out what changes no bit of these. */
+/* The first of three parts, up to x; then near makes g of x. `ordinary` means that all parts are
+ * between 1/FAR and FAR, or one part of an item is 0. It leaves out steps that change no bit for
+ * such items. */
 INLINE_TIER void OF(begin)(MIDWAY *of, const PARTS *item, bool ordinary) {
     REALS hi[VECTORS], lo[VECTORS], q[VECTORS];
     EACH of->z[i] = (PARTS){item[i].re & (INT)(SIGN - 1), item[i].im & (INT)(SIGN - 1)};
@@ -143,9 +146,9 @@ INLINE_TIER void OF(begin)(MIDWAY *of, const PARTS *item, bool ordinary) {
         EACH hi[i] = OF(max)(of->a[i], of->k[i]);
         EACH lo[i] = OF(min)(of->a[i], of->k[i]);
     } else {
-        /* s = 2^-e brings the greater part to [1, 4), subnormals to not much less: 1/√z =
-         * s·(1/√(s²·z)). What underflows on the way is too small to matter, but for |im|, which
-         * therefore goes on as k, with a factor of 2^LIFT. */
+        /* s = 2^-e brings the greater part to [1, 4), or if it is subnormal to not much less: 1/√z
+         * = s·(1/√(s²·z)). Values that underflow on the way are too small to matter, except |im|:
+         * so it continues as k, with a factor of 2^LIFT. */
         EACH of->even[i] = ((UINTS)OF(max)((REALS)of->z[i].re, (REALS)of->z[i].im) + ONE) & -(2 * ONE);
         EACH of->s[i] = (REALS)((BIAS + (BIAS + 1) / 2) * ONE - (of->even[i] >> 1));
         EACH of->a[i] = (REALS)of->z[i].re * of->s[i] * of->s[i];
@@ -162,8 +165,8 @@ INLINE_TIER void OF(begin)(MIDWAY *of, const PARTS *item, bool ordinary) {
     EACH of->x[i] = of->h[i] + of->h[i];
 }
 
-/* The second, to w, of which near then makes r. m + (h + hl - m²)·g is √(h + hl), with g = 1/(2m),
- * and w + wl that and a. m is at least a, so that a - (w - m) is exact. */
+/* The second part, up to w; then near makes r of w. With g = 1/(2m), √(h + hl) is m + (h + hl -
+ * m²)·g, and w + wl is that plus a. m is at least a, so a - (w - m) is exact. */
 INLINE_TIER void OF(go_on)(MIDWAY *of) {
     REALS m[VECTORS];
     EACH m[i] = OF(max)(of->x[i] * of->g[i], of->a[i]);
@@ -173,7 +176,7 @@ INLINE_TIER void OF(go_on)(MIDWAY *of) {
     EACH of->g[i] = of->g[i] + of->g[i];
 }
 
-/* The third, to the result. */
+/* The third part, up to the result. */
 INLINE_TIER void OF(end)(PARTS *item, const MIDWAY *of, bool ordinary) {
     REALS const none = {0};
     /* r + rl = r + r·e is 1/√(2·w·h), with e = 1/2 - r²·w·h, where d + dl is w·h and v + vl is
@@ -181,7 +184,7 @@ INLINE_TIER void OF(end)(PARTS *item, const MIDWAY *of, bool ordinary) {
     REALS x[VECTORS], r[VECTORS], rl[VECTORS], d[VECTORS], dl[VECTORS], e[VECTORS], v[VECTORS];
     EACH r[i] = of->r[i] * of->g[i];
     EACH d[i] = of->w[i] * of->h[i];
-    EACH dl[i] = OF(fnma)(of->w[i], of->h[i], d[i]); /* here -dl, and so with v */
+    EACH dl[i] = OF(fnma)(of->w[i], of->h[i], d[i]); /* -dl here; v likewise */
     EACH dl[i] = OF(fnma)(of->w[i], of->hl[i], dl[i]);
     EACH dl[i] = OF(fnma)(of->wl[i], of->h[i], dl[i]);
     EACH v[i] = r[i] * r[i];
@@ -195,13 +198,13 @@ INLINE_TIER void OF(end)(PARTS *item, const MIDWAY *of, bool ordinary) {
     EACH e[i] = of->k[i] * rl[i];
     EACH x[i] = OF(fma)(of->k[i], r[i], e[i]);
     if (!ordinary) {
-        /* Where B is subnormal, x has more digits than it, and is rounded again from x + xl: to the
-         * last digit of `least`, the least number that x may be where B is normal. */
+        /* If B is subnormal, x has more digits than B. So x + xl is rounded again, to the last
+         * digit of `least`, the least x for which B is normal. */
         UINTS least[VECTORS];
         INTS subnormal[VECTORS];
         EACH e[i] = e[i] - OF(fnma)(of->k[i], r[i], x[i]);
         EACH least[i] = (of->even[i] >> 1) - ((BIAS + 1) / 2 - LIFT - 1) * ONE;
-        EACH subnormal[i] = (INTS)((UINTS)x[i] - least[i]) >> (BITS - 1); /* in a nan the difference may wrap */
+        EACH subnormal[i] = (INTS)((UINTS)x[i] - least[i]) >> (BITS - 1); /* for a nan the difference may wrap */
         EACH d[i] = (REALS)((INTS)least[i] & subnormal[i]);
         EACH v[i] = x[i] + d[i];
         EACH v[i] = v[i] + ((x[i] - (v[i] - d[i])) + e[i]);
@@ -212,7 +215,7 @@ INLINE_TIER void OF(end)(PARTS *item, const MIDWAY *of, bool ordinary) {
     EACH item[i] = OF(result)(of->z[i], item[i].re >> (BITS - 1), ~item[i].im & (INT)SIGN, (INTS)y[i], (INTS)x[i], ordinary);
 }
 
-/* VECTORS vectors in place. */
+/* 1/√item of VECTORS vectors, in place; `ordinary` as in begin. */
 INLINE_TIER void OF(rsqrt_items)(PARTS *item, bool ordinary) {
     MIDWAY of;
     OF(begin)(&of, item, ordinary);
@@ -225,10 +228,11 @@ INLINE_TIER void OF(rsqrt_items)(PARTS *item, bool ordinary) {
 #ifdef __CUDA__
 INLINE_TIER void OF(rsqrt_unusual)(PARTS *item) {
     OF(rsqrt_items)(item, false);
-    __asm__ volatile(""); /* or clang would do this always, to save the branch */
+    __asm__ volatile(""); /* otherwise clang would always compute this, to save the branch */
 }
 #else
-/* Where a part is not between 1/FAR and FAR. Numbers on an axis are ordinary all the same. */
+/* 1/√item of vectors with a part that is not between 1/FAR and FAR. Numbers on an axis are ordinary
+ * nevertheless. */
 TIER static __attribute__((noinline)) void OF(rsqrt_unusual)(PARTS *item) {
     REALS const none = {0};
     INTS const far = (INTS)(none + FAR), near = (INTS)(none + 1 / FAR);
@@ -246,7 +250,7 @@ TIER static __attribute__((noinline)) void OF(rsqrt_unusual)(PARTS *item) {
 }
 #endif
 
-/* Whether a part of these is not between 1/FAR and FAR. */
+/* Whether a part of these vectors is not between 1/FAR and FAR. */
 INLINE_TIER bool OF(are_unusual)(const PARTS *item) {
     REALS const none = {0};
     INTS outside = {0};
@@ -267,7 +271,7 @@ INLINE_TIER void OF(rsqrt)(PARTS *item) {
     }
 }
 
-/* The same in two halves, for vectors that are not unusual. */
+/* rsqrt in two halves, for vectors that are not unusual. */
 INLINE_TIER void OF(start)(MIDWAY *of, const PARTS *item) {
     OF(begin)(of, item, true);
     OF(near)(of->g, of->x, VECTORS);
@@ -279,8 +283,8 @@ INLINE_TIER void OF(finish)(PARTS *item, MIDWAY *of) {
     OF(end)(item, of, true);
 }
 
-/* finish(item, of) and start(of_next, next) at once: near's steps, of which each waits for the one
- * before, go side by side. */
+/* finish(item, of) and start(of_next, next) at once: each of near's steps waits for the one before,
+ * so the two run side by side. */
 INLINE_TIER void OF(finish_and_start)(PARTS *item, const MIDWAY *of, MIDWAY *of_next, const PARTS *next) {
     REALS x[2 * VECTORS], y[2 * VECTORS];
     MIDWAY last = *of;
@@ -290,7 +294,7 @@ INLINE_TIER void OF(finish_and_start)(PARTS *item, const MIDWAY *of, MIDWAY *of_
     OF(near)(y, x, 2 * VECTORS);
     EACH of_next->g[i] = y[VECTORS + i];
     EACH last.r[i] = y[i];
-    EACH last.k[i] = (REALS)(item[i].im & (INT)(SIGN - 1)); /* costs less than to keep it */
+    EACH last.k[i] = (REALS)(item[i].im & (INT)(SIGN - 1)); /* cheaper than keeping it */
     OF(end)(item, &last, true);
     OF(go_on)(of_next);
 }

@@ -28,7 +28,7 @@ func scalarComplex[F float]() Kernel {
 	return scalar().Kernels(C128).Plain()
 }
 
-// computed is a kernel's result for items of two parts each.
+// computed returns a kernel's result for items of two parts each.
 func computed[F float](kernel Kernel, z []F) []F {
 	y := make([]F, len(z))
 	if len(z) > 0 {
@@ -37,8 +37,8 @@ func computed[F float](kernel Kernel, z []F) []F {
 	return y
 }
 
-// format is what tells float32 from float64: digits, and the exponents of the least and the
-// greatest normal number.
+// format returns the parameters of float32 or float64: its digits, and the exponents of its least
+// and greatest normal numbers.
 func format[F float]() (precision, least, greatest int) {
 	if unsafe.Sizeof(F(0)) == 4 {
 		return 24, -126, 127
@@ -46,11 +46,11 @@ func format[F float]() (precision, least, greatest int) {
 	return 53, -1022, 1023
 }
 
-// complexKinds draw a complex number each from a region that is its own risk.
+// complexKinds returns functions that draw complex numbers, each from a region with its own risk.
 func complexKinds[F float](random *rand.Rand) map[string]func() (re, im F) {
 	precision, least, greatest := format[F]()
 	bottom := least - precision + 1
-	// Signed, of this exponent.
+	// A number of either sign with this exponent.
 	of := func(exponent int) F {
 		return F(math.Ldexp(float64(1-2*random.IntN(2))*(1+random.Float64()), min(exponent, greatest-1)))
 	}
@@ -114,15 +114,15 @@ func draw[F float](kind func() (re, im F), n int) []F {
 	return z
 }
 
-// TestComplexSpecials holds every tier to the whole table of special values. The conjugates' lines
-// follow from the table's.
+// TestComplexSpecials compares every tier with the whole table of special values. The lines of the
+// conjugates follow from the table's lines.
 func TestComplexSpecials(t *testing.T) {
 	forComplexKernels(t, testComplexSpecials[float32], testComplexSpecials[float64])
 }
 
 // Each line: re, im | the result in c64 | in c128, correctly rounded from exact arithmetic.
-// torch.rsqrt gives (nan, nan) where im is infinite and for (±inf, nan); it has other last digits
-// in many finite lines.
+// torch.rsqrt gives (nan, nan) for infinite im and for (±inf, nan), and has other last digits in
+// many finite lines.
 const complexSpecials = `
 0    0   | inf            nan             | inf                     nan
 0    1   | 0x1.6a09e6p-1  -0x1.6a09e6p-1  | 0x1.6a09e667f3bcdp-1    -0x1.6a09e667f3bcdp-1
@@ -293,7 +293,7 @@ func quietNaN[F float]() F {
 	return fromBits[F](0x7ff8000000000000)
 }
 
-// nans are quiet and signaling ones of both signs, with payloads and without.
+// nans returns quiet and signaling nans of both signs, with payloads and without.
 func nans[F float]() (values []F) {
 	for _, x := range specials[F]() {
 		if x != x {
@@ -303,8 +303,8 @@ func nans[F float]() (values []F) {
 	return values
 }
 
-// TestComplexKernels computes every length around the vectors' widths at both ends of guarded
-// memory, aligned and not, in place and not, and looks at every byte around the result.
+// TestComplexKernels computes every length around the vectors' widths, at both ends of guarded
+// memory, aligned and not, in place and not. It checks every byte around the result.
 func TestComplexKernels(t *testing.T) {
 	forComplexKernels(t, testComplexKernel[float32], testComplexKernel[float64])
 }
@@ -383,8 +383,8 @@ func testComplexAgree[F float](t *testing.T, kernel Kernel) {
 	}
 }
 
-// TestComplexAccuracy measures the scalar tier, whose bits are all tiers', against exact
-// arithmetic, and looks for the symmetry rsqrt(conj(z)) = conj(rsqrt(z)).
+// TestComplexAccuracy compares the scalar tier, whose bits all tiers share, with exact arithmetic,
+// and checks the symmetry rsqrt(conj(z)) = conj(rsqrt(z)).
 func TestComplexAccuracy(t *testing.T) {
 	t.Run("c64", func(t *testing.T) { testComplexAccuracy[float32](t, 0.5+0x1p-15, 0.5+0x1p-15) })
 	t.Run("c128", func(t *testing.T) { testComplexAccuracy[float64](t, 0.5+0x1p-40, 0.5+0x1p-40) })
@@ -434,7 +434,7 @@ func testComplexAccuracy[F float](t *testing.T, bound, boundSubnormal float64) {
 	}
 }
 
-// exactComplex is the magnitude of 1/√(re + i·im)'s parts to 250 bits and more.
+// exactComplex returns the magnitudes of the parts of 1/√(re + i·im), to at least 250 bits.
 func exactComplex(re, im float64) (*big.Float, *big.Float) {
 	float := func() *big.Float { return new(big.Float).SetPrec(256) }
 	a, b := float().SetFloat64(math.Abs(re)), float().SetFloat64(math.Abs(im))
@@ -452,7 +452,7 @@ func exactComplex(re, im float64) (*big.Float, *big.Float) {
 	return large, small
 }
 
-// ulps is the distance of |got| from want in units of got's format at want.
+// ulps returns the distance of |got| from want, in units of got's format at want.
 func ulps[F float](got F, want *big.Float) float64 {
 	off := new(big.Float).SetPrec(256).SetFloat64(math.Abs(float64(got)))
 	off.Sub(off, want)

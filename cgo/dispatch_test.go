@@ -9,8 +9,8 @@ import (
 	"github.com/gorsqrt/gorsqrt/rsqrt"
 )
 
-// TestEveryTierOfTheDispatchIsTested: these tests take what the processor has from the kernel's
-// list, and the dispatch asks the processor.
+// TestEveryTierOfTheDispatchIsTested checks that these tests run the dispatch's tiers. The tests
+// read the processor's features from Linux's list, and the dispatch asks the processor.
 func TestEveryTierOfTheDispatchIsTested(t *testing.T) {
 	var tested []string
 	for name := range cgo.RunningTiers {

@@ -9,8 +9,8 @@ import (
 	"unsafe"
 )
 
-// TestEveryFloat32 compares all 2^32 inputs on every tier with Go's own arithmetic, each input also
-// in a place where it goes the fma way: `make exhaustive`, about a minute.
+// TestEveryFloat32 compares all 2^32 inputs on every tier with Go's own arithmetic. Each input is
+// also computed at a place where the kernels use fma: `make exhaustive`, about a minute.
 func TestEveryFloat32(t *testing.T) {
 	defer SetIntel(IsIntel())
 	for _, intel := range []bool{false, true} {
@@ -28,8 +28,8 @@ func TestEveryFloat32(t *testing.T) {
 }
 
 func everyFloat32(t *testing.T, kernels map[Kernel]string) {
-	// So many items later none of those is there that the divider computes, at the start of a
-	// kernel's block: of 16 items the first 8, of 64 the first 24, of 144 the first 64.
+	// After this many items, none is at a place of the divider, at the start of a kernel's block:
+	// of 16 items the first 8, of 64 the first 24, of 144 the first 64.
 	const later = 216
 	const block, workers = 1 << 16, 2
 	var group sync.WaitGroup

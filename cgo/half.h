@@ -1,6 +1,6 @@
-/* The 16-bit floats by integer arithmetic, for where no instruction has them. Rounded to nearest
- * even; nans keep their sign and the top of their payload and are quieted, as the x86 conversions
- * do. */
+/* Conversions of the 16-bit floats by integer arithmetic, for processors without instructions for
+ * them. Results are rounded to nearest even. Nans keep their sign and the top of their payload and
+ * are quieted, like in the x86 conversions. f16_from_f32 needs the default floating-point mode. */
 #ifndef GORSQRT_HALF_H
 #define GORSQRT_HALF_H
 
@@ -43,7 +43,7 @@ static inline uint16_t f16_from_f32(float x) {
     uint32_t const bits = bits_of_f32(x), magnitude = bits & 0x7fffffff;
     uint16_t const sign = (uint16_t)(bits >> 16 & 0x8000);
     if (magnitude > 0x7f800000) return (uint16_t)(sign | 0x7e00 | (magnitude >> 13 & 0x03ff));
-    if (magnitude >= 0x477ff000) return sign | 0x7c00; /* from the middle between the largest and 2^16 on */
+    if (magnitude >= 0x477ff000) return sign | 0x7c00; /* from halfway between the largest f16 and 2^16 on */
     if (magnitude < 0x38800000) {                      /* below 2^-14: the sum's last place is the subnormals' unit */
         float const sum = f32_of_bits(magnitude) + 0x1p-1f;
         return (uint16_t)(sign | (bits_of_f32(sum) - 0x3f000000));

@@ -8,14 +8,14 @@ import (
 	"unsafe"
 )
 
-// A 16-bit float: how many of its bits are the mantissa's, and its smallest exponent.
+// A 16-bit float: the number of bits in its mantissa, and its smallest exponent.
 type half struct{ mantissa, smallest int }
 
 var halves = map[int]half{F16: {10, -14}, BF16: {7, -126}}
 
 func (h half) infinity() uint16 { return 0x7fff >> h.mantissa << h.mantissa }
 
-// value is the number that bits stand for.
+// value returns the number that the bits stand for.
 func (h half) value(bits uint16) float64 {
 	exponent, mantissa := int(bits&0x7fff)>>h.mantissa, int(bits)&(1<<h.mantissa-1)
 	sign := math.Copysign(1, -float64(bits>>15))
@@ -33,8 +33,7 @@ func (h half) value(bits uint16) float64 {
 	return sign * math.Ldexp(float64(mantissa+1<<h.mantissa), exponent-1+h.smallest-h.mantissa)
 }
 
-// nearest is the 16-bit float next to x, a tie to the even one; the nan for a nan is left to the
-// caller.
+// nearest returns the 16-bit float nearest to x, the even one in a tie. The caller handles nans.
 func (h half) nearest(x float64) uint16 {
 	sign := uint16(0)
 	if math.Signbit(x) {
@@ -52,9 +51,9 @@ func (h half) nearest(x float64) uint16 {
 	return sign + uint16((unit+h.mantissa-h.smallest)<<h.mantissa) + uint16(rounded)
 }
 
-// TestHalfKernels computes all 65,536 values on every tier in shuffled orders and pieces: all
-// mixed, which kernels that have another way for special values take by that, and the ordinary ones
-// before the others.
+// TestHalfKernels computes all 65,536 values on every tier, in shuffled orders and pieces. Once all
+// values are mixed, so kernels with another way for special values use that way; once the ordinary
+// values come before the others.
 func TestHalfKernels(t *testing.T) {
 	random := rand.New(rand.NewPCG(13, 14))
 	for dtype, h := range halves {
@@ -106,7 +105,7 @@ func btoi(b bool) int {
 	return 0
 }
 
-// TestHalfKernelsStayWithin looks at the bytes around every length.
+// TestHalfKernelsStayWithin checks the bytes around the result of every length.
 func TestHalfKernelsStayWithin(t *testing.T) {
 	src, dst := guarded(t, 1<<12), guarded(t, 1<<12)
 	for dtype := range halves {
@@ -124,8 +123,8 @@ func TestHalfKernelsStayWithin(t *testing.T) {
 	}
 }
 
-// TestHalfCasts compares the 16-bit casts with exact arithmetic: all values up, and down all
-// neighbourhoods of ties.
+// TestHalfCasts compares the 16-bit casts with exact arithmetic: from 16 bits all values, to 16
+// bits all neighbourhoods of ties.
 func TestHalfCasts(t *testing.T) {
 	for dtype, h := range halves {
 		for bits := range 1 << 16 {

@@ -1,3 +1,5 @@
+/* The parts that all tiers share: the dtypes' sizes, the table of tiers, and the change of the
+ * floating-point mode. Needs the file of each tier. */
 #include "kernels.h"
 
 #include "mode.h"
@@ -27,8 +29,8 @@ void gorsqrt_streamed(void) {
 #endif
 }
 
-/* Through a pointer and from another file, so that no arithmetic can be moved across the change of
- * mode. */
+/* The kernel is called through a pointer, from another file than its own, so that the compiler
+ * can't move arithmetic across the change of mode. */
 void gorsqrt_run_in_default_mode(gorsqrt_kernel *kernel, void *dst, const void *src, size_t n) {
     fp_mode const callers = mode_get();
     mode_set(FP_MODE_DEFAULT);

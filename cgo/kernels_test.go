@@ -20,13 +20,14 @@ func TestKernels(t *testing.T) {
 	}
 }
 
-// ordinary is a positive number of middling size, of which kernels compute whole blocks in their
-// fastest way.
+// ordinary returns a positive number of medium size. Kernels compute whole blocks of such numbers
+// in their fastest way.
 func ordinary[F float](random *rand.Rand) F {
 	return F(math.Ldexp(1+random.Float64(), random.IntN(120)-60))
 }
 
-// The data of one call: ordinary numbers, one special value among them, or anything.
+// fills returns inputs for one call: ordinary numbers, one special value among ordinary numbers, or
+// random bits and special values.
 func fills[F float](random *rand.Rand, n int) map[string][]F {
 	edges := specials[F]()
 	most, one, any := make([]F, n), make([]F, n), make([]F, n)
@@ -42,8 +43,8 @@ func fills[F float](random *rand.Rand, n int) map[string][]F {
 	return map[string][]F{"ordinary": most, "one special": one, "any": any}
 }
 
-// testKernel computes every length around the vectors' and the blocks' widths at both ends of
-// guarded memory, aligned and not, in place and not, and looks at every byte around the result.
+// testKernel computes every length around the widths of vectors and blocks, at both ends of guarded
+// memory, aligned and not, in place and not. It checks every byte around the result.
 func testKernel[F float](t *testing.T, kernel Kernel) {
 	random := rand.New(rand.NewPCG(1, 2))
 	size := int(unsafe.Sizeof(F(0)))
@@ -82,8 +83,8 @@ func testKernel[F float](t *testing.T, kernel Kernel) {
 	}
 }
 
-// TestHardDivisions computes those float64 whose root's inverse is next to the middle of two, which
-// tests/hard_cases.py explains, each in every place of a block.
+// TestHardDivisions computes the float64 whose root has a reciprocal next to the midpoint of two
+// numbers (tests/hard_cases.py explains them), each at every place of a block.
 func TestHardDivisions(t *testing.T) {
 	text, err := os.ReadFile("../tests/f64_hard_divisions.txt")
 	if err != nil {
@@ -138,9 +139,9 @@ func TestTiersAgree(t *testing.T) {
 	}
 }
 
-// TestCastingKernels compares the kernels that cast as they load with the cast and the kernel one
-// after the other, over every length around a block's, with integers of all sizes, zeros and
-// negatives, at both ends of guarded memory.
+// TestCastingKernels compares the kernels that cast as they load with a cast followed by a kernel.
+// It uses every length around a block's, at both ends of guarded memory, and integers of all sizes,
+// zeros and negatives.
 func TestCastingKernels(t *testing.T) {
 	random := rand.New(rand.NewPCG(7, 8))
 	src, dst := guarded(t, 1<<12), guarded(t, 1<<12)

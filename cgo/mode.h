@@ -1,14 +1,14 @@
 /* The floating-point mode of the calling thread. Kernels assume round-to-nearest without
- * flush-to-zero; a caller may have set another (torch.set_flush_denormal, -ffast-math libraries). A
- * kernel opens with
+ * flush-to-zero. A caller may have set another mode (torch.set_flush_denormal, -ffast-math
+ * libraries). A kernel begins with
  *
  *     if (mode_is_foreign()) {
  *         gorsqrt_run_in_default_mode(rsqrt_f32_avx2, dst, src, n);
  *         return;
  *     }
  *
- * which costs one read of the control register and calls the kernel again under the default mode
- * where it must. */
+ * which costs one read of the control register. If the mode is another, it calls the kernel again
+ * under the default mode. */
 #ifndef GORSQRT_MODE_H
 #define GORSQRT_MODE_H
 
@@ -30,7 +30,7 @@ static inline void mode_set(fp_mode mode) {
 #elif defined(__aarch64__)
 typedef uint64_t fp_mode;
 #define FP_MODE_DEFAULT 0u       /* FPCR: traps off, nearest even, no FZ, no FZ16, no default-nan */
-#define FP_MODE_MASK 0x07ffff07u /* all of its fields: the sticky flags lie in FPSR */
+#define FP_MODE_MASK 0x07ffff07u /* all of its fields; the sticky flags are in FPSR */
 static inline fp_mode mode_get(void) {
     fp_mode mode;
     __asm__ volatile("mrs %0, fpcr" : "=r"(mode));
@@ -47,8 +47,8 @@ static inline bool mode_is_foreign(void) {
     return __builtin_expect((mode_get() & FP_MODE_MASK) != FP_MODE_DEFAULT, 0);
 }
 
-/* Runs the kernel under the default mode and gives the caller's back; on x86-64 with the sticky
- * flags, which share its register. */
+/* Runs the kernel under the default mode and restores the caller's mode; on x86-64 this restores
+ * the sticky flags too, which share the register. */
 void gorsqrt_run_in_default_mode(gorsqrt_kernel *kernel, void *dst, const void *src, size_t n);
 
 #endif

@@ -1,10 +1,10 @@
-/* Moving items between memory, where they lie as the strides say, and tiles, where they are
- * contiguous: gorsqrt_mover of kernels.h. All distances are in bytes and may be negative or zero;
- * nothing need be aligned; the two sides share no byte. Items have 1, 2, 4, 8 or 16 bytes.
+/* Moves items between strided memory and tiles, in which items are contiguous: the functions of
+ * gorsqrt_mover (kernels.h). All distances are in bytes and may be negative or zero. Nothing need
+ * be aligned. The two sides share no byte. Items have 1, 2, 4, 8 or 16 bytes.
  *
- * A tier whose vectors are to move items includes this file and has MOVER make its two functions,
- * with the attributes that TIER names: they have the same source in every tier, but for the squares
- * that are transposed at once. */
+ * A tier that moves items by its own vectors includes this file and makes its two functions with
+ * MOVER; TIER names the functions' attributes. The source is the same in every tier, except the
+ * squares that are transposed at once. */
 #ifndef GORSQRT_MOVE_H
 #define GORSQRT_MOVE_H
 
@@ -19,15 +19,15 @@
 enum {
     LARGEST = 16,     /* bytes of an item */
     LINE = 64,        /* bytes of a cache line */
-    LINES_AHEAD = 64, /* that the second cache is asked for in advance, where the processor does not see which */
+    LINES_AHEAD = 64, /* lines that are prefetched into the second-level cache if the processor can't predict them */
 };
 
 typedef uint8_t u8x64 __attribute__((vector_size(64)));
 typedef uint8_t u8x32 __attribute__((vector_size(32)));
 typedef uint8_t u8x16 __attribute__((vector_size(16)));
 
-/* Rows of at least sizeof(type) bytes by loads and stores of so many, the last of which overlaps
- * the one before. Rows that lie apart are asked for in advance. */
+/* Copies rows of at least sizeof(type) bytes by loads and stores of this type. The last store of a
+ * row overlaps the one before. Rows with gaps between them are prefetched. */
 #define COPY_ROWS(type)                                                                                                        \
     for (int64_t r = 0; r < rows; r++) {                                                                                       \
         char *restrict const out = to + r * to_row;                                                                            \
@@ -65,8 +65,8 @@ INLINE void copy_rows(char *restrict to, int64_t to_row, const char *restrict fr
     }
 }
 
-/* Rows of one item of 16 bytes each, by stores as wide as vectors are, of which the last overlaps
- * the one before: the compiler would store item by item. */
+/* Fills each row with one item of 16 bytes, by stores of this type. The last store of a row
+ * overlaps the one before. The compiler would store item by item. */
 #define REPEAT_ROWS(type)                                                                                                      \
     for (int64_t r = 0; r < rows; r++) {                                                                                       \
         char *const out = to + r * to_row;                                                                                     \
@@ -88,8 +88,8 @@ INLINE void repeat_rows(char *restrict to, int64_t to_row, const char *restrict 
     }
 }
 
-/* The constant sizes and strides below let the compiler make each memcpy one load and store, or
- * shuffles of vectors. */
+/* Callers pass constant sizes and strides, so that the compiler makes each memcpy one load and
+ * store, or shuffles of vectors. */
 INLINE void strided_rows(char *restrict to, int64_t to_row, int64_t to_item, const char *restrict from, int64_t from_row,
                          int64_t from_item, int64_t rows, int64_t k, size_t size) {
     for (int64_t r = 0; r < rows; r++) {
@@ -100,7 +100,8 @@ INLINE void strided_rows(char *restrict to, int64_t to_row, int64_t to_item, con
     }
 }
 
-/* Every item from a line of its own: not unrolled, the processor has more of them under way. */
+/* Each item is on its own cache line. The loop is not unrolled: then the processor has more lines
+ * on their way at once. */
 INLINE void far_rows(char *restrict to, int64_t to_row, const char *restrict from, int64_t from_row, int64_t from_item,
                      int64_t rows, int64_t k, size_t size) {
     for (int64_t r = 0; r < rows; r++) {
@@ -152,11 +153,11 @@ INLINE void move_rows(char *to, int64_t to_row, int64_t to_item, const char *fro
     }
 }
 
-/* Turns a few rows of a few columns. The vectors' lanes of 16 bytes are loaded from columns a
- * lane's items apart, so that all shuffles stay within lanes. */
+/* Transposes a few rows of a few columns. A vector's 16-byte lanes are loaded from columns as far
+ * apart as a lane has items, so that all shuffles stay within lanes. */
 typedef void square(char *to, int64_t to_row, const char *from, int64_t from_column);
 
-/* The numbered items of two vectors: gcc before 12 has a builtin of its own for it. */
+/* Selects items of two vectors by number. gcc before 12 has its own builtin for it. */
 #if defined(__clang__) || __GNUC__ >= 12
 #define SHUFFLE(a, b, ...) __builtin_shufflevector(a, b, __VA_ARGS__)
 #else
@@ -193,8 +194,8 @@ INLINE void square_u64x2(char *to, int64_t to_row, const char *from, int64_t fro
     memcpy(to + to_row, &high, sizeof high);
 }
 
-/* By squares of wide_rows and wide_columns, then of a lane's items both ways, and the rest one by
- * one. */
+/* Transposes by squares of wide_rows and wide_columns, then by squares of one lane's items, and the
+ * rest item by item. */
 INLINE void transposed(char *to, int64_t to_row, const char *from, int64_t from_column, int64_t rows, int64_t columns,
                        int64_t size, square *wide, int64_t wide_rows, int64_t wide_columns, square *narrow) {
     int64_t const side = 16 / size, whole_rows = rows - rows % side, whole_columns = columns - columns % side;
@@ -219,8 +220,8 @@ INLINE void transposed(char *to, int64_t to_row, const char *from, int64_t from_
                  columns, (size_t)size);
 }
 
-/* A tier's mover: the bytes of its vectors, and its squares of items of 4 bytes, with their rows,
- * and of 8. */
+/* Makes a tier's mover from the bytes of its vectors, its squares of 4-byte items and their rows,
+ * and its squares of 8-byte items. */
 #define MOVER(tier, width, wide_u32, rows_u32, wide_u64)                                                                       \
     TIER static void rows_##tier(char *to, int64_t to_row, int64_t to_item, const char *from, int64_t from_row,                \
                                  int64_t from_item, int64_t rows, int64_t k, int64_t size) {                                   \

@@ -6,8 +6,8 @@ import (
 	"unsafe"
 )
 
-// TestMoves copies items of every size by plans without a stage, with places between those that are
-// written, to the very end of memory and at every distance from a line's end.
+// TestMoves copies items of every size by plans without a stage, to places with gaps between them,
+// up to the end of memory and at every distance from the end of a line.
 func TestMoves(t *testing.T) {
 	src, dst := guarded(t, 2<<12), guarded(t, 2<<12)
 	for i := range src {
@@ -28,8 +28,8 @@ func TestMoves(t *testing.T) {
 	}
 }
 
-// moved copies n items that end where src does to places that end `shift` bytes before the end of
-// dst.
+// moved copies n items that end at the end of src to places that end `shift` bytes before the end
+// of dst.
 func moved(t *testing.T, name string, tier Tier, src, dst []byte, n, size, dstStride, srcStride, shift int) {
 	t.Helper()
 	plan := Plan{N: n, SrcSize: size, DstSize: size, NDim: 1, Mover: tier.Mover()}

@@ -1,5 +1,5 @@
-/* The neon tier, on every aarch64: f32 and f64 in blocks of 4 vectors, f16 and bf16 in f32 lanes,
- * c64 and c128 by two vectors of re and two of im.
+/* The neon tier, for every aarch64 processor. f32 and f64 are computed in blocks of 4 vectors, f16
+ * and bf16 in f32 lanes, c64 and c128 in two vectors of re and two of im.
  *
  *     intrinsic            instruction        latency / throughput (Neoverse V2, cycles)
  *     vsqrtq_f32           fsqrt 4s           7-10 / 3.5-4.5
@@ -11,14 +11,14 @@
  *     vcvt_f32_f16         fcvtl 4s           4 / 2
  *     vcvt_f16_f32         fcvtn 4h           4 / 2
  *
- * Square roots and divisions share their pipes, and while these work the multipliers have nothing
- * to do. So f32 and f64 give them half of a block's vectors and compute the others by fma, to the
- * same bits; counted, not measured (bench/neon.py): 15 operations a vector on two pipes or four,
- * beside the divider's 7 to 9 cycles. The 16-bit dtypes go by Newton's steps alone, 7 operations a
- * vector. A nan goes through quieted by itself; but the nan that arm makes of a negative is the
- * positive one, so the contract's is blended in as an integer. There are no masked loads: the tail
- * loads and stores lane by lane, so that it reads nothing beyond the end; its arithmetic is the
- * body's. */
+ * Square roots and divisions share the divider's pipes, and meanwhile the multipliers are idle. So
+ * f32 and f64 give the divider half of a block's vectors and compute the others by fma, to the same
+ * bits. By count, not by measurement (bench/neon.py), that is 15 operations a vector on two pipes
+ * or four, beside the divider's 7 to 9 cycles. The 16-bit dtypes use only Newton's steps, 7
+ * operations a vector. The arithmetic quiets nans as the contract requires. For a negative, Arm
+ * makes the positive nan, so the contract's negative nan is blended in as an integer. There are no
+ * masked loads: the tail loads and stores lane by lane and reads nothing beyond the end. Its
+ * arithmetic is the body's. */
 #ifdef __aarch64__
 #include "kernels.h"
 
@@ -53,20 +53,20 @@ static inline float64x2_t rsqrt_f64x2(float64x2_t x_f64x2) {
 
 enum {
     BLOCK = 4,   /* vectors that are computed together, step by step */
-    DIVIDED = 2, /* of them by the divider */
+    DIVIDED = 2, /* of these by the divider */
 };
 
-/* y = RN(1 / RN(√x)) for x in [2^-100, inf). The fma way, with g → √x, h → 1/(2√x), s = RN(√x) and
- * y → 1/s:
+/* y = RN(1 / RN(√x)) for x in [2^-100, inf). By fma, with g → √x, h → 1/(2√x), s = RN(√x) and y →
+ * 1/s:
  *
  *     g = x·y0   h = y0/2   twice: r = 1/2 - g·h   g = g + g·r   h = h + h·r       y0: 1/√x to 8 bits
  *     s = g + (x - g²)·h
  *     y = 2h   e = 1 - s·y   e = e + 1.0625·2^-48   y = y + y·e
  *
- * y + y·e is 1/s less e² of it, and that matters in one case: s is the last number before a power
- * of two and y that power, 1/s is just above the middle of two numbers and y + y·e that middle. A
- * larger e lifts it, and no other result over a middle. Below 2^-100 the low end of x - g² would be
- * lost. */
+ * y + y·e is (1 - e²)/s. The difference matters in one case: s is the last number before a power of
+ * two, y is that power's reciprocal, 1/s is just above the midpoint of two numbers, and y + y·e is
+ * that midpoint. The larger e lifts this result over its midpoint, and no other. Below 2^-100 the
+ * low digits of x - g² would be lost. */
 static inline void rsqrt_f32_block(float32x4_t *y_f32x4, const float32x4_t *x_f32x4) {
     float32x4_t const half_f32x4 = vdupq_n_f32(0.5f), one_f32x4 = vdupq_n_f32(1.0f), more_f32x4 = vdupq_n_f32(0x1.1p-48f);
     float32x4_t g[BLOCK], h[BLOCK], r[BLOCK], s[BLOCK], e[BLOCK];
@@ -98,8 +98,9 @@ static inline bool are_ordinary_f32s(const float32x4_t *x_f32x4) {
     return vmaxvq_u32(most_u32x4) < (255u - 127 + 100) << 23;
 }
 
-/* As rsqrt_f32_block, for x in [2^-960, inf), with one more iteration and 2^-106. No proof: the
- * hard cases are enumerated and tested, and y0 is the same, to the bit, on every aarch64. */
+/* As rsqrt_f32_block, for x in [2^-960, inf), with one more iteration, and 2^-106 in place of
+ * 2^-48. There is no proof here: the hard cases are enumerated and tested, and y0 is the same on
+ * every aarch64 processor, to the bit. */
 static inline void rsqrt_f64_block(float64x2_t *y_f64x2, const float64x2_t *x_f64x2) {
     float64x2_t const half_f64x2 = vdupq_n_f64(0.5), one_f64x2 = vdupq_n_f64(1.0), more_f64x2 = vdupq_n_f64(0x1.1p-106);
     float64x2_t g[BLOCK], h[BLOCK], r[BLOCK], s[BLOCK], e[BLOCK];
@@ -121,7 +122,7 @@ static inline void rsqrt_f64_block(float64x2_t *y_f64x2, const float64x2_t *x_f6
     for (int i = DIVIDED; i < BLOCK; i++) y_f64x2[i] = vfmaq_f64(h[i], h[i], e[i]);
 }
 
-/* Whether every x is in [2^-960, inf), by the upper halves. */
+/* Whether every x is in [2^-960, inf), by the upper halves of its bits. */
 static inline bool are_ordinary_f64s(const float64x2_t *x_f64x2) {
     uint32x4_t most_u32x4 = vdupq_n_u32(0);
     for (int i = 0; i < BLOCK; i += 2) {
@@ -132,9 +133,9 @@ static inline bool are_ordinary_f64s(const float64x2_t *x_f64x2) {
     return vmaxvq_u32(most_u32x4) < (2047u - 1023 + 960) << 20;
 }
 
-/* 1/√x for the 16-bit dtypes, for any x that is not subnormal: y0, to 8 bits, and twice y = y·(3 -
- * y²·x)/2. Where one of y² and x is zero and the other infinite frsqrts answers 3/2, and so they
- * stay what y0 makes of them. */
+/* 1/√x for the 16-bit dtypes, for any x that is not subnormal: y0, to 8 bits, then twice y = y·(3 -
+ * y²·x)/2. If one of y² and x is zero and the other infinite, frsqrts answers 3/2, so y keeps the
+ * special value of y0. */
 static inline float32x4_t rsqrt_near_f32x4(float32x4_t x_f32x4) {
     float32x4_t y_f32x4 = vrsqrteq_f32(x_f32x4);
     y_f32x4 = vmulq_f32(y_f32x4, vrsqrtsq_f32(vmulq_f32(y_f32x4, y_f32x4), x_f32x4));
@@ -151,8 +152,8 @@ static inline uint16x8_t rsqrt_f16x8(uint16x8_t x_u16x8) {
     return vreinterpretq_u16_f16(vcvt_high_f16_f32(vcvt_f16_f32(low_f32x4), high_f32x4));
 }
 
-/* f32s of bf16s, and back. Half an ulp added and the rest cut off is rounding to nearest: no result
- * is near a tie. */
+/* Converts bf16s to f32s, and back. Adding half an ulp and cutting off the rest rounds to nearest,
+ * because no result is near a tie. */
 static inline float32x4_t low_bf16s(uint16x8_t x_u16x8) {
     return vreinterpretq_f32_u32(vshll_n_u16(vget_low_u16(x_u16x8), 16));
 }
@@ -167,7 +168,8 @@ static inline uint16x8_t bf16s_from(float32x4_t low_f32x4, float32x4_t high_f32x
     return vaddhn_high_u32(low_u16x4, vreinterpretq_u32_f32(high_f32x4), half_u32x4);
 }
 
-/* Subnormals, of which y0² may be too large, go to the divider with all that is beside them. */
+/* Subnormals, whose y0² may be too large, and all items of their vector are computed by the
+ * divider. */
 static inline uint16x8_t rsqrt_bf16x8(uint16x8_t x_u16x8) {
     uint16x8_t const magnitude_u16x8 = vandq_u16(x_u16x8, vdupq_n_u16(INT16_MAX));
     uint16x8_t const below_u16x8 = vsubq_u16(magnitude_u16x8, vdupq_n_u16(1));
@@ -352,7 +354,7 @@ static void rsqrt_c128_neon(void *dst, const void *src, size_t n) {
     }
 }
 
-/* Casts and moves are scalar's: vectors of neon are the compiler's default there. */
+/* Casts and moves are the scalar tier's: there the compiler uses neon's vectors by default. */
 const gorsqrt_tier gorsqrt_neon = {
     .name = "neon",
     .needs = "asimd",

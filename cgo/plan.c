@@ -1,3 +1,7 @@
+/* Carries out plans (plan.h). It walks over the items of both sides. Items that are not contiguous
+ * go through tiles. If src is nearest to contiguous in a dimension other than the last, blocks of
+ * it are transposed. Needs the plan's kernels and movers, the workers, and scratch memory. It
+ * writes only dst's items and its own memory, and restores the caller's floating-point mode. */
 #include "plan.h"
 
 #include "mode.h"
@@ -7,30 +11,31 @@
 #include <string.h>
 
 enum {
-    ITEM = 16,       /* bytes of the largest item */
-    TILE = 512,      /* of those in a tile, which holds items between two stages: two are 16 KiB, half of the smallest L1 */
-    FAR_TILE = 64,   /* items in a tile where each comes from a line of its own: the next lines come while these are computed */
-    SHORT_ROW = 12,  /* contiguous rows below this, that are apart, go through tiles with others */
-    SHORT_RUN = 256, /* contiguous runs below this are gathered into tiles rather than computed one by one */
-    LONG_RUN = 1024, /* from here on the lines at the ends of a run don't count, which are not stored whole */
-    CHUNK = 1 << 16, /* items between two looks at `interrupted`, and that one thread takes at a time: 10 µs to 2 ms */
-    REPEATED = 4,    /* how often each item must be asked for, for it to be computed once and copied */
+    ITEM = 16,      /* bytes of the largest item */
+    TILE = 512,     /* such items in a tile, between two stages: two tiles are 16 KiB, half of the smallest L1 */
+    FAR_TILE = 64,  /* items in a tile if each is on its own cache line: the next lines arrive while these items are computed */
+    SHORT_ROW = 12, /* items; shorter contiguous rows with gaps between them go through tiles together */
+    SHORT_RUN = 256, /* items; shorter contiguous runs are gathered into tiles, not computed one by one */
+    LONG_RUN = 1024, /* items; in longer runs the incomplete cache lines at the ends don't matter */
+    CHUNK = 1 << 16, /* items between two calls of `interrupted`, and in a thread's share: 10 µs to 2 ms */
+    REPEATED = 4,    /* if every item of src is needed at least this often, it is computed once and copied */
 
-    /* What is turned at once: rows of dst, columns next to each other in src. A cache has room for
-     * 8 lines that are a large power of two apart, and where rows are, the lines of a column are.
-     * So src is read in runs of some lines, and dst written in long ones. */
+    /* The part of src that is transposed at once: rows of dst, which are columns next to each other
+     * in src. A cache holds 8 lines that are a large power of two apart. If dst's rows are that far
+     * apart, so are the lines of a column. So src is read in runs of some lines, and dst is written
+     * in long runs. */
     BLOCK_ROWS = 64,
-    BLOCK_ROW = 1152, /* bytes of src's items in one */
+    BLOCK_ROW = 1152, /* bytes of src's items in one row */
 
-    LINE = 64,          /* bytes of a cache line, which scratch memory is aligned to */
-    ON_STACK = 4 << 10, /* bytes of scratch memory that the caller's stack has room for: it may be 32 KiB in all */
+    LINE = 64,          /* bytes of a cache line, to which scratch memory is aligned */
+    ON_STACK = 4 << 10, /* most bytes of scratch memory on the caller's stack, which may be 32 KiB in all */
 };
 
 _Static_assert(2 * TILE * ITEM + BLOCK_ROWS * BLOCK_ROW <= WORKERS_SCRATCH, "helpers have scratch memory for every plan");
 
 int64_t gorsqrt_streaming_from = INT64_MAX;
 
-/* One side of a plan while it is walked: the next item and where it stands. */
+/* One side of a plan during a walk over its items: the position of the next item. */
 typedef struct {
     const gorsqrt_plan *plan;
     const int64_t *strides;
@@ -49,7 +54,7 @@ static void cursor_place(cursor *at, const gorsqrt_plan *plan, const int64_t *st
     }
 }
 
-/* Moves on by k of dimension d, not beyond its end; the dimensions after it are at their start. */
+/* Advances by k in dimension d, not beyond its end. The later dimensions must be at their start. */
 static void cursor_advance(cursor *at, int d, int64_t k) {
     for (; d >= 0; d--) {
         at->index[d] += k;
@@ -61,8 +66,8 @@ static void cursor_advance(cursor *at, int d, int64_t k) {
     }
 }
 
-/* The next rows of k items from where the cursor stands, together at most n: as many whole ones as
- * there are, or one, of which this is a part. *d is the dimension to advance in, by *step. */
+/* The next rows of k items from the cursor on, at most n items in all: as many whole rows as there
+ * are, or one row or a part of it. *d is the dimension to advance in, by *step. */
 typedef struct {
     int64_t rows, k;
     int d;
@@ -82,7 +87,7 @@ static rows_ahead look_ahead(const cursor *at, int64_t n) {
     return (rows_ahead){1, k, last, k};
 }
 
-/* The bytes from an item to the next, and from a row to the next. */
+/* The bytes from one item to the next, and from one row to the next. */
 static int64_t item_stride(const cursor *at) {
     return at->plan->ndim > 0 ? at->strides[at->plan->ndim - 1] : 0;
 }
@@ -91,7 +96,7 @@ static int64_t row_stride(const cursor *at) {
     return at->plan->ndim > 1 ? at->strides[at->plan->ndim - 2] : 0;
 }
 
-/* The next n items between a tile and where the cursor stands. */
+/* Moves the next n items between the cursor's position and a tile: into the tile if `gather`. */
 static void move_tile(cursor *at, char *memory, char *tile, bool gather, int64_t n, int64_t size) {
     int64_t const row = row_stride(at), item = item_stride(at);
     while (n > 0) {
@@ -108,34 +113,34 @@ static void move_tile(cursor *at, char *memory, char *tile, bool gather, int64_t
     }
 }
 
-/* One side of a plan by its contiguous runs. */
+/* The contiguous runs of one side of a plan. */
 typedef struct {
     int64_t run; /* items */
-    int outer;   /* the first dimension that is not in a run */
-    bool direct; /* stages read or write the runs where they are; else items go through a tile */
+    int outer;   /* the last dimension that is not part of a run; -1 if there is none */
+    bool direct; /* stages read or write the runs in place; otherwise items go through a tile */
 } side;
 
-/* A plan under way. Its units are what it may be cut into: items, or where src is turned, blocks.
+/* A plan that is being carried out. Threads share it by units: items, or blocks if src is
+ * transposed.
  *
- * Each thread brings scratch memory of its own: two tiles, and after them the block, if src is
- * turned. */
+ * Each thread has its own scratch memory: two tiles, then the block if src is transposed. */
 typedef struct {
     const gorsqrt_plan *plan;
     char *dst;
     const char *src;
     int64_t units, unit_items;
-    int rows; /* the dimension whose neighbours are nearest to each other in src; -1 where that is the last, or nothing is gained */
+    int rows; /* the dimension with the smallest stride in src; -1 if that is the last one, or if transposing gains nothing */
     bool streaming;
-    bool in_rows;                       /* dst's items follow each other */
-    gorsqrt_kernel *first;              /* the first stage, or what does the same with streaming stores */
-    gorsqrt_rows_kernel *over_rows;     /* the only stage over rows of src, which need not be contiguous, or NULL */
-    gorsqrt_places_kernel *over_places; /* the same to places apart in dst, or NULL */
-    side from, to;                      /* if there are no blocks */
-    int64_t tile_items, tile;           /* the most items that go through a tile at once, and a tile's bytes */
+    bool in_rows;                       /* dst's items are contiguous in the last dimension */
+    gorsqrt_kernel *first;              /* the first stage, or its variant with streaming stores */
+    gorsqrt_rows_kernel *over_rows;     /* the only stage, over rows of src that need not be contiguous, or NULL */
+    gorsqrt_places_kernel *over_places; /* the same, to items that are apart in dst, or NULL */
+    side from, to;                      /* set if there are no blocks */
+    int64_t tile_items, tile;           /* most items in a tile at once, and a tile's bytes */
     int64_t scratch;                    /* bytes */
 } job;
 
-/* The next n items from where the cursor stands, computed on their way into a tile. */
+/* Computes the next n items from the cursor on into a tile. */
 static void compute_rows(const job *j, cursor *from, char *tile, int64_t n) {
     int64_t const row = row_stride(from), item = item_stride(from), size = j->plan->dst_size;
     while (n > 0) {
@@ -147,8 +152,8 @@ static void compute_rows(const job *j, cursor *from, char *tile, int64_t n) {
     }
 }
 
-/* Without tiles: copies items, where there is no stage, which may be the same one many times; or
- * computes them over rows. */
+/* Works without tiles. If there is a stage, computes rows; otherwise copies items, and a source
+ * item may be copied many times. */
 static void run_rows(const job *j, int64_t begin, int64_t end) {
     const gorsqrt_plan *const plan = j->plan;
     cursor from, to;
@@ -172,8 +177,8 @@ static void run_rows(const job *j, int64_t begin, int64_t end) {
     }
 }
 
-/* Applies the stages to n contiguous items at `in`, of which the last goes to `out`, or to a tile
- * where that is NULL. It answers where the result is. `in` may be the first tile. */
+/* Applies the stages to n contiguous items at `in`. The last stage writes to `out`, or to a tile if
+ * that is NULL. Returns the address of the result. `in` may be the first tile. */
 static const char *compute(const job *j, char *out, const char *in, int64_t n, char *tiles) {
     const gorsqrt_plan *const plan = j->plan;
     int spare = in == tiles;
@@ -190,14 +195,14 @@ static int64_t magnitude(int64_t x) {
     return x < 0 ? -x : x;
 }
 
-/* A direct side's runs are read or written in place; the other side's items go through a tile. */
+/* Reads or writes a direct side's runs in place; the other side's items go through a tile. */
 static void run_items(const job *j, int64_t begin, int64_t end, char *tiles) {
     const gorsqrt_plan *const plan = j->plan;
     bool const src_direct = j->from.direct, dst_direct = j->to.direct;
     int64_t const src_run = j->from.run, dst_run = j->to.run;
 
-    /* A direct side's cursor stays at the start of a run, and the items into it are counted
-     * apart. */
+    /* A direct side's cursor stays at the start of a run; src_in and dst_in count the items into
+     * the run. */
     int64_t src_in = src_direct ? begin % src_run : 0, dst_in = dst_direct ? begin % dst_run : 0;
     cursor from, to;
     cursor_place(&from, plan, plan->src_strides, plan->src_offset, begin - src_in);
@@ -237,15 +242,15 @@ static void run_items(const job *j, int64_t begin, int64_t end, char *tiles) {
     }
 }
 
-/* The most columns of a block: of 4 bytes two blocks of the avx512 f32 kernel, six of the avx2 one,
- * and else a power of two, as other kernels'. */
+/* The most columns of a block. For items of 4 bytes these are two blocks of the avx512 f32 kernel,
+ * or six of the avx2 one; otherwise a power of two, like the other kernels' blocks. */
 static int64_t block_columns(const gorsqrt_plan *plan) {
     if (plan->src_size == 4) return BLOCK_ROW / 4;
     return plan->src_size < 4 ? 256 : 1024 / plan->src_size;
 }
 
-/* How blocks of at most `most` cut a dimension, so that they begin and end with cache lines where
- * the first item lies `before` items, fewer than `most`, behind the beginning of one. */
+/* Cuts a dimension into blocks of at most `most` items that begin and end at cache lines. The first
+ * item lies `before` items, fewer than `most`, after the start of a block. */
 typedef struct {
     int64_t length, most, before;
 } cut;
@@ -263,7 +268,8 @@ static int64_t cut_end(cut c, int64_t piece) {
     return end < c.length ? end : c.length;
 }
 
-/* `first` is the first item. What one block can take is not cut, nor what is not contiguous. */
+/* `first` is the first item. A dimension that fits into one block, or is not contiguous, is not
+ * aligned. */
 static cut cut_at_lines(int64_t length, int64_t most, const char *first, int64_t stride, int64_t size) {
     bool const whole = length <= most || stride != size;
     return (cut){length, most, whole ? 0 : (int64_t)((uintptr_t)first % 64) / size % most};
@@ -282,16 +288,16 @@ static cut cut_columns(const job *j) {
                         plan->dst_size);
 }
 
-/* Asks for lines that the second cache will need. */
+/* Prefetches lines into the second-level cache. */
 static void prefetch_columns(const char *from, int64_t from_column, int64_t columns, int64_t bytes) {
     for (int64_t c = 0; c < columns; c++) {
         for (int64_t b = 0; b < bytes; b += 64) __builtin_prefetch(from + c * from_column + b, 0, 2);
     }
 }
 
-/* Walks blocks along the dimension j->rows, which src's neighbours lie along: a block is turned on
- * its way into a tile, then its rows are computed, and while they are, the lines of the next block
- * come. */
+/* Walks over blocks along the dimension j->rows, in which src is nearest to contiguous. Each block
+ * is transposed on its way into scratch memory, then its rows are computed. Meanwhile the lines of
+ * the next block arrive. */
 static void run_blocks(const job *j, int64_t begin, int64_t end, char *tiles) {
     const gorsqrt_plan *const plan = j->plan;
     int const last = plan->ndim - 1;
@@ -323,8 +329,8 @@ static void run_blocks(const job *j, int64_t begin, int64_t end, char *tiles) {
         } else {
             mover->rows(block, src_size, columns * src_size, in, src_column, src_row, columns, rows, src_size);
         }
-        /* Into dst itself where its rows are long enough for a call each, or follow each other;
-         * else as many as fit into a tile. */
+        /* Compute into dst itself if its rows are contiguous, or long enough for a call each.
+         * Otherwise compute as many rows as fit into a tile. */
         bool const dense = dst_column == dst_size && dst_row == columns * dst_size;
         bool const single = dst_column == dst_size && columns > most_columns / 2;
         bool const direct = plan->stages > 0 && (dense || single || j->streaming);
@@ -344,7 +350,7 @@ static void run_blocks(const job *j, int64_t begin, int64_t end, char *tiles) {
     }
 }
 
-/* The bytes of the widest item that may go through a tile. */
+/* The bytes of the widest item that can go through a tile. */
 static int64_t widest_item(const gorsqrt_plan *plan) {
     if (plan->stages > 1) return ITEM;
     return plan->src_size > plan->dst_size ? plan->src_size : plan->dst_size;
@@ -357,7 +363,7 @@ static side look_at_runs(const gorsqrt_plan *plan, const int64_t *strides, int64
     return s;
 }
 
-/* Gives a plan tiles for at most so many items at once, and a block of so many bytes. */
+/* Sizes a plan's scratch memory: tiles for at most `most` items, and a block of `block` bytes. */
 static void size_scratch(job *j, int tiles, int64_t most, int64_t block) {
     int64_t const item = widest_item(j->plan), items = TILE * ITEM / item;
     j->tile_items = items < most ? items : most;
@@ -365,8 +371,8 @@ static void size_scratch(job *j, int tiles, int64_t most, int64_t block) {
     j->scratch = (tiles > 1 ? 2 : 1) * j->tile + block;
 }
 
-/* The tiles of a plan without blocks: if every item of src comes from a line of its own they are
- * small, so that the next lines come while one is computed. */
+/* Sizes the tiles of a plan without blocks. If every item of src is on its own cache line the tiles
+ * are small, so that the next lines arrive while one tile is computed. */
 static void size_tiles(job *j) {
     const gorsqrt_plan *const plan = j->plan;
     j->from = look_at_runs(plan, plan->src_strides, plan->src_size);
@@ -381,9 +387,9 @@ static void size_tiles(job *j) {
     size_scratch(j, tiles, far && plan->n > FAR_TILE ? FAR_TILE : plan->n, 0);
 }
 
-/* By blocks where some dimension's neighbours are nearer to each other in src than the last one's,
- * and both are long enough. The job is filled in where it stays, since to copy fields that were
- * just written takes as long as some items. */
+/* Chooses how to carry out a plan: by blocks if some dimension has a smaller stride in src than the
+ * last one, and both are long enough. The job is filled in through a pointer: copying fields that
+ * were just written takes as long as some items. */
 static void prepare(job *j, const gorsqrt_plan *plan, void *dst, const void *src) {
     *j = (job){.plan = plan, .dst = dst, .src = src, .units = plan->n, .unit_items = 1, .rows = -1};
     int const last = plan->ndim - 1;
@@ -410,12 +416,13 @@ static void prepare(job *j, const gorsqrt_plan *plan, void *dst, const void *src
     bool const in_place = (char *)dst + plan->dst_offset == (const char *)src + plan->src_offset;
     j->streaming = plan->stages == 1 && in_rows && runs && aligned && !in_place &&
                    plan->n * (plan->src_size + plan->dst_size) >= gorsqrt_streaming_from;
-    /* Rows whose items lie apart, and contiguous ones that are not worth a stage's call each, but
-     * long enough for vectors: into dst, or where its items lie apart, into a tile. */
+    /* Compute by rows if their items are apart, or if they are contiguous, too short for a stage's
+     * call each, but long enough for vectors. The rows go into dst, or into a tile if dst's items
+     * are apart. */
     bool const apart = src_item != plan->src_size;
     bool const by_rows = last >= 0 && j->rows < 0 && plan->stages == 1 && src_item != 0 &&
                          (apart ? length >= SHORT_RUN : last > 0 && length >= SHORT_ROW && length < LONG_RUN);
-    bool const apart_by_one = !in_rows && plan->dst_strides[last] == 2 * plan->dst_size; /* which movers are fast at */
+    bool const apart_by_one = !in_rows && plan->dst_strides[last] == 2 * plan->dst_size; /* movers are fast at this */
     static const gorsqrt_kernels none;
     const gorsqrt_kernels *const kernels = plan->kernels ? plan->kernels : &none;
     if (j->streaming) {
@@ -430,7 +437,7 @@ static void prepare(job *j, const gorsqrt_plan *plan, void *dst, const void *src
     if (j->rows < 0 && !j->over_places && !(j->over_rows && in_rows)) size_tiles(j);
 }
 
-/* Not inlined, so that no arithmetic can be moved across the change of mode. */
+/* Not inlined, so that the compiler can't move arithmetic across the change of mode. */
 __attribute__((noinline)) static void run_units(const job *j, int64_t begin, int64_t end, char *scratch) {
     if (j->rows >= 0) {
         run_blocks(j, begin, end, scratch);
@@ -442,7 +449,7 @@ __attribute__((noinline)) static void run_units(const job *j, int64_t begin, int
     if (j->streaming) gorsqrt_streamed();
 }
 
-/* Any two ranges may run at the same time on different threads. */
+/* The workers' task. Any two ranges of units may run at the same time on different threads. */
 static void run(const void *context, int64_t begin, int64_t end, void *scratch) {
     if (!mode_is_foreign()) {
         run_units(context, begin, end, scratch);
@@ -454,7 +461,7 @@ static void run(const void *context, int64_t begin, int64_t end, void *scratch) 
     mode_set(callers);
 }
 
-/* Writes nothing if there is no memory. */
+/* Carries out a plan without a copy of dst. Writes nothing if there is no memory. */
 static enum gorsqrt_outcome run_all(const gorsqrt_plan *plan, void *dst, const void *src, bool (*interrupted)(void *),
                                     void *context) {
     job j;
@@ -462,7 +469,7 @@ static enum gorsqrt_outcome run_all(const gorsqrt_plan *plan, void *dst, const v
     int64_t const chunk = j.unit_items < CHUNK ? CHUNK / j.unit_items : 1;
     int64_t const bytes = plan->n * (plan->src_size + plan->dst_size);
     _Alignas(LINE) char near[ON_STACK];
-    /* Both are this thread's alone, until the call returns. */
+    /* Only this thread uses `near` and `far`, until the call returns. */
     char *const far = j.scratch > ON_STACK ? malloc((size_t)j.scratch + LINE) : NULL;
     if (j.scratch > ON_STACK && far == NULL) return GORSQRT_NO_MEMORY;
     char *const scratch = far ? far + (-(uintptr_t)far % LINE) : near;
@@ -471,7 +478,7 @@ static enum gorsqrt_outcome run_all(const gorsqrt_plan *plan, void *dst, const v
     return done ? GORSQRT_DONE : GORSQRT_INTERRUPTED;
 }
 
-/* How many items of src there are, those apart that a stride of 0 repeats. */
+/* The number of distinct items in src: a stride of 0 repeats items. */
 static int64_t distinct_items(const gorsqrt_plan *plan) {
     int64_t n = 1;
     for (int d = 0; d < plan->ndim; d++) {
@@ -480,10 +487,11 @@ static int64_t distinct_items(const gorsqrt_plan *plan) {
     return n;
 }
 
-/* Computes every item of src once, into a block, and copies from there. */
+/* Computes every distinct item of src once into temporary memory, and copies it to dst from
+ * there. */
 static enum gorsqrt_outcome run_through_block(const gorsqrt_plan *plan, int64_t n, void *dst, const void *src,
                                               bool (*interrupted)(void *), void *context) {
-    /* The block lives until this call returns and nobody else sees it. */
+    /* The temporary memory lives until this call returns, and no other code sees it. */
     char *const block = malloc((size_t)(n * plan->dst_size));
     if (block == NULL) return GORSQRT_NO_MEMORY;
     gorsqrt_plan compute = *plan, copy = *plan;

@@ -10,10 +10,10 @@ import (
 	"unsafe"
 )
 
-// planned carries out a plan of one stage, or of none, on items with these strides, in dimensions
-// from the largest of dst's strides to the smallest, and compares every item. Strides are in units
-// of 4 bytes for float32, of 8 for float64. Both sides end where memory ends. Where the strides are
-// the same it goes in place, too.
+// planned carries out a plan of one stage or none and compares every item. Dimensions are ordered
+// by dst's strides, the largest first. Strides are in units of 4 bytes for float32, of 8 for
+// float64. Both sides end at the end of memory. If the strides of both are the same, it also runs
+// in place.
 func planned[F float](t *testing.T, tier Tier, kernels Kernels, shape, dstStrides, srcStrides []int, x func(i int) F) {
 	t.Helper()
 	size := int(unsafe.Sizeof(F(0)))
@@ -71,7 +71,7 @@ func planned[F float](t *testing.T, tier Tier, kernels Kernels, shape, dstStride
 	}
 }
 
-// TestPlans reads and writes through every way that items are moved, up to both ends of memory.
+// TestPlans carries out plans that move items in every way, up to both ends of memory.
 func TestPlans(t *testing.T) {
 	t.Run("float32", func(t *testing.T) { testPlans[float32](t, F32) })
 	t.Run("float64", func(t *testing.T) { testPlans[float64](t, F64) })
@@ -137,8 +137,8 @@ func testPlans[F float](t *testing.T, dtype int) {
 	}
 }
 
-// TestDistances computes in both directions, with ordinary stores and with those past the caches: a
-// kernel's direction depends on the distance from the input to the result, modulo 4 KiB.
+// TestDistances computes in both directions, with ordinary and streaming stores: a kernel's
+// direction depends on the distance from the input to the result, modulo 4 KiB.
 func TestDistances(t *testing.T) {
 	t.Run("float32", func(t *testing.T) { testDistances[float32](t, F32) })
 	t.Run("float64", func(t *testing.T) { testDistances[float64](t, F64) })

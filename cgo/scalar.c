@@ -4,9 +4,11 @@
  *     _mm_sqrt_ss / _mm_sqrt_sd           15 / 21 cycles     the one divider: sqrt + div, 8 / 14 cycles an element
  *     divss / divsd                       11 / 13 cycles
  *
- * sqrtf and sqrt would ask for libm (they may set errno); the instruction is named instead.
- * Negatives and nans are made with integers, since processors differ in the nan that their square
- * root gives. fma is libm's where the architecture does not promise one. */
+ * The square root's instruction is named, because sqrtf and sqrt would call libm (they may set
+ * errno). Results for negatives and nans are made with integers, because processors give different
+ * nans for square roots. fma is libm's if the architecture does not promise an instruction. Needs
+ * kernels.h; it has every kernel and cast and a mover, which other tiers use if they have none of
+ * their own. */
 #include "kernels.h"
 
 #include "cast.h"

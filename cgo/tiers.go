@@ -9,21 +9,21 @@ import (
 )
 
 // Kernel is the address of a C function (dst, src, n) over contiguous items; see kernels.h and
-// cast.h for their contracts. It is no Go pointer, so that plans may be written into C's memory
-// without the garbage collector's notice; code never moves.
+// cast.h for their contracts. It is an integer, not a Go pointer, so that plans can be written into
+// C's memory without the garbage collector. Code never moves.
 type Kernel uintptr
 
-// Kernels is the address of a gorsqrt_kernels, the functions of a tier that compute one dtype, and
-// Mover of a gorsqrt_mover. Neither is a Go pointer, likewise.
+// Kernels is the address of a gorsqrt_kernels, the functions of a tier that compute one dtype.
+// Mover is the address of a gorsqrt_mover. Both are integers for the same reason.
 type (
 	Kernels uintptr
 	Mover   uintptr
 )
 
-// Tier is one instruction set's functions, a gorsqrt_tier.
+// Tier is a gorsqrt_tier: the functions of one instruction set.
 type Tier struct{ c *C.gorsqrt_tier }
 
-// Tiers lists the tiers of this build, the best first, and last the scalar one, which runs
+// Tiers returns the tiers of this build, the best first and last the scalar one, which runs
 // everywhere.
 func Tiers() (tiers []Tier) {
 	for _, tier := range C.gorsqrt_tiers {
@@ -32,12 +32,11 @@ func Tiers() (tiers []Tier) {
 	return tiers
 }
 
-// Name is what callers choose the tier by. Of tiers with one name the first that the processor runs
-// counts.
+// Name returns the name by which callers choose the tier. Of tiers with one name the first that the
+// processor runs is used.
 func (t Tier) Name() string { return C.GoString(t.c.name) }
 
-// Needs lists the features of the processor that the tier needs, as Linux names them in
-// /proc/cpuinfo.
+// Needs returns the processor features that the tier needs, by their names in /proc/cpuinfo.
 func (t Tier) Needs() (features []string) {
 	if t.c.below != nil {
 		features = Tier{t.c.below}.Needs()
@@ -45,8 +44,8 @@ func (t Tier) Needs() (features []string) {
 	return append(features, strings.Fields(C.GoString(t.c.needs))...)
 }
 
-// having is the tier that has what this one is asked for: itself, or else the one below it, and so
-// on to the scalar one; false if none has it.
+// having returns the first tier for which it is true: this one, or one below it, down to the scalar
+// tier; false if there is none.
 func (t Tier) having(it func(*C.gorsqrt_tier) bool) (Tier, bool) {
 	for !it(t.c) {
 		switch {
@@ -80,13 +79,14 @@ func (t Tier) Mover() Mover {
 	return Mover(uintptr(unsafe.Pointer(t.c.mover)))
 }
 
-// Plain is the kernel over contiguous items of the dtype.
+// Plain returns the dtype's kernel over contiguous items.
 func (k Kernels) Plain() Kernel { return kernel(unsafe.Pointer(k.c().plain)) }
 
-// Casting is the kernel that casts integers of this dtype as it loads them; 0 if there is none.
+// Casting returns the kernel that casts items of this integer dtype as it loads them; 0 if there is
+// none.
 func (k Kernels) Casting(from int) Kernel { return kernel(unsafe.Pointer(k.c().casting[from])) }
 
-// Static memory of C's, which is never freed.
+// The address is of C's static memory, which is never freed.
 func (k Kernels) c() *C.gorsqrt_kernels { return *(**C.gorsqrt_kernels)(unsafe.Pointer(&k)) }
 
 func kernel(function unsafe.Pointer) Kernel { return Kernel(uintptr(function)) }

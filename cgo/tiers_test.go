@@ -8,7 +8,8 @@ import (
 	"testing"
 )
 
-// The features that Linux's kernel lists for this processor, which rsqrt's dispatch does not ask.
+// listedFeatures returns the processor's features as Linux lists them; rsqrt's dispatch does not
+// use this list.
 func listedFeatures() []string {
 	text, _ := os.ReadFile("/proc/cpuinfo")
 	for line := range strings.Lines(string(text)) {
@@ -20,8 +21,8 @@ func listedFeatures() []string {
 }
 
 // RunningTiers yields all tiers that this machine runs, by names that tell them apart.
-// GORSQRT_REQUIRE_TIERS names those that run here although the kernel does not list what they need,
-// since a processor is emulated.
+// GORSQRT_REQUIRE_TIERS names tiers that run although Linux does not list the features they need,
+// because the processor is emulated.
 func RunningTiers(yield func(string, Tier) bool) {
 	listed, required := listedFeatures(), strings.Fields(os.Getenv("GORSQRT_REQUIRE_TIERS"))
 	all := Tiers()
@@ -40,8 +41,8 @@ func RunningTiers(yield func(string, Tier) bool) {
 	}
 }
 
-// runningWays yields the same, first as on AMD's processors and AVX-512 once more as on Intel's,
-// for tests of what depends on that.
+// runningWays yields the same tiers in the variant for AMD's processors, and AVX-512 also in the
+// variant for Intel's.
 func runningWays(yield func(string, Tier) bool) {
 	defer SetIntel(IsIntel())
 	for _, intel := range []bool{false, true} {
@@ -57,13 +58,13 @@ func runningWays(yield func(string, Tier) bool) {
 	}
 }
 
-// scalar is the tier that the others are compared with, and have what they lack from.
+// scalar returns the tier with which the others are compared, and which completes them.
 func scalar() Tier {
 	all := Tiers()
 	return all[len(all)-1]
 }
 
-// TestTiers holds the table of tiers to what the dispatch takes for granted.
+// TestTiers checks the properties of the table of tiers that the dispatch relies on.
 func TestTiers(t *testing.T) {
 	if last := scalar(); last.Name() != "scalar" || len(last.Needs()) > 0 {
 		t.Errorf("the last tier is %s and needs %v", last.Name(), last.Needs())

@@ -1,3 +1,6 @@
+/* Threads that help with large calls (workers.h). Needs pthreads and Linux's futexes. Shared state
+ * is atomic, or is changed only by the call that has the helpers. No helper touches a call's memory
+ * after gorsqrt_workers_run has returned. */
 #define _GNU_SOURCE
 #include "workers.h"
 
@@ -15,17 +18,17 @@
 #include <unistd.h>
 
 enum {
-    SPIN_US = 50,           /* what a helper waits awake for the next call: longer costs others the core */
-    GIVE_WAY_US = 500,      /* after which a helper lets others run, so as not to be stopped for them within a chunk */
-    WORTH_AWAKE = 1 << 20,  /* bytes read and written from which a helper that is awake is a gain: 60 µs of f32 */
-    WORTH_ASLEEP = 1 << 23, /* and one that must be woken, which takes 10 to 40 µs */
-    PATIENCE = 4,           /* smaller calls alone, after which helpers are woken all the same: there will be more of them */
-    STACK = 256 << 10,      /* a task's frames, each at most 8 KiB, and the thread-local variables of all that is loaded */
-    OPEN = 1 << 30,         /* of `state`: helpers may come in; below it, how many are in */
+    SPIN_US = 50,           /* how long a helper stays awake for the next call; longer would cost other threads the core */
+    GIVE_WAY_US = 500,      /* after this a helper yields the core, so that it is not preempted within a chunk */
+    WORTH_AWAKE = 1 << 20,  /* bytes read and written; from here on a helper that is awake helps: 60 µs of f32 */
+    WORTH_ASLEEP = 1 << 23, /* from here on also a helper that must be woken, which takes 10 to 40 µs */
+    PATIENCE = 4,           /* after this many smaller calls without help, helpers are woken anyway: more calls will follow */
+    STACK = 256 << 10, /* for a task's frames, each at most 8 KiB, and the thread-local variables of all loaded libraries */
+    OPEN = 1 << 30,    /* bit of `state`: helpers may join; the lower bits count those that have joined */
 };
 
-/* A call's work, on its stack. The chunks not yet taken are front … back-1, in one word: back in
- * its upper half. */
+/* A call's work, on the caller's stack. The chunks not yet taken are front … back-1, in one word
+ * with back in its upper half. */
 typedef struct {
     workers_task *task;
     const void *work;
@@ -33,28 +36,28 @@ typedef struct {
     _Atomic uint64_t left;
 } call;
 
-/* All that the threads share. A helper reads `current` only while it is counted in `state`, and the
- * call it belongs to closes `state` and waits for the count to fall to 0 before it returns. */
+/* The state that all threads share. A helper reads `current` only while it is counted in `state`.
+ * Before the call that owns `current` returns, it closes `state` and waits until the count is 0. */
 static struct {
     _Atomic(const call *) current;
     _Atomic uint32_t state;
-    _Atomic uint32_t calls;   /* counts the calls that asked for help, and changes of the setting: what helpers sleep on */
-    _Atomic int asleep;       /* helpers that do */
-    _Atomic bool taken;       /* by a call */
-    _Atomic int processor;    /* that the call which has taken this began on */
-    _Atomic int callers;      /* calls under way that are worth a helper which is awake */
-    _Atomic uint32_t threads; /* the setting: what helpers beyond it sleep on */
-    int helpers;              /* started; changed by the call that has taken this */
-    int alone;                /* how many calls have gone alone since helpers slept, likewise */
-    int forks;                /* from which this process has come, counted in the child */
+    _Atomic uint32_t calls;   /* number of calls that asked for help and of changes of the setting; helpers sleep on it */
+    _Atomic int asleep;       /* helpers that sleep on `calls` */
+    _Atomic bool taken;       /* a call has the helpers */
+    _Atomic int processor;    /* the processor on which that call began */
+    _Atomic int callers;      /* running calls that are large enough for a helper that is awake */
+    _Atomic uint32_t threads; /* the setting; helpers beyond it sleep on it */
+    int helpers;              /* helpers started; changed only by the call that has the helpers */
+    int alone;                /* calls without help since the helpers fell asleep; changed likewise */
+    int forks;                /* number of forks between the first process and this one, counted in the child */
 } shared = {.threads = 1};
 
-/* The helpers as the kernel knows them, and where it may run them: not where the caller does, which
- * has woken them last. */
+/* The helpers' kernel threads, and the processors that they may run on: not the one of the caller
+ * that woke them last. */
 static struct {
     _Atomic pid_t thread; /* 0 until it runs */
     void *scratch;        /* allocated when it is first started, and never freed */
-    int avoids;           /* a processor, or -1; this and the rest are changed by the call that has taken `shared` */
+    int avoids;           /* a processor, or -1; this and the next line are changed only by the call that has the helpers */
     cpu_set_t all, others;
 } helpers[WORKERS_MOST];
 
@@ -80,7 +83,7 @@ static int64_t now_us(void) {
     return t.tv_sec * 1000000 + t.tv_nsec / 1000;
 }
 
-/* Takes a chunk from the front or the back and runs it. False where none is left. */
+/* Takes a chunk from the front or the back and runs it. False if none is left. */
 static bool run_chunk(const call *c, bool from_back, void *scratch) {
     _Atomic uint64_t *const left = (_Atomic uint64_t *)&c->left;
     uint64_t seen = atomic_load_explicit(left, memory_order_relaxed);
@@ -96,13 +99,13 @@ static bool run_chunk(const call *c, bool from_back, void *scratch) {
     return true;
 }
 
-/* How many helpers the setting has room for. */
+/* How many helpers the setting allows. */
 static int room(void) {
     return (int)atomic_load(&shared.threads) - 1;
 }
 
-/* Works on the current call, if one is open and the setting has room for this helper. True where it
- * has left some, as it was to stop at this time. */
+/* Works on the current call, if one is open and the setting allows this helper. True if chunks are
+ * left because the time was up. */
 static bool help(int number, int64_t until_us) {
     if (number >= room()) return false;
     uint32_t seen = atomic_load(&shared.state);
@@ -112,26 +115,27 @@ static bool help(int number, int64_t until_us) {
     const call *const c = atomic_load(&shared.current);
     bool more = true;
     while (more && number < room() && now_us() < until_us) more = run_chunk(c, true, helpers[number].scratch);
-    /* The last one out of a closed call wakes its caller. */
+    /* The last helper to leave a closed call wakes its caller. */
     if (atomic_fetch_sub(&shared.state, 1) == 1) futex_wake(&shared.state, 1);
     return more && number < room();
 }
 
-/* Helpers that are started, and that the setting has room for. The call has taken `shared`. */
+/* The number of helpers that have started and that the setting allows. Only the call that has the
+ * helpers may ask. */
 static int helpers_in_use(void) {
     int const most = room();
     return shared.helpers < most ? shared.helpers : most;
 }
 
-/* The kernel likes to wake a thread where its waker runs, and lets it wait there for milliseconds
- * while other processors are idle. So the caller's is taken from those that helpers may run on; two
- * microseconds for each, when the caller has moved. */
+/* Linux tends to wake a thread on its waker's processor, and to let it wait there for milliseconds
+ * while other processors are idle. So helpers may not run on the caller's processor. If the caller
+ * has moved, that costs two microseconds per helper. */
 static void keep_away(int processor) {
     for (int i = 0; i < helpers_in_use(); i++) {
         pid_t const thread = atomic_load(&helpers[i].thread);
         cpu_set_t now, *const all = &helpers[i].all, *const others = &helpers[i].others;
         if (thread == 0 || helpers[i].avoids == processor || sched_getaffinity(thread, sizeof now, &now) != 0) continue;
-        if (helpers[i].avoids < 0 || !CPU_EQUAL(&now, others)) *all = now; /* somebody else has set it since */
+        if (helpers[i].avoids < 0 || !CPU_EQUAL(&now, others)) *all = now; /* the program has changed the affinity since */
         *others = *all;
         if (processor >= 0) CPU_CLR((size_t)processor, others);
         if (CPU_COUNT(others) == 0) *others = *all;
@@ -140,7 +144,7 @@ static void keep_away(int processor) {
     }
 }
 
-/* Waits until the setting has room for a helper, apart from those that calls wake. */
+/* Waits until the setting allows a helper, apart from the helpers that calls wake. */
 static void sleep_apart(int number) {
     for (;;) {
         uint32_t const threads = atomic_load(&shared.threads);
@@ -153,7 +157,7 @@ static void *helper(void *argument) {
     int const number = (int)(intptr_t)argument;
     atomic_store(&helpers[number].thread, (pid_t)syscall(SYS_gettid));
     int64_t give_way = now_us() + GIVE_WAY_US;
-    uint32_t done = atomic_load(&shared.calls) - 1; /* the call that started this one may still be there */
+    uint32_t done = atomic_load(&shared.calls) - 1; /* the call that started this helper may still be running */
     for (;;) {
         uint32_t seen = atomic_load(&shared.calls);
         int64_t until = 0;
@@ -181,7 +185,7 @@ static void *helper(void *argument) {
     return NULL;
 }
 
-/* Starts helpers up to the setting. Fewer are no error: the caller does what they don't. */
+/* Starts helpers up to the setting. It is no error if fewer start: the caller does their work. */
 static void start_helpers(void) {
     int const wanted = room();
     if (shared.helpers >= wanted) return;
@@ -204,7 +208,7 @@ static void start_helpers(void) {
     pthread_attr_destroy(&attributes);
 }
 
-/* Opens the call to the helpers, if it is worth that and nobody else has them. */
+/* Opens the call to the helpers if it is large enough and no other call has them. */
 static bool ask_helpers(const call *c, int64_t bytes) {
     int const threads = (int)atomic_load_explicit(&shared.threads, memory_order_relaxed);
     if (atomic_load_explicit(&shared.callers, memory_order_relaxed) >= threads || (uint64_t)c->left >> 32 < 2) return false;
@@ -230,7 +234,7 @@ static bool ask_helpers(const call *c, int64_t bytes) {
     return true;
 }
 
-/* Closes the call and waits for the helpers that have begun: less than a chunk each. */
+/* Closes the call and waits for the helpers that have begun, each for less than a chunk. */
 static void dismiss_helpers(void) {
     uint32_t inside = atomic_fetch_and(&shared.state, ~(uint32_t)OPEN) & ~(uint32_t)OPEN;
     for (int turn = 0; inside != 0; turn++) {
@@ -250,7 +254,7 @@ bool gorsqrt_workers_are_worth(int64_t bytes) {
 
 bool gorsqrt_workers_run(workers_task *task, const void *work, void *scratch, int64_t units, int64_t chunk, int64_t bytes,
                          bool (*interrupted)(void *), void *context) {
-    if (units <= chunk && !gorsqrt_workers_are_worth(bytes)) { /* nothing to share, and nobody to count it */
+    if (units <= chunk && !gorsqrt_workers_are_worth(bytes)) { /* a single chunk, too small to count */
         task(work, 0, units, scratch);
         return true;
     }
@@ -268,15 +272,15 @@ bool gorsqrt_workers_run(workers_task *task, const void *work, void *scratch, in
     if (stopped) atomic_store(&c.left, 0);
     if (helped) dismiss_helpers();
     if (worth && forks == shared.forks) atomic_fetch_sub_explicit(&shared.callers, 1, memory_order_relaxed);
-    /* Where `interrupted` has forked, the child has what its parent's helpers had done by then, and
-     * no more. */
+    /* If `interrupted` has forked, the child has only the parts that its parent's helpers had
+     * finished by then. */
     return !stopped && !(helped && forks != shared.forks);
 }
 
 void gorsqrt_set_threads(int threads) {
     atomic_store(&shared.threads, (uint32_t)(threads < 1 ? 1 : threads > WORKERS_MOST ? WORKERS_MOST : threads));
-    /* All look at the setting anew, those that are on their way to sleep too: their count of calls
-     * has passed. */
+    /* All helpers read the setting again. The changed count also stops those that are just about to
+     * sleep. */
     atomic_fetch_add(&shared.calls, 1);
     futex_wake(&shared.calls, INT_MAX);
     futex_wake(&shared.threads, INT_MAX);
@@ -286,7 +290,7 @@ int gorsqrt_threads(void) {
     return (int)atomic_load(&shared.threads);
 }
 
-/* fork copies the calling thread only, whatever the others were doing. */
+/* fork copies only the calling thread; the other threads' state is reset. */
 static void after_fork_in_child(void) {
     shared.forks++;
     shared.helpers = 0;

@@ -7,8 +7,8 @@ import (
 	"unsafe"
 )
 
-// TestManyCallersAtOnce: the helpers serve one call at a time, and every other is computed all the
-// same.
+// TestManyCallersAtOnce checks concurrent calls: the helpers serve one at a time, and the others
+// are computed without help.
 func TestManyCallersAtOnce(t *testing.T) {
 	defer SetThreads(Threads())
 	SetThreads(4)

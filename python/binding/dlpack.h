@@ -38,7 +38,7 @@ typedef struct dl_versioned {
     void *context;
     void (*deleter)(struct dl_versioned *); /* may be NULL */
     uint64_t flags;
-    dl_tensor tensor; /* of another major version the fields from here on mean something else */
+    dl_tensor tensor; /* in another major version the fields from here on have other meanings */
 } dl_versioned;
 
 /* The names of capsules whose tensor has not been taken out yet. */

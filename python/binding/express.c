@@ -70,7 +70,7 @@ WITHOUT_CANARY static bool plain_take(plain *p, PyObject *object, bool written) 
         p->ndim = p->view.ndim;
         p->shape = p->view.shape;
         int64_t bytes;
-        /* A memoryview repeats what its exporter says. */
+        /* A memoryview only repeats its exporter's claims. */
         if (p->dtype >= GORSQRT_COMPUTED || p->ndim > GORSQRT_MAX_NDIM || !PyBuffer_IsContiguous(&p->view, 'C') ||
             !count(p, &bytes) || p->view.len != bytes || (p->view.buf == NULL && bytes > 0)) {
             PyBuffer_Release(&p->view);

@@ -163,8 +163,7 @@ static void after_fork_in_child(void) {
 
 static pthread_once_t once = PTHREAD_ONCE_INIT;
 
-/* Restores the signal handlers that Go replaced at its start, and collects what a forked child will
- * need. */
+/* Restores the signal handlers that Go replaced at its start, and prepares for a forked child. */
 static void settle(void) {
     signals_settle_import();
     map_own_file();

@@ -49,7 +49,7 @@ void refusal_raise(const char *function, bool in_place, gorsqrt_refusal *refusal
 /* A copy of `length` bytes of text, made by malloc; NULL if there is no memory. */
 char *copied_text(const char *text, size_t length);
 
-/* Every so many calls into Go its garbage is collected. */
+/* Go's garbage is collected once in this many calls. */
 enum { COLLECT_EVERY = 256 };
 
 /* The functions in this table need no GIL. A function with a `refusal` answers true if it refuses,

@@ -60,8 +60,8 @@ PyObject *numpy_scalar(const operand *input, PyObject *array);
  * NULL. */
 fresh numpy_fresh(PyTypeObject *type, int32_t dtype, int ndim, const int64_t *shape, const int64_t *strides, PyObject *like);
 
-/* Does what numpy's functions do after a write to `out`, an ndarray: a masked `out` gets the mask
- * of `input`. 0, or -1 with an exception set. */
+/* Does the work of numpy's own functions after a write to `out`, an ndarray: a masked `out` gets
+ * the mask of `input`. 0, or -1 with an exception set. */
 int numpy_written(PyObject *out, PyObject *input);
 
 /* The dtype of a numpy descriptor; GORSQRT_DTYPES if gorsqrt has no such dtype, also with an

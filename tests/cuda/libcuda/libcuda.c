@@ -1391,7 +1391,7 @@ API const char *double_why(void) {
     return why;
 }
 
-/* What arithmetic makes of nans, and what registers hold before they are written. */
+/* Sets the nans that arithmetic makes, and the content of registers before they are written. */
 API void double_bits(uint32_t nan_of_32, uint64_t nan_of_64, uint64_t unwritten) {
     nan32 = nan_of_32;
     nan64 = nan_of_64;
