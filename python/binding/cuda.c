@@ -1,5 +1,5 @@
 /* Arrays on CUDA devices that have __cuda_array_interface__. Needs gorsqrt/cupy.py for facts about
- * cupy's arrays that the interface leaves out, and memory.c for the results of other libraries.
+ * cupy's arrays that the interface leaves out, and memory.c for results of other libraries' arrays.
  * Nothing here reads or writes device memory. */
 #include "cuda.h"
 #include "dlpack.h"

@@ -1,7 +1,7 @@
 /* Results in memory that gorsqrt allocates, and the protocols by which other libraries read them.
  * Needs the pool and, on CUDA devices, Go. A block is freed with its last reference. References are
- * held by an object, by a buffer, or by a capsule that another library took. That library's deleter
- * may run in any thread, and after the interpreter's end. */
+ * held by an object, by a buffer, or by a capsule that another library took. The library may call
+ * the deleter in any thread, and after the interpreter's end. */
 #include "memory.h"
 #include "dlpack.h"
 #include "layout.h"

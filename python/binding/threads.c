@@ -1,5 +1,5 @@
 /* The number of threads that may work on one call, and its source. Needs cgo's workers. The GIL
- * must be held in all functions here. A number that the user has set is never replaced. */
+ * must be held in all functions here. torch's number never replaces one that the user has set. */
 #include "threads.h"
 
 #include "../../cgo/workers.h"
