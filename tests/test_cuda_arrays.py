@@ -247,7 +247,7 @@ def test_refusals():
         ({"stream": "1"}, stream + "'1'"),
         ({"data": None}, f"{name}: data must be an address and a flag"),
         ({"data": b"123"}, f"{name}: data must be an address and a flag"),
-        ({"data": (1, False)}, f"{name}: data is no address of so many items"),
+        ({"data": (1, False)}, f"{name}: data can't be the address of this many items"),
         ({"shape": (2**32, 2**32), "strides": (0, 0)}, f"{name}: shape and strides are too large"),
         ({"shape": (-1,)}, f"{name}: a length is negative"),
         ({"shape": [3]}, f"{name}: shape and strides must be tuples of at most 64 integers"),

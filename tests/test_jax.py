@@ -146,7 +146,7 @@ def test_beside_torch(jax):
 @pytest.mark.spec("3.6")
 def test_out_of_what_is_traced(jax):
     out = np.full(4, 77, np.float32)
-    text = "rsqrt(): argument 'input' is a jax array without memory, as jax traces it; call without out"
+    text = "rsqrt(): argument 'input' is a jax array without memory, because jax is tracing it; call without out"
     with pytest.raises(RuntimeError, match=re.escape(text)):
         jax.jit(lambda x: gorsqrt.rsqrt(x, out=out))(X)
     assert (out == 77).all()

@@ -62,18 +62,18 @@ def release_buffer(exporter, view):
 
 EXPORTER = exporter_type(b"test_lies.Exporter", get_buffer, release_buffer)()
 BAD_VIEWS = [
-    ({"len": 64}, BufferError, "its length is not that of its items"),
-    ({"len": 8}, BufferError, "its length is not that of its items"),
-    ({"len": -1}, BufferError, "its length is not that of its items"),
-    ({"shape": (5,)}, BufferError, "its length is not that of its items"),
+    ({"len": 64}, BufferError, "its length does not match its items"),
+    ({"len": 8}, BufferError, "its length does not match its items"),
+    ({"len": -1}, BufferError, "its length does not match its items"),
+    ({"shape": (5,)}, BufferError, "its length does not match its items"),
     ({"shape": (-4,)}, BufferError, "a length is negative"),
     ({"buf": None}, BufferError, "data is NULL"),
-    ({"buf": 8}, BufferError, "data is no address"),
-    ({"buf": 2**64 - 8}, BufferError, "data is no address"),
+    ({"buf": 8}, BufferError, "data can't be the address"),
+    ({"buf": 2**64 - 8}, BufferError, "data can't be the address"),
     ({"shape": (2**61,), "len": 0}, BufferError, "too large"),
     ({"ndim": 2, "shape": (2**32, 2**32), "strides": (0, 0), "len": 0}, BufferError, "too large"),
     ({"strides": (2**62,)}, BufferError, "too large"),
-    ({"suboffsets": (0,)}, BufferError, "suboffsets, which were not asked for"),
+    ({"suboffsets": (0,)}, BufferError, "suboffsets that were not requested"),
     ({"ndim": -1}, BufferError, "no shape"),
     ({"shape": None}, BufferError, "no shape"),
     ({"ndim": 65, "shape": None, "strides": None}, BufferError, "no shape"),
@@ -182,7 +182,7 @@ def test_what_repeating_an_array_answers(monkeypatch, times):
     monkeypatch.setitem(sys.modules, "array", types.SimpleNamespace(array=kind))
     before = X.tolist()
     try:
-        with pytest.raises(TypeError, match=r"times 4 is not an array of so many items; give an out"):
+        with pytest.raises(TypeError, match=r"times 4 is not an array of this many items; pass out"):
             gorsqrt.rsqrt(EXPORTER)
     finally:
         LIES.clear()
@@ -201,7 +201,7 @@ def test_array_finalize_that_changes_the_result():
     for how in ("resize", "i8", "f4"):  # noqa: B007
         x = np.full(4, 4.0).view(Grows)
         with pytest.raises(
-            TypeError, match=r"__array_finalize__ of .*Grows.* changes a result's shape, strides or dtype; give an"
+            TypeError, match=r"__array_finalize__ of .*Grows.* changes a result's shape, strides or dtype; pass out"
         ):
             gorsqrt.rsqrt(x)
         out = np.empty(4)

@@ -32,7 +32,7 @@ int buffer_is_array(PyTypeObject *type) {
 static bool check_buffer(operand *o) {
     const Py_buffer *const view = &o->view;
     if (view->ndim < 0 || (view->ndim > 0 && view->shape == NULL) || view->suboffsets) {
-        PyErr_SetString(PyExc_BufferError, "the buffer has no shape, or suboffsets, which were not asked for");
+        PyErr_SetString(PyExc_BufferError, "the buffer has no shape, or it has suboffsets that were not requested");
         return false;
     }
     if (o->array.dtype == GORSQRT_DTYPES || view->ndim > GORSQRT_MAX_NDIM) return true; /* refused later, and never read */
@@ -42,7 +42,7 @@ static bool check_buffer(operand *o) {
     }
     extent e;
     const char *flaw = operand_measure(&o->array, &e);
-    if (flaw == NULL && e.bytes != view->len) flaw = "its length is not that of its items";
+    if (flaw == NULL && e.bytes != view->len) flaw = "its length does not match its items";
     if (flaw == NULL) flaw = operand_place(&o->array, &e, view->buf);
     if (flaw) PyErr_Format(PyExc_BufferError, "the buffer can't be read: %s", flaw);
     return flaw == NULL;
@@ -71,7 +71,7 @@ int buffer_take_interface(operand *o, bool written) {
 fresh buffer_memoryview(int32_t dtype, int ndim, const int64_t *shape, const int64_t *strides) {
     if (buffer_format[dtype] == NULL) {
         PyErr_SetString(PyExc_TypeError,
-                        "rsqrt(): a memoryview can't have dtype bfloat16; give an out, or choose another default");
+                        "rsqrt(): a memoryview can't have dtype bfloat16; pass out, or choose another default");
         return fresh_of(NULL, NULL);
     }
     fresh const m = memory_fresh(dtype, ndim, shape, strides);
@@ -107,7 +107,7 @@ WITHOUT_CANARY fresh buffer_array(int32_t dtype, int64_t n) {
     void *const data = view.buf;
     PyBuffer_Release(&view);
     if (!fits) {
-        PyErr_Format(PyExc_TypeError, "rsqrt(): %R times %zd is not an array of so many items; give an out",
+        PyErr_Format(PyExc_TypeError, "rsqrt(): %R times %zd is not an array of this many items; pass out",
                      one_element[dtype].array, (Py_ssize_t)n);
         Py_CLEAR(array);
     }

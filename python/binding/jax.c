@@ -234,7 +234,8 @@ int jax_needs_memory(const char *function, PyObject *array) {
     if (has_memory < 0) return -1;
     if (!has_memory) {
         PyErr_Format(PyExc_RuntimeError,
-                     "%s(): argument 'input' is a jax array without memory, as jax traces it; call without out", function);
+                     "%s(): argument 'input' is a jax array without memory, because jax is tracing it; call without out",
+                     function);
         return -1;
     }
     PyObject *module = adapter();

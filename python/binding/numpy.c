@@ -251,8 +251,7 @@ static bool is_as_made(PyObject *object, PyObject *descr, int ndim, const int64_
         same = a->dimensions[d] == shape[d] && (strides == NULL || a->strides[d] == strides[d]);
     }
     if (!same) {
-        PyErr_Format(PyExc_TypeError,
-                     "rsqrt(): __array_finalize__ of %R changes a result's shape, strides or dtype; give an out",
+        PyErr_Format(PyExc_TypeError, "rsqrt(): __array_finalize__ of %R changes a result's shape, strides or dtype; pass out",
                      (PyObject *)Py_TYPE(object));
     }
     return same;

@@ -110,7 +110,7 @@ const char *operand_place(gorsqrt_array *a, const extent *e, const void *data) {
     if (e->bytes == 0) return NULL;
     if (data == NULL) return "data is NULL";
     bool const fits = a->data && first > -(uint64_t)e->low && first <= UINT64_MAX - (uint64_t)e->high;
-    return fits ? NULL : "data is no address of so many items";
+    return fits ? NULL : "data can't be the address of this many items";
 }
 
 /* Beyond the limit nothing is copied: the call is refused later, and shape and strides are never

@@ -49,8 +49,8 @@ int run(const gorsqrt_plan *plan, void *dst, const void *src) {
     }
     if (outcome == GORSQRT_NO_MEMORY) PyErr_NoMemory();
     if (outcome == GORSQRT_INTERRUPTED && !PyErr_Occurred()) {
-        PyErr_SetString(PyExc_RuntimeError, "gorsqrt: a signal handler forked this process in the middle of a call, which "
-                                            "threads that were not forked had a part in: out is partly written");
+        PyErr_SetString(PyExc_RuntimeError, "gorsqrt: a signal handler forked this process in the middle of a call; the helper "
+                                            "threads are not in the child, so out is partly written");
     }
     return outcome == GORSQRT_DONE ? 0 : -1;
 }

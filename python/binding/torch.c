@@ -33,7 +33,7 @@ static int take_place(operand *o, torch_handle tensor) {
 
 int torch_take(operand *o, bool written) {
     if (!torch.known) {
-        PyErr_SetString(PyExc_RuntimeError, "gorsqrt: this version of torch is not one whose tensors can be read");
+        PyErr_SetString(PyExc_RuntimeError, "gorsqrt: can't read the tensors of this version of torch");
         return -1;
     }
     void *impl = torch_impl_of(o->object);
@@ -44,7 +44,7 @@ int torch_take(operand *o, bool written) {
         layout != torch.strided || (device != torch.cpu && (device != torch.cuda || take_place(o, &impl))) ||
         !torch_look_at(&t, &impl, written)) {
         PyErr_SetString(PyExc_RuntimeError,
-                        "gorsqrt: a tensor's memory can't be read: it is not a strided one on the CPU or a CUDA device");
+                        "gorsqrt: a tensor's memory can't be read: it is not a strided tensor on the CPU or a CUDA device");
         return -1;
     }
     o->array.data = t.data;
