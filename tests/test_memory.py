@@ -8,6 +8,7 @@ import sys
 import tempfile
 import threading
 from array import array
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -203,10 +204,10 @@ if __name__ == "__main__":
             assert float(z[0].compute()) == 5
             print("right")
 """
-    with tempfile.NamedTemporaryFile("w", suffix=".py") as program:
-        program.write(code)
-        program.flush()
-        done = subprocess.run([sys.executable, program.name], capture_output=True, text=True, timeout=240)
+    with tempfile.TemporaryDirectory() as alone:  # its folder is where Python looks for modules first
+        program = Path(alone, "program.py")
+        program.write_text(code)
+        done = subprocess.run([sys.executable, program], capture_output=True, text=True, timeout=240)
     assert done.stdout == "right\n", done.stdout + done.stderr
 
 

@@ -29,11 +29,11 @@ HERE = Path(__file__).parent
 
 def run_file(code, **variables):
     """Runs code as a file, which its children may import, without variables for threads."""
-    with tempfile.NamedTemporaryFile("w", suffix=".py") as program:
-        program.write(code)
-        program.flush()
+    with tempfile.TemporaryDirectory() as alone:  # its folder is where Python looks for modules first
+        program = Path(alone, "program.py")
+        program.write_text(code)
         environment = {name: value for name, value in os.environ.items() if not name.endswith("_NUM_THREADS")} | variables
-        return subprocess.run([sys.executable, program.name], env=environment, capture_output=True, text=True, timeout=300)
+        return subprocess.run([sys.executable, program], env=environment, capture_output=True, text=True, timeout=300)
 
 
 def run(code, **variables):
