@@ -11,26 +11,26 @@ import (
 // because of the runtime's timers. If much less of the heap is in use than before, the runtime
 // gives memory back to the system bit by bit, by timers, and its timers open an epoll and an
 // eventfd that stay open. So each collection follows about the same amount of garbage as the one
-// before. And the heap holds a block whose tenth, the difference that the runtime ignores, is more
+// before. And the heap holds a ballast whose tenth, the difference that the runtime ignores, is more
 // than the amounts can differ by.
 const (
-	mostGarbage = 4 << 20
-	blockBytes  = 16 << 20
+	mostGarbage  = 4 << 20
+	ballastBytes = 16 << 20
 )
 
 var garbage struct {
 	sync.Mutex
 	allocated [1]metrics.Sample // bytes, since Go started
 	collected uint64            // allocated bytes at the last collection
-	block     []byte            // never touched, so it costs address space only
+	ballast   []byte            // never touched, so it costs address space only
 }
 
 func init() {
 	garbage.allocated[0].Name = "/gc/heap/allocs:bytes"
 	// Memory that the heap keeps from now on. If there were none when the heap wants some, the
 	// runtime would end the process.
-	garbage.block = make([]byte, 2*mostGarbage)
-	garbage.block = make([]byte, blockBytes)
+	garbage.ballast = make([]byte, 2*mostGarbage)
+	garbage.ballast = make([]byte, ballastBytes)
 	debug.FreeOSMemory()
 }
 

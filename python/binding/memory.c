@@ -3,7 +3,7 @@
  * held by an object, by a buffer, or by a capsule that another library took. The library may call
  * the deleter in any thread, and after the interpreter's end. */
 #include "memory.h"
-#include "dlpack.h"
+#include "dlpack_structs.h"
 #include "layout.h"
 #include "pool.h"
 
