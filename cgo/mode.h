@@ -43,6 +43,29 @@ static inline void mode_set(fp_mode mode) {
 #error "gorsqrt runs on x86-64 and aarch64"
 #endif
 
+/* The sticky flags of the calling thread's exceptions, and setting them back to what they were. */
+#if defined(__x86_64__)
+typedef unsigned int fp_flags;
+static inline fp_flags flags_get(void) {
+    return _mm_getcsr();
+}
+static inline void flags_restore(fp_flags before) {
+    _mm_setcsr(before); /* the mode shares the register, and is the same */
+}
+enum { FP_FLAGS_NOTED = 0x1d }; /* all but denormal and inexact, which nearly every operation raises */
+#else
+typedef uint64_t fp_flags;
+static inline fp_flags flags_get(void) {
+    fp_flags flags;
+    __asm__ volatile("mrs %0, fpsr" : "=r"(flags));
+    return flags;
+}
+static inline void flags_restore(fp_flags before) {
+    __asm__ volatile("msr fpsr, %0" : : "r"(before));
+}
+enum { FP_FLAGS_NOTED = 0x0f }; /* all but input denormal and inexact */
+#endif
+
 static inline bool mode_is_foreign(void) {
     return __builtin_expect((mode_get() & FP_MODE_MASK) != FP_MODE_DEFAULT, 0);
 }

@@ -93,6 +93,12 @@ func DecideFresh(plan *cgo.Plan, strides []int, src Array, integers DType) (DTyp
 	return dst.DType, nil
 }
 
+// PlanItems writes the part of a plan that depends on the dtypes alone, for results in the dtype of
+// the computation. It returns false if items of src's dtype are not computed in that one.
+func PlanItems(plan *cgo.Plan, compute, src DType) bool {
+	return src.Computed(compute) == compute && fill(plan, compute, Array{DType: compute}, Array{DType: src})
+}
+
 // fill writes the plan's stages: from src's dtype to the computed one, the kernel, and from there
 // to dst's dtype. It returns false if dst's dtype can't take the result.
 func fill(plan *cgo.Plan, compute DType, dst, src Array) bool {

@@ -30,6 +30,7 @@ with gorsqrt.torch.patch() as patched:
     into_tensor: torch.Tensor = gorsqrt.rsqrt(ndarray, out=torch.ones(2, 3))
     tensor_in_place: torch.Tensor = gorsqrt.rsqrt_(torch.ones(3))
 patched.undo()
+by_ufunc: np.ufunc = gorsqrt.numpy.rsqrt
 version: str = gorsqrt.__version__
 tiers: list[str] = gorsqrt.show_config("dicts")["tiers"]
 gorsqrt.rsqrt(4.0)  # type: ignore[call-overload]

@@ -19,6 +19,8 @@ import (
 	"runtime/debug"
 	"strconv"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"unsafe"
 
 	"github.com/gorsqrt/gorsqrt/cgo"
@@ -166,10 +168,46 @@ func publish() {
 		*(*cgo.Kernels)(unsafe.Pointer(&C.go_here.kernels[dtype])) = kernels
 		*(*cgo.Kernel)(unsafe.Pointer(&C.go_here.express[dtype])) = kernels.Plain()
 	}
+	steps := (*unsafe.Pointer)(unsafe.Pointer(&C.go_here.steps))
+	atomic.StorePointer(steps, stepsOfTier())
 	// The text ends in a zero: no name fills the array.
 	tier := (*[len(C.go_here.tier)]byte)(unsafe.Pointer(&C.go_here.tier))
 	clear(tier[copy(tier[:], rsqrt.Tier()):])
 	C.go_here.default_dtype = C.int32_t(rsqrt.DefaultDType())
+}
+
+// The tables of all steps, by tier, in C's memory: they are never freed, since a loop that began
+// under another tier may read its own.
+var tables sync.Map
+
+// stepsOfTier is the table of the tier in use.
+func stepsOfTier() unsafe.Pointer {
+	tier := rsqrt.Tier()
+	if table, known := tables.Load(tier); known {
+		return table.(unsafe.Pointer)
+	}
+	type table [cgo.DTypes][cgo.Computed]C.gorsqrt_steps
+	written := C.calloc(1, C.size_t(unsafe.Sizeof(table{})))
+	if written == nil {
+		panic("no memory")
+	}
+	for src := range cgo.DTypes {
+		for compute := range cgo.Computed {
+			var plan cgo.Plan
+			if !rsqrt.PlanItems(&plan, rsqrt.DType(compute), rsqrt.DType(src)) {
+				continue
+			}
+			steps := &(*table)(written)[src][compute]
+			*(*cgo.Mover)(unsafe.Pointer(&steps.mover)) = plan.Mover
+			*(*cgo.Kernels)(unsafe.Pointer(&steps.kernels)) = plan.Kernels
+			for s, stage := range plan.Stage[:plan.Stages] {
+				*(*cgo.Kernel)(unsafe.Pointer(&steps.stage[s])) = stage
+			}
+			steps.stages = C.int64_t(plan.Stages)
+		}
+	}
+	tables.Store(tier, written)
+	return written
 }
 
 // cudaDriver returns the version of NVIDIA's kernel driver, nil if there is none.

@@ -21,6 +21,7 @@
 #include "torch_calls.h"
 #include "torch_door.h"
 #include "torch_storage.h"
+#include "ufunc.h"
 
 /* "input" and "out", interned: keywords are compared by address first. */
 static PyObject *name_input, *name_out;
@@ -183,6 +184,7 @@ int call_install(const char *module_name, const char *rsqrt_doc, const char *rsq
         {"threads_source", threads_source, METH_NOARGS, "Where that number comes from."},
         {"empty_cache", pool_empty, METH_NOARGS, "empty_cache($module)\n--\n\nGive kept memory back to the system."},
         {"cache_state", pool_state, METH_NOARGS, "What of large results' memory is kept: a dict."},
+        {"ufunc", ufunc_new, METH_VARARGS, "rsqrt as a numpy.ufunc."},
         {NULL, NULL, 0, NULL},
     };
     methods[0].ml_meth = (PyCFunction)(void (*)(void))rsqrt_fresh;

@@ -52,13 +52,23 @@ char *copied_text(const char *text, size_t length);
 /* Go's garbage is collected once in this many calls. */
 enum { COLLECT_EVERY = 256 };
 
+/* The part of a plan that depends on the dtypes alone; no stages: nothing is computed so. */
+typedef struct {
+    const gorsqrt_mover *mover;
+    const gorsqrt_kernels *kernels;
+    int64_t stages;
+    gorsqrt_kernel *stage[GORSQRT_MAX_STAGES];
+} gorsqrt_steps;
+
 /* The functions in this table need no GIL. A function with a `refusal` answers true if it refuses,
  * and then fills in `refusal`. */
 typedef struct {
-    /* The plain kernel in use for each dtype, all kernels in use, and the settings. Go fills in
-     * these four fields at install, and again when a setting changes. */
+    /* The plain kernel in use for each dtype, all kernels in use, the steps from a dtype to the one
+     * that it is computed in, and the settings. Go fills in these five fields at install, and again
+     * when a setting changes. The steps are read without the GIL: those of a tier never change. */
     gorsqrt_kernel *express[GORSQRT_COMPUTED];
     const gorsqrt_kernels *kernels[GORSQRT_COMPUTED];
+    const gorsqrt_steps (*steps)[GORSQRT_COMPUTED];
     char tier[16];
     int32_t default_dtype;
     /* decide_into decides how 1/√src is written to dst; decide_fresh also chooses the strides and

@@ -198,6 +198,10 @@ int32_t numpy_dtype(PyObject *descr) {
     return (unsigned)d->type_num < NUMPY_TYPES ? dtype_of[d->type_num] : bfloat16(descr);
 }
 
+int32_t numpy_number_dtype(int number) {
+    return dtype_of[number];
+}
+
 PyObject *numpy_descr_for(int32_t dtype) {
     if (numpy.descr[dtype]) return numpy.descr[dtype];
     PyObject *type = imported("ml_dtypes", "bfloat16");

@@ -68,6 +68,9 @@ int numpy_written(PyObject *out, PyObject *input);
  * exception set. */
 int32_t numpy_dtype(PyObject *descr);
 
+/* The dtype of one of numpy's own type numbers, NPY_BOOL to NPY_HALF. */
+int32_t numpy_number_dtype(int number);
+
 /* The same for an attribute `dtype`, which may be of any class. */
 int32_t numpy_dtype_of(PyObject *dtype);
 

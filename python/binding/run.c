@@ -37,22 +37,57 @@ static bool interrupted(void *context) {
     return raised;
 }
 
-int run(const gorsqrt_plan *plan, void *dst, const void *src) {
-    enum gorsqrt_outcome outcome;
-    if (plan->n < SHORT_CALL) {
-        outcome = gorsqrt_execute(plan, dst, src, NULL, NULL);
-    } else {
-        if (gorsqrt_workers_are_worth(plan->n * (plan->src_size + plan->dst_size)) && threads_ask_torch() < 0) return -1;
-        flight f = {.thread = PyEval_SaveThread(), .looked_ms = now_ms()};
-        outcome = gorsqrt_execute(plan, dst, src, interrupted, &f);
-        PyEval_RestoreThread(f.thread);
-    }
+/* The same in a loop. */
+static bool loop_interrupted(void *looked_ms) {
+    int64_t *const looked = looked_ms;
+    if (now_ms() - *looked < LOOK_AT_SIGNALS_MS) return false;
+    PyGILState_STATE const state = PyGILState_Ensure();
+    bool const raised = PyErr_CheckSignals() != 0;
+    PyGILState_Release(state);
+    *looked = now_ms();
+    return raised;
+}
+
+static bool may_have_helpers(const gorsqrt_plan *plan) {
+    return gorsqrt_workers_are_worth(plan->n * (plan->src_size + plan->dst_size));
+}
+
+static void raise_outcome(enum gorsqrt_outcome outcome) {
     if (outcome == GORSQRT_NO_MEMORY) PyErr_NoMemory();
     if (outcome == GORSQRT_INTERRUPTED && !PyErr_Occurred()) {
         PyErr_SetString(PyExc_RuntimeError, "gorsqrt: a signal handler forked this process in the middle of a call; the helper "
                                             "threads are not in the child, so out is partly written");
     }
+}
+
+int run(const gorsqrt_plan *plan, void *dst, const void *src) {
+    enum gorsqrt_outcome outcome;
+    if (plan->n < SHORT_CALL) {
+        outcome = gorsqrt_execute(plan, dst, src, NULL, NULL);
+    } else {
+        if (may_have_helpers(plan) && threads_ask_torch() < 0) return -1;
+        flight f = {.thread = PyEval_SaveThread(), .looked_ms = now_ms()};
+        outcome = gorsqrt_execute(plan, dst, src, interrupted, &f);
+        PyEval_RestoreThread(f.thread);
+    }
+    raise_outcome(outcome);
     return outcome == GORSQRT_DONE ? 0 : -1;
+}
+
+void run_in_loop(const gorsqrt_plan *plan, void *dst, const void *src) {
+    bool const is_long = plan->n >= SHORT_CALL;
+    if (is_long && may_have_helpers(plan)) {
+        PyGILState_STATE const state = PyGILState_Ensure();
+        int const failed = threads_ask_torch();
+        PyGILState_Release(state);
+        if (failed) return;
+    }
+    int64_t looked_ms = is_long ? now_ms() : 0;
+    enum gorsqrt_outcome const outcome = gorsqrt_execute(plan, dst, src, is_long ? loop_interrupted : NULL, &looked_ms);
+    if (outcome == GORSQRT_DONE) return;
+    PyGILState_STATE const state = PyGILState_Ensure();
+    raise_outcome(outcome);
+    PyGILState_Release(state);
 }
 
 WITHOUT_CANARY int run_plain(int32_t dtype, int64_t n, void *dst, const void *src) {

@@ -32,10 +32,10 @@ rsqrt.__module__ = rsqrt_.__module__ = __name__
 
 
 def __getattr__(name):
-    if name == "torch":
+    if name in ("numpy", "torch"):
         from importlib import import_module
 
-        return import_module(f"{__name__}.torch")
+        return import_module(f"{__name__}.{name}")
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

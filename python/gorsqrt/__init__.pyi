@@ -6,6 +6,7 @@ from typing import Any, Literal, Protocol, SupportsIndex, TypeAlias, TypedDict, 
 
 from typing_extensions import Buffer
 
+from . import numpy as numpy
 from . import torch as torch
 
 __all__ = [

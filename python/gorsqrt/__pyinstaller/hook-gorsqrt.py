@@ -4,7 +4,7 @@ Each is imported for the first array that needs it. None brings the package of t
 an application that uses it has it.
 """
 
-names = ["_torch_door", "array_api", "cupy", "jax", "torch"]
+names = ["_torch_door", "array_api", "cupy", "jax", "numpy", "torch"]
 names += [f"torch.{name}" for name in ("_calls", "_decompositions", "_dtensor", "_dynamo", "_inductor", "_tracers")]
 hiddenimports = [f"gorsqrt.{name}" for name in names]
 excludedimports = ["cupy", "jax", "numpy", "torch"]
