@@ -3,6 +3,7 @@ does what it does for np.sqrt."""
 
 import copy
 import ctypes
+import doctest
 import mmap
 import os
 import pickle
@@ -408,6 +409,14 @@ def test_it_is_a_ufunc():
         _ = gorsqrt.numpy.rsqrt_int8
     with pytest.raises(AttributeError, match="has no attribute 'float32'"):
         _ = gorsqrt.numpy.float32
+
+
+def test_docstrings_run():
+    runner, parser = doctest.DocTestRunner(), doctest.DocTestParser()
+    for documented in (gorsqrt.numpy, rsqrt):
+        examples = parser.get_doctest(documented.__doc__, {}, documented.__name__, None, 0)
+        assert examples.examples
+        assert runner.run(examples).failed == 0
 
 
 @pytest.mark.parametrize("default", DEFAULTS)
