@@ -53,7 +53,7 @@ static void *loop_data(int32_t from, int32_t to) {
 }
 
 enum {
-    FEW = 4,            /* items that are computed one by one: where= hands over runs of some, .at single ones */
+    FEW = 4,            /* items for which the scalar kernel is faster: where= hands over runs of some, .at one */
     PIECE = 1 << 14,    /* items of overlapping sides that are copied at once */
     SHORT_RUN = 1 << 13 /* items below which a plan is not worth its preparation */
 };
@@ -112,16 +112,26 @@ static void run_sides(const gorsqrt_steps *steps, const sides *given) {
     }
 }
 
+/* By the scalar kernels: they raise no flag for lanes without an item, which takes longer to take
+ * back than a few items take. Each call waits for the arithmetic of the one before, so contiguous
+ * items go together. */
+static void run_few(int32_t dtype, char *dst, int64_t dst_step, const char *src, int64_t src_step, int64_t n) {
+    gorsqrt_kernel *const kernel = gorsqrt_scalar.of[dtype].plain;
+    int64_t const size = gorsqrt_item_size[dtype], bytes = n * size;
+    if (src_step == size && dst_step == size && (src == dst || src + bytes <= dst || dst + bytes <= src)) {
+        kernel(dst, src, (size_t)n);
+        return;
+    }
+    for (int64_t i = 0; i < n; i++) kernel(dst + i * dst_step, src + i * src_step, 1);
+}
+
 static void loop(char **args, const Py_ssize_t *dimensions, const Py_ssize_t *steps, void *data) {
     int32_t const from = (int32_t)((intptr_t)data / GORSQRT_COMPUTED), to = (int32_t)((intptr_t)data % GORSQRT_COMPUTED);
-    sides s = {args[1], args[0], steps[1], steps[0], gorsqrt_item_size[to], gorsqrt_item_size[from], dimensions[0]};
     fp_flags const before = flags_get();
-    if (s.n <= FEW && from == to) {
-        /* The scalar kernels raise no flag for lanes without an item, which takes longer to take
-         * back than a few items take. */
-        gorsqrt_kernel *const kernel = gorsqrt_scalar.of[to].plain;
-        for (int64_t i = 0; i < s.n; i++) kernel(s.dst + i * s.dst_step, s.src + i * s.src_step, 1);
+    if (dimensions[0] <= FEW && from == to) {
+        run_few(to, args[1], steps[1], args[0], steps[0], dimensions[0]);
     } else {
+        sides s = {args[1], args[0], steps[1], steps[0], gorsqrt_item_size[to], gorsqrt_item_size[from], dimensions[0]};
         if (s.n == 1) {
             s.src_step = s.src_size;
             s.dst_step = s.dst_size;
