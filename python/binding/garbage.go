@@ -11,8 +11,8 @@ import (
 // because of the runtime's timers. If much less of the heap is in use than before, the runtime
 // gives memory back to the system bit by bit, by timers, and its timers open an epoll and an
 // eventfd that stay open. So each collection follows about the same amount of garbage as the one
-// before. And the heap holds a ballast whose tenth, the difference that the runtime ignores, is more
-// than the amounts can differ by.
+// before. And the heap holds a ballast whose tenth, the difference that the runtime ignores, is
+// more than the amounts can differ by.
 const (
 	mostGarbage  = 4 << 20
 	ballastBytes = 16 << 20

@@ -226,7 +226,7 @@ static int resolve(PyObject *ufunc, int casting, PyObject **operands, PyObject *
     int32_t const dtype = numpy_dtype(descr);
     int failed = -1;
     if (dtype == GORSQRT_DTYPES) {
-        if (!PyErr_Occurred()) (void)decide_fresh(operands[0], NUMPY_ARRAY); /* which refuses it */
+        if (!PyErr_Occurred()) (void)decided_fresh(operands[0], NUMPY_ARRAY); /* which refuses it */
     } else if (add_bfloat16((numpy_ufunc *)ufunc) == 0) {
         /* Only loops of bfloat16 can have been missing. */
         dtypes[0] = Py_NewRef(descr);
